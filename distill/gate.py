@@ -1,0 +1,127 @@
+"""The gate: what the bundle must show on held-out intents before it may serve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distill.calibration import calibrate
+from distill.pairs import read_labelled
+from distill.recipe import Recipe
+from distill.splits import Split
+from distill.stages import Stage
+from distill.teacher import Teacher
+from reranker.bundle import write_bundle
+from reranker.evaluation import evaluate_rankings
+from reranker.evaluation.embedder import load_embedder
+from reranker.evaluation.report import bm25_ranker
+from reranker.first_stage import FirstStage
+from reranker.products import Product
+from reranker.student import Reranker
+
+CALIBRATION_PAIRS = 2_000
+
+
+def pass_gate(
+    recipe: Recipe,
+    split: Split,
+    products: Mapping[str, Product],
+    made: Mapping[str, Stage],
+    *,
+    first_stage: FirstStage,
+    folder: Path,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Measure teacher, fp32 and int8 student, BM25 and the off-the-shelf embedder on the held-out intents.
+
+    The int8 student becomes the bundle unless it loses more than ``max_loss`` nDCG@10 to fp32; then fp32 does.
+    Returns the measurements, and under ``refused`` why the bundle may not serve (empty: it may).
+    """
+    labelled = read_labelled(sorted(made["labels"].folder.glob("labels-*.parquet")))
+    sample = [labelled[i] for i in np.random.default_rng(recipe.seed).permutation(len(labelled))[:CALIBRATION_PAIRS]]
+    texts = [(pair.query, recipe.template.render(products[pair.product_id])) for pair in sample]
+    relevance = np.array([pair.relevance for pair in sample])
+
+    students: dict[str, Reranker] = {}
+    logits: dict[str, np.ndarray] = {}
+    for precision in ("fp32", "int8"):
+        model = made["export"].folder / f"model_{precision}.onnx"
+        if not model.is_file():
+            continue
+        plain = Reranker(write_bundle(folder / precision, _files(model, made, recipe, folder), _manifest(recipe, split, made)))
+        logits[precision] = plain.logits(texts)
+        calibrated = {**_manifest(recipe, split, made), "calibration": calibrate(logits[precision], relevance).model_dump()}
+        students[precision] = Reranker(write_bundle(folder / precision, _files(model, made, recipe, folder), calibrated))
+
+    teacher = Teacher(made["teacher"].folder)
+    rankers: dict[str, Callable[..., Any]] = {
+        "bm25": bm25_ranker(first_stage),
+        "teacher": teacher.relevance,
+        **{f"student_{precision}": student.score for precision, student in students.items()},
+    }
+    embedder = load_embedder(recipe.template)
+    if not isinstance(embedder, str):
+        rankers["minilm_cosine"] = embedder
+    measured = evaluate_rankings(split.held_out, products, rankers)
+    ndcg = {name: measured.mean(name) for name in rankers}
+    chosen = "int8" if "int8" in students and ndcg["student_int8"] >= ndcg["student_fp32"] - recipe.gate.max_loss else "fp32"
+    refused = []
+    if ndcg[f"student_{chosen}"] < ndcg["bm25"] + recipe.gate.beat_bm25_by:
+        refused.append(f"nDCG@10 {ndcg[f'student_{chosen}']:.3f} is not {recipe.gate.beat_bm25_by:g} above BM25's {ndcg['bm25']:.3f}")
+    say(f"  nDCG@10 on {measured.queries} queries of held-out intents: " + ", ".join(f"{name} {value:.3f}" for name, value in ndcg.items()))
+    report = {
+        "queries": measured.queries,
+        "ndcg@10": {name: round(value, 4) for name, value in ndcg.items()},
+        "precision": chosen,
+        "teacher_agreement": round(_rank_correlation(logits[chosen], relevance), 4),
+        **({"int8_agreement_with_fp32": round(_rank_correlation(logits["int8"], logits["fp32"]), 4)} if "int8" in logits else {}),
+        "refused": refused,
+    }
+    final = {
+        **_manifest(recipe, split, made),
+        "calibration": students[chosen].bundle.manifest.calibration.model_dump(),
+        "metrics": {k: v for k, v in report.items() if k != "refused"},
+    }
+    model = made["export"].folder / f"model_{chosen}.onnx"
+    write_bundle(folder / "bundle", _files(model, made, recipe, folder), final)
+    return report
+
+
+def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(a, b).statistic)
+
+
+def _files(model: Path, made: Mapping[str, Stage], recipe: Recipe, folder: Path) -> dict[str, Path]:
+    files = {"model.onnx": model, "tokenizer.json": made["student"].folder / "tokenizer.json"}
+    if recipe.teacher.notice:
+        files["NOTICE"] = folder / "NOTICE"
+        files["NOTICE"].write_text(recipe.teacher.notice + "\n", encoding="utf-8")
+    return files
+
+
+def _manifest(recipe: Recipe, split: Split, made: Mapping[str, Stage]) -> dict[str, Any]:
+    return {
+        "name": recipe.name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "template": recipe.template.model_dump(mode="json"),
+        "max_length": recipe.student.max_length,
+        "student": {"start": recipe.student.model, **{k: made["student"].report[k] for k in ("layers", "width", "parameters")}},
+        "teacher": {"model": recipe.teacher.model, "judged_pairs": made["teacher"].report["pairs"]},
+        "training": {"labelled_pairs": made["labels"].report["pairs"], "epochs": recipe.student.epochs, "loss": "margin MSE", "seed": recipe.seed},
+        "seen": {"intents": sorted({j.intent for j in split.train}), "queries": sorted({j.query for j in split.train})},
+        "licences": [
+            {"of": "student's start point", "name": recipe.student.model, "licence": recipe.student.licence},
+            {"of": "teacher", "name": recipe.teacher.model, "licence": recipe.teacher.licence},
+            {
+                "of": "training data",
+                "name": recipe.data.catalog,
+                "licence": "Open Icecat; Chorus (Apache-2.0)" if recipe.data.catalog == "demo" else "your own",
+            },
+        ],
+    }

@@ -1,0 +1,56 @@
+"""The small tuples that travel through a distillation run, and the Parquet files they are kept in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Pair(NamedTuple):
+    """A (query, product) pair; ``source`` says where query and product came from, e.g. ``log/rank 12``."""
+
+    query: str
+    product_id: str
+    source: str
+
+
+class LabelledPair(NamedTuple):
+    """A pair with the teacher's grade distribution, a probability per grade from 0 up."""
+
+    query: str
+    product_id: str
+    source: str
+    distribution: tuple[float, ...]
+
+    @property
+    def relevance(self) -> float:
+        """The expected grade, scaled to 0–1."""
+        return sum(grade * p for grade, p in enumerate(self.distribution)) / (len(self.distribution) - 1)
+
+
+def write_rows(path: Path, rows: Sequence[Any]) -> None:
+    """Write named tuples of one type as Parquet, whole or not at all."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    staging = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        pq.write_table(pa.Table.from_pylist([row._asdict() for row in rows]), staging)
+        staging.rename(path)
+    finally:
+        staging.unlink(missing_ok=True)
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    import pyarrow.parquet as pq
+
+    return [Pair(**row) for row in pq.read_table(path).to_pylist()]
+
+
+def read_labelled(paths: Sequence[Path]) -> list[LabelledPair]:
+    import pyarrow.parquet as pq
+
+    rows = (row for path in paths for row in pq.read_table(path).to_pylist())
+    return [LabelledPair(r["query"], r["product_id"], r["source"], tuple(r["distribution"])) for r in rows]

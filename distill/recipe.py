@@ -1,0 +1,164 @@
+"""The recipe: the TOML file that a distillation run is made from."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from reranker.demo_data import demo_file
+from reranker.errors import RecipeError
+from reranker.text import ProductTemplate
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(Section):
+    """Where catalogue, judgments and query log are; ``demo`` stands for the shipped file.
+
+    Intents are dealt into ``folds`` groups; the judgments of group ``held_out_fold`` are kept from every stage but the gate.
+    """
+
+    catalog: str = "demo"
+    judgments: str = "demo"
+    query_log: str | None = "demo"
+    folds: int = Field(default=3, ge=2)
+    held_out_fold: int = Field(default=0, ge=0)
+    max_intents: int | None = Field(default=None, ge=2, description="use only this many intents: for a quick trial")
+
+
+class Teacher(Section):
+    """The large model, fine-tuned as a classifier of grades; any hub name or folder of a decoder or an encoder.
+
+    ``smoothing`` moves the votes' distribution towards the final grade (0: votes as they are, 1: the final grade alone).
+    ``lora_rank`` 0 trains all weights.
+    """
+
+    model: str = "gemma-3-270m"
+    licence: str = "Gemma Terms of Use"
+    notice: str = Field(
+        default=(
+            "This student was trained on labels made by a fine-tuned Gemma model. Gemma is provided under and subject to the Gemma Terms of Use "
+            "found at ai.google.dev/gemma/terms; use must respect the policy at ai.google.dev/gemma/prohibited_use_policy."
+        ),
+        description="goes into the bundle as NOTICE",
+    )
+    grades: int = Field(default=4, ge=2)
+    smoothing: float = Field(default=0.0, ge=0.0, le=1.0)
+    prompt: str = "Product: {product}\nSearch query: {query}\nRelevance:"
+    max_length: int = Field(default=80, ge=16)
+    epochs: float = Field(default=2.0, gt=0)
+    learning_rate: float = Field(default=3e-4, gt=0)
+    batch_size: int = Field(default=16, ge=1)
+    gradient_accumulation: int = Field(default=1, ge=1)
+    lora_rank: int = Field(default=16, ge=0)
+    load_dtype: Literal["float32", "bfloat16"] = "float32"
+    bf16: bool = Field(default=True, description="train under bfloat16 autocast and label in bfloat16")
+    max_pairs: int | None = Field(default=None, ge=8, description="train on a sample: for a quick trial")
+
+
+class Augmentation(Section):
+    """Unlabelled pairs: queries from the log and from the catalogue, products from the first stage and at random."""
+
+    log_queries: int = Field(default=600, ge=0)
+    catalogue_queries: int = Field(default=900, ge=0)
+    top_products: int = Field(default=8, ge=0, description="the first stage's first hits, all taken")
+    deeper_products: int = Field(default=8, ge=0, description="sampled from the hits below, down to max_rank")
+    max_rank: int = Field(default=50, ge=1)
+    random_products: int = Field(default=2, ge=0)
+
+
+class Labelling(Section):
+    """The teacher's work: ``shard_size`` pairs are labelled and stored at a time."""
+
+    shard_size: int = Field(default=2_000, ge=1)
+    tokens_per_batch: int = Field(default=4_096, ge=128)
+
+
+class Student(Section):
+    """The small cross-encoder. ``layers`` keeps that many of the start point's layers, evenly spaced."""
+
+    model: str = "all-MiniLM-L6-v2"
+    licence: str = "Apache-2.0"
+    layers: int | None = Field(default=None, ge=1)
+    max_length: int = Field(default=96, ge=16)
+    epochs: float = Field(default=3.0, gt=0)
+    learning_rate: float = Field(default=8e-5, gt=0)
+    lists_per_batch: int = Field(default=4, ge=1)
+    products_per_list: int = Field(default=12, ge=2)
+    margin_of: Literal["relevance", "logit"] = "relevance"
+    bf16: bool = True
+
+
+class Export(Section):
+    int8: bool = True
+
+
+class Gate(Section):
+    """What a bundle must do on the held-out intents: beat BM25 by ``beat_bm25_by``, and lose at most ``max_loss`` to its fp32 form (nDCG@10)."""
+
+    beat_bm25_by: float = 0.02
+    max_loss: float = 0.005
+
+
+class Recipe(Section):
+    """A whole recipe; unknown keys are refused."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    description: str = ""
+    seed: int = 13
+    template: ProductTemplate = ProductTemplate()
+    data: Data = Data()
+    teacher: Teacher = Teacher()
+    augmentation: Augmentation = Augmentation()
+    labelling: Labelling = Labelling()
+    student: Student = Student()
+    export: Export = Export()
+    gate: Gate = Gate()
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Return the recipes that come with the package, by name."""
+    folder = Path(str(resources.files("distill") / "recipes"))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def load_recipe(name_or_path: str) -> tuple[Recipe, Path]:
+    """Read a recipe by path, or a shipped one by name.
+
+    Raises:
+        RecipeError: there is none, it is not TOML, or a key is unknown or has an unusable value.
+    """
+    path = Path(name_or_path)
+    if not path.is_file():
+        shipped = shipped_recipes()
+        if name_or_path not in shipped:
+            raise RecipeError(f"There is no recipe {name_or_path}.", hint=f"Give a TOML file, or one of: {', '.join(shipped)}.")
+        path = shipped[name_or_path]
+    try:
+        recipe = Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"The recipe {path} is not valid TOML: {error}", hint="Mend the line named above.") from error
+    except ValidationError as error:
+        problems = "\n".join(f"  {'.'.join(str(part) for part in e['loc'])}: {_problem(e['type'], e['msg'])}" for e in error.errors())
+        raise RecipeError(f"The recipe {path} is wrong:\n{problems}", hint="The keys and their meaning stand in distill/recipe.py and the README.") from error
+    if recipe.data.held_out_fold >= recipe.data.folds:
+        raise RecipeError(f"The recipe {path} holds out fold {recipe.data.held_out_fold} of {recipe.data.folds}.", hint="Folds count from 0.")
+    return recipe, path
+
+
+def _problem(kind: str, message: str) -> str:
+    return "there is no such key (misspelt?)" if kind == "extra_forbidden" else message
+
+
+def data_file(value: str, recipe_path: Path, demo_name: str) -> Path:
+    """Return the file a ``[data]`` entry stands for; relative paths start at the recipe's folder."""
+    path = demo_file(demo_name) if value == "demo" else (recipe_path.parent / value).resolve()
+    if not path.is_file():
+        raise RecipeError(f"The recipe {recipe_path} names {value}, and there is no file {path}.", hint="Paths start at the recipe's folder.")
+    return path

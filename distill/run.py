@@ -1,0 +1,206 @@
+"""A distillation run: the stages of a recipe, one after the other, and the report they leave."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from distill.augmentation import augment, read_query_log
+from distill.checkpoints import CHECKPOINTS, resolve_checkpoint
+from distill.labelling import label_pairs
+from distill.pairs import read_labelled, read_pairs, write_rows
+from distill.recipe import Recipe, data_file
+from distill.splits import Split, deal_intents, split_by_intent
+from distill.stages import Stage, Stages
+from reranker.bundle import sha256
+from reranker.embedded import EmbeddedFirstStage, build_index
+from reranker.errors import JudgmentError, RerankerError
+from reranker.judgments import Judgment, load_judgments
+from reranker.products import Product, read_catalog
+
+
+class GateRefusal(RerankerError):
+    """The gate found the student not worth serving."""
+
+    exit_code = 5
+
+
+def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = False) -> dict[str, Any]:
+    """Run a recipe in ``folder``, going on from whatever is there, and return the report; the bundle is ``folder/bundle``.
+
+    Raises:
+        RecipeError, CatalogError, JudgmentError: what the recipe names cannot be used.
+        GateRefusal: the student is not good enough; the report says why.
+    """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    console = Console(stderr=True, quiet=quiet, highlight=False)
+    stages = Stages(folder, lambda text: console.print(f"[bold]·[/] {text}"))
+    catalog = data_file(recipe.data.catalog, recipe_path, "products.jsonl.gz")
+    judgment_file = data_file(recipe.data.judgments, recipe_path, "judgments.csv")
+    log_file = data_file(recipe.data.query_log, recipe_path, "queries.tsv") if recipe.data.query_log else None
+    products: dict[str, Product] = {p["id"]: p for p in read_catalog(catalog)}
+    split = _split(recipe, load_judgments(judgment_file), products, console)
+    data = {
+        "catalog": sha256(catalog),
+        "judgments": sha256(judgment_file),
+        "data": recipe.data.model_dump(),
+        "seed": recipe.seed,
+        "template": recipe.template.model_dump(),
+    }
+    models = folder / "pretrained"
+    with stages.locked():
+        shutil.copyfile(recipe_path, folder / "recipe.toml") if recipe_path.resolve() != (folder / "recipe.toml").resolve() else None
+        models.mkdir(exist_ok=True)
+        teacher = stages.run("1-teacher", {**data, "teacher": recipe.teacher.model_dump()}, lambda at: _teach(recipe, split, products, models, at))
+        pairs = stages.run(
+            "2-pairs",
+            {**data, "augmentation": recipe.augmentation.model_dump(), "log": sha256(log_file) if log_file else None},
+            lambda at: _pair(recipe, split, products, catalog, log_file, at, console),
+        )
+        labels = stages.run(
+            "3-labels",
+            {"teacher": teacher.fingerprint, "pairs": pairs.fingerprint, "labelling": recipe.labelling.model_dump()},
+            lambda at: _label(recipe, teacher, pairs, products, at, console),
+        )
+        student = stages.run(
+            "4-student",
+            {"labels": labels.fingerprint, "student": recipe.student.model_dump(), "template": recipe.template.model_dump(), "seed": recipe.seed},
+            lambda at: _learn(recipe, labels, products, models, at),
+        )
+        export = stages.run("5-export", {"student": student.fingerprint, "export": recipe.export.model_dump()}, lambda at: _export(recipe, student, at))
+        made = {"teacher": teacher, "pairs": pairs, "labels": labels, "student": student, "export": export}
+        gate = stages.run(
+            "6-gate",
+            {"export": export.fingerprint, "labels": labels.fingerprint, "gate": recipe.gate.model_dump(), "name": recipe.name},
+            lambda at: _gate(recipe, split, products, made, catalog, at, console),
+        )
+        report = _report(recipe, folder, {**made, "gate": gate})
+        if gate.report["refused"]:
+            raise GateRefusal(f"The gate refuses the bundle: {'; '.join(gate.report['refused'])}.", hint=f"The whole report: {folder / 'report.json'}")
+        _publish(gate.folder / "bundle", folder / "bundle")
+    console.print(f"The bundle is ready: [bold]{folder / 'bundle'}[/] — try it: reranker search --bundle {folder / 'bundle'} laptop")
+    return report
+
+
+def _split(recipe: Recipe, judgments: list[Judgment], products: dict[str, Product], console: Console) -> Split:
+    unknown = [j for j in judgments if j.product_id not in products]
+    if unknown:
+        named = ", ".join(f"{j.product_id} ({j.query})" for j in unknown[:5])
+        if len(unknown) > len(judgments) / 2:
+            raise JudgmentError(
+                f"{len(unknown):,} of {len(judgments):,} judgments are for products the catalogue does not hold: {named} …",
+                hint="Do the two files belong together?",
+            )
+        console.print(f"[yellow]{len(unknown):,} judgments are left out: the catalogue does not hold their products: {named} …[/]")
+    judgments = [j for j in judgments if j.product_id in products]
+    if recipe.data.max_intents is not None:
+        kept = set(deal_intents(judgments, max(1, round(len({j.intent for j in judgments}) / recipe.data.max_intents)), recipe.seed)[0])
+        judgments = [j for j in judgments if j.intent in kept]
+    split = split_by_intent(judgments, folds=recipe.data.folds, held_out_fold=recipe.data.held_out_fold, seed=recipe.seed)
+    if not split.train or not split.held_out:
+        raise JudgmentError(
+            f"{len({j.intent for j in judgments})} intents cannot be dealt into {recipe.data.folds} folds.", hint="Judge more queries, or lower data.folds."
+        )
+    return split
+
+
+def _teach(recipe: Recipe, split: Split, products: dict[str, Product], models: Path, at: Path) -> dict[str, Any]:
+    from distill.teacher import train_teacher
+
+    checkpoint = resolve_checkpoint(recipe.teacher.model, models)
+    report = train_teacher(split.train, products, checkpoint=checkpoint, settings=recipe.teacher, template=recipe.template, seed=recipe.seed, folder=at)
+    shutil.rmtree(at / CHECKPOINTS, ignore_errors=True)
+    return report
+
+
+def _pair(recipe: Recipe, split: Split, products: dict[str, Product], catalog: Path, log_file: Path | None, at: Path, console: Console) -> dict[str, Any]:
+    build_index(at / "index", products.values())
+    log = read_query_log(log_file) if log_file else []
+    wanted = recipe.augmentation.catalogue_queries + (recipe.augmentation.log_queries if log else 0)
+    with _progress("choosing queries", wanted, console) as advance:
+        pairs = augment(
+            judged=split.train,
+            held_out=split.held_out,
+            query_log=log,
+            products=products,
+            first_stage=EmbeddedFirstStage(at / "index"),
+            settings=recipe.augmentation,
+            seed=recipe.seed,
+            on_query=lambda: advance(1),
+        )
+    write_rows(at / "pairs.parquet", pairs)
+    by_source = Counter(pair.source.split("/")[0] for pair in pairs)
+    queries = Counter(source for _, source in {(pair.query, pair.source.split("/")[0]) for pair in pairs})
+    return {"pairs": len(pairs), "pairs_by_source": dict(by_source), "queries_by_source": dict(queries)}
+
+
+def _label(recipe: Recipe, teacher: Stage, pairs: Stage, products: dict[str, Product], at: Path, console: Console) -> dict[str, Any]:
+    from distill.teacher import Teacher
+
+    todo = read_pairs(pairs.folder / "pairs.parquet")
+    with _progress("labelling pairs", len(todo), console) as advance:
+        shards = label_pairs(todo, products, Teacher(teacher.folder), folder=at, settings=recipe.labelling, on_pairs=advance)
+    labelled = read_labelled(shards)
+    return {"pairs": len(labelled), "mean_relevance": round(sum(p.relevance for p in labelled) / len(labelled), 4)}
+
+
+def _learn(recipe: Recipe, labels: Stage, products: dict[str, Product], models: Path, at: Path) -> dict[str, Any]:
+    from distill.student import train_student
+
+    labelled = read_labelled(sorted(labels.folder.glob("labels-*.parquet")))
+    checkpoint = resolve_checkpoint(recipe.student.model, models)
+    report = train_student(labelled, products, checkpoint=checkpoint, settings=recipe.student, template=recipe.template, seed=recipe.seed, folder=at)
+    shutil.rmtree(at / CHECKPOINTS, ignore_errors=True)
+    return report
+
+
+def _export(recipe: Recipe, student: Stage, at: Path) -> dict[str, Any]:
+    from distill.export import export_student
+
+    made = export_student(student.folder, at, int8=recipe.export.int8)
+    return {"megabytes": {precision: round(path.stat().st_size / 1e6, 1) for precision, path in made.items()}}
+
+
+def _gate(recipe: Recipe, split: Split, products: dict[str, Product], made: dict[str, Stage], catalog: Path, at: Path, console: Console) -> dict[str, Any]:
+    from distill.gate import pass_gate
+
+    return pass_gate(recipe, split, products, made, first_stage=EmbeddedFirstStage(made["pairs"].folder / "index"), folder=at, say=console.print)
+
+
+def _report(recipe: Recipe, folder: Path, made: dict[str, Stage]) -> dict[str, Any]:
+    report = {
+        "recipe": recipe.model_dump(mode="json"),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "stages": {name: {"seconds": json.loads((stage.folder / "stage.json").read_text())["seconds"], **stage.report} for name, stage in made.items()},
+    }
+    (folder / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    picture = made["gate"].folder / "evaluation.png"
+    if picture.is_file():
+        shutil.copyfile(picture, folder / "evaluation.png")
+    return report
+
+
+def _publish(source: Path, target: Path) -> None:
+    staging = target.with_name(f".{target.name}.{os.getpid()}")
+    shutil.rmtree(staging, ignore_errors=True)
+    shutil.copytree(source, staging)
+    shutil.rmtree(target, ignore_errors=True)
+    staging.rename(target)
+
+
+@contextmanager
+def _progress(what: str, total: int, console: Console) -> Iterator[Callable[[int], None]]:
+    columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda n: progress.advance(task, n)

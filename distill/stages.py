@@ -1,0 +1,99 @@
+"""The stages of a run: each has a folder and a fingerprint of what it read, and reruns only when that has changed."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from reranker.errors import RerankerError
+
+_DONE = "stage.json"
+_STARTED = "started.json"
+
+
+class Stage(NamedTuple):
+    """A finished stage: its folder, the fingerprint of what it read, and what it tells the report."""
+
+    folder: Path
+    fingerprint: str
+    report: dict[str, Any]
+    reused: bool
+
+
+class Stages:
+    """Runs stages in a run folder, each as ``action(folder) -> report``.
+
+    A stage's half-made folder is kept for it to go on from, unless what it reads has changed.
+    """
+
+    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
+        self.folder = folder
+        self._say = say
+
+    def run(self, name: str, reads: Mapping[str, Any], action: Callable[[Path], dict[str, Any]]) -> Stage:
+        """Run one stage, or reuse it.
+
+        Args:
+            name: the stage's folder, with its number in front.
+            reads: everything the stage depends on, as JSON: settings, fingerprints of stages before it, hashes of files.
+            action: does the work in the folder it is given, and returns what the report says of it.
+        """
+        folder = self.folder / name
+        fingerprint = hashlib.sha256(json.dumps(reads, sort_keys=True, default=str).encode()).hexdigest()[:16]
+        done = _read(folder / _DONE)
+        if done and done.get("fingerprint") == fingerprint:
+            self._say(f"{name}: done before, {done['seconds']:,.0f} s")
+            return Stage(folder, fingerprint, done["report"], True)
+        resumed = (_read(folder / _STARTED) or {}).get("fingerprint") == fingerprint and not done
+        if not resumed:
+            shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder / _STARTED, {"fingerprint": fingerprint})
+        self._say(f"{name}: {'goes on' if resumed else 'begins'}")
+        began = time.perf_counter()
+        try:
+            report = action(folder)
+            seconds = round(time.perf_counter() - began, 1)
+            _write(folder / _DONE, {"fingerprint": fingerprint, "seconds": seconds, "report": report, "resumed": resumed})
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise RerankerError(
+                f"The disk is full: {name} stopped in {folder}.", hint="Free some space and run the same command: it goes on from there."
+            ) from error
+        self._say(f"{name}: done, {seconds:,.0f} s")
+        return Stage(folder, fingerprint, report, False)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second process out of the run folder."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise RerankerError(f"Another process is at work in {self.folder}.", hint="Wait for it, or give another folder with --run.") from None
+            yield
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _write(path: Path, value: Mapping[str, Any]) -> None:
+    staging = path.with_name(f".{path.name}.{os.getpid()}")
+    staging.write_text(json.dumps(value, indent=2, default=str), encoding="utf-8")
+    staging.replace(path)

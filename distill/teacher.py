@@ -1,0 +1,210 @@
+"""The teacher: a large model fine-tuned to classify (query, product) pairs into grades, with soft targets.
+
+Source: arXiv 2505.07105, section on teacher training: the raters' disagreement is kept as a probability per grade.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer, TrainingArguments
+
+from distill.checkpoints import CHECKPOINTS, last_checkpoint
+from distill.recipe import Teacher as TeacherSettings
+from reranker.errors import RecipeError
+from reranker.judgments import Judgment
+from reranker.products import Product
+from reranker.text import ProductTemplate
+
+_SETTINGS = "teacher.json"
+
+
+def soft_target(judgment: Judgment, grades: int, smoothing: float) -> np.ndarray:
+    """Return the grade distribution of a judgment, float32 (grades,): its votes' shares, moved towards the final grade by ``smoothing``."""
+    final = np.eye(grades, dtype=np.float32)[judgment.rating]
+    if not judgment.votes:
+        return final
+    votes = np.bincount(judgment.votes, minlength=grades).astype(np.float32)
+    return smoothing * final + (1 - smoothing) * votes / votes.sum()
+
+
+class SoftTargetTrainer(Trainer):
+    """transformers' Trainer with cross-entropy against a distribution."""
+
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+        targets = inputs.pop("targets")
+        outputs = model(**inputs)
+        loss = nn.functional.cross_entropy(outputs.logits.float(), targets)
+        return (loss, outputs) if return_outputs else loss
+
+
+class PromptCollator:
+    """Pads tokenised prompts to the longest of their batch, and stacks their targets."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        batch = dict(self.tokenizer.pad({"input_ids": [row["input_ids"] for row in rows]}, return_tensors="pt"))
+        batch["targets"] = torch.tensor(np.stack([row["targets"] for row in rows]))
+        return batch
+
+
+def render_prompt(settings: TeacherSettings, tokenizer: Any, query: str, product_text: str) -> str:
+    """Fill the prompt, shortening the product's text rather than losing the query behind it."""
+    room = settings.max_length - len(tokenizer(settings.prompt.format(product="", query=query))["input_ids"]) - 2
+    ids = tokenizer(product_text, add_special_tokens=False)["input_ids"]
+    if len(ids) > max(room, 1):
+        product_text = tokenizer.decode(ids[: max(room, 1)])
+    return settings.prompt.format(product=product_text, query=query)
+
+
+def tokenised(settings: TeacherSettings, tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
+    ids: list[list[int]] = tokenizer(list(prompts), truncation=True, max_length=settings.max_length)["input_ids"]
+    return ids
+
+
+def _load(checkpoint: str, settings: TeacherSettings) -> tuple[Any, Any]:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+        model = AutoModelForSequenceClassification.from_pretrained(checkpoint, num_labels=settings.grades, dtype=getattr(torch, settings.load_dtype))
+    except (OSError, ValueError, KeyError) as error:
+        raise RecipeError(f"The teacher {checkpoint} cannot be loaded: {error}", hint="Give a hub name or a folder with model and tokenizer.") from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    model.config.pad_token_id = tokenizer.pad_token_id
+    return model, tokenizer
+
+
+def train_teacher(
+    judgments: Sequence[Judgment],
+    products: Mapping[str, Product],
+    *,
+    checkpoint: str,
+    settings: TeacherSettings,
+    template: ProductTemplate,
+    seed: int,
+    folder: Path,
+) -> dict[str, Any]:
+    """Fine-tune the teacher and save it, LoRA merged, into ``folder``; goes on from a checkpoint left there.
+
+    Returns what the run's report says of it.
+
+    Raises:
+        RecipeError: the checkpoint cannot be loaded, or the judgments hold one grade only or a grade beyond ``settings.grades``.
+    """
+    seen_grades = {j.rating for j in judgments} | {vote for j in judgments for vote in j.votes}
+    if len({j.rating for j in judgments}) < 2:
+        raise RecipeError("All training judgments have the same grade.", hint="A teacher needs relevant and irrelevant products to learn from.")
+    if max(seen_grades) >= settings.grades:
+        raise RecipeError(f"A judgment has grade {max(seen_grades)}, and the recipe has {settings.grades} grades.", hint="Set teacher.grades.")
+    judgments = list(judgments)
+    if settings.max_pairs is not None and len(judgments) > settings.max_pairs:
+        judgments = random.Random(seed).sample(judgments, settings.max_pairs)
+    torch.manual_seed(seed)
+    model, tokenizer = _load(checkpoint, settings)
+    if settings.lora_rank:
+        from peft import LoraConfig, get_peft_model
+
+        lora = LoraConfig(task_type="SEQ_CLS", r=settings.lora_rank, lora_alpha=2 * settings.lora_rank, lora_dropout=0.05, target_modules="all-linear")
+        model = get_peft_model(model, lora)
+    prompts = [render_prompt(settings, tokenizer, j.query, template.render(products[j.product_id])) for j in judgments]
+    targets = [soft_target(j, settings.grades, settings.smoothing) for j in judgments]
+    rows = [{"input_ids": ids, "targets": t} for ids, t in zip(tokenised(settings, tokenizer, prompts), targets, strict=True)]
+    arguments = TrainingArguments(
+        output_dir=str(folder / CHECKPOINTS),
+        num_train_epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation,
+        lr_scheduler_type="linear",
+        warmup_ratio=0.06,
+        bf16=settings.bf16,
+        group_by_length=True,
+        use_cpu=not torch.accelerator.is_available(),
+        seed=seed,
+        save_steps=50,
+        save_total_limit=1,
+        logging_steps=10,
+        report_to="none",
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        label_names=["targets"],
+    )
+    trainer = SoftTargetTrainer(model=model, args=arguments, train_dataset=rows, data_collator=PromptCollator(tokenizer))  # type: ignore[arg-type]
+    result = trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+    merged = model.merge_and_unload() if settings.lora_rank else model
+    merged.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / _SETTINGS).write_text(json.dumps({"settings": settings.model_dump(), "template": template.model_dump()}))
+    return {"pairs": len(rows), "epochs": settings.epochs, "loss": round(result.training_loss, 4), "parameters": sum(p.numel() for p in merged.parameters())}
+
+
+class _Float32Head(nn.Module):
+    """The last layer in float32: bfloat16 grades would tie products that differ."""
+
+    def __init__(self, head: nn.Linear) -> None:
+        super().__init__()
+        self.head = head.float()
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        graded: torch.Tensor = self.head(hidden.float())
+        return graded
+
+
+def _label_in_bfloat16(model: nn.Module, grades: int) -> None:
+    """Turn the weights to bfloat16 once: autocast would turn the frozen ones anew for each batch."""
+    model.to(torch.bfloat16)
+    name, head = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear) and m.out_features == grades][-1]
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, _Float32Head(head))
+
+
+class Teacher:
+    """A fine-tuned teacher, ready to label."""
+
+    def __init__(self, folder: Path) -> None:
+        saved = json.loads((folder / _SETTINGS).read_text())
+        self.settings = TeacherSettings.model_validate(saved["settings"])
+        self.template = ProductTemplate.model_validate(saved["template"])
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model, self.tokenizer = _load(str(folder), self.settings)
+        self.model.eval().to(self.device)
+        if self.settings.bf16:
+            _label_in_bfloat16(self.model, self.settings.grades)
+
+    def distributions(
+        self, pairs: Sequence[tuple[str, Product]], *, tokens_per_batch: int = 4_096, on_pairs: Callable[[int], None] | None = None
+    ) -> np.ndarray:
+        """Return the grade distributions of (query, product) pairs: float32 (n, grades).
+
+        Pairs are sorted by length and batched by ``tokens_per_batch``; ``on_pairs`` is told the number done, for progress.
+        """
+        prompts = [render_prompt(self.settings, self.tokenizer, query, self.template.render(product)) for query, product in pairs]
+        ids = tokenised(self.settings, self.tokenizer, prompts) if prompts else []
+        order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
+        out = np.zeros((len(ids), self.settings.grades), dtype=np.float32)
+        start = 0
+        while start < len(order):
+            batch = order[start : start + max(1, tokens_per_batch // len(ids[order[start]]))]
+            inputs = self.tokenizer.pad({"input_ids": [ids[i] for i in batch]}, return_tensors="pt").to(self.device)
+            with torch.inference_mode():
+                logits = self.model(**inputs).logits.float()
+            out[batch] = torch.softmax(logits, dim=-1).cpu().numpy()
+            start += len(batch)
+            if on_pairs:
+                on_pairs(len(batch))
+        return out
+
+    def relevance(self, query: str, products: Sequence[Product]) -> np.ndarray:
+        """Return the expected grade of each product, scaled to 0–1: float32 (n,)."""
+        distributions = self.distributions([(query, product) for product in products])
+        grades: np.ndarray = distributions @ np.arange(distributions.shape[1], dtype=np.float32) / (distributions.shape[1] - 1)
+        return grades

@@ -1,0 +1,13 @@
+#!/bin/bash
+# Settings come as environment variables, as in the official image: discovery.type=single-node and the like.
+cd /usr/share/opensearch || exit 1
+settings=()
+while IFS='=' read -r -d '' name value; do
+    if [[ $name =~ ^[a-z0-9_]+\.[a-z0-9_.]+$ ]]; then settings+=("-E$name=$value"); fi
+done < <(env -0)
+# shellcheck disable=SC2086  # the options are words
+exec java -Xms1g -Xmx1g -XX:+UseG1GC -Dfile.encoding=UTF-8 -Djava.awt.headless=true -Djava.security.manager=allow \
+    -Djna.nosys=true -Djava.locale.providers=SPI,COMPAT -Dio.netty.noUnsafe=true -Dio.netty.noKeySetOptimization=true \
+    -Dio.netty.recycler.maxCapacityPerThread=0 -Dlog4j.shutdownHookEnabled=false -Dlog4j2.disable.jmx=true \
+    -Dopensearch.path.home="$PWD" -Dopensearch.path.conf="$PWD/config" -Dopensearch.distribution.type=tar \
+    ${OPENSEARCH_JAVA_OPTS:-} -cp 'lib/*' org.opensearch.bootstrap.OpenSearch "${settings[@]}"

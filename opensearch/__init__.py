@@ -1,0 +1,1 @@
+"""OpenSearch as the first stage: connection, mapping, indexing behind an alias, BM25 search."""

@@ -1,0 +1,3 @@
+from reranker.cli import main
+
+main()

@@ -1,0 +1,157 @@
+"""The bundle: a folder with a student ready to serve, and the manifest that says what it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from reranker.errors import BundleError
+from reranker.text import ProductTemplate
+
+FORMAT = 1
+MODEL = "model.onnx"
+TOKENIZER = "tokenizer.json"
+MANIFEST = "manifest.json"
+
+
+class FileEntry(BaseModel):
+    """What a file of the bundle must be: ``sha256`` in hex, size in bytes."""
+
+    sha256: str
+    bytes: int
+
+
+class Calibration(BaseModel):
+    """Relevance = sigmoid(scale · logit + bias): the student's margins are free of level, relevance is not."""
+
+    scale: float = 1.0
+    bias: float = 0.0
+
+
+class Seen(BaseModel):
+    """The judged intents and queries that any stage of the training saw; evaluation leaves them out."""
+
+    intents: list[str] = Field(default_factory=list)
+    queries: list[str] = Field(default_factory=list)
+
+
+class Manifest(BaseModel):
+    """``manifest.json``: everything about a bundle but its weights."""
+
+    model_config = ConfigDict(extra="allow")
+
+    format: int
+    name: str
+    created: str
+    template: ProductTemplate
+    max_length: int = Field(ge=8, le=8192)
+    calibration: Calibration = Calibration()
+    files: dict[str, FileEntry]
+    student: dict[str, Any] = Field(default_factory=dict)
+    teacher: dict[str, Any] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict)
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    seen: Seen = Seen()
+    licences: list[dict[str, str]] = Field(default_factory=list)
+
+
+class Bundle(NamedTuple):
+    """A verified bundle: its folder and its manifest."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def version(self) -> str:
+        """Twelve characters that change with the weights."""
+        return self.manifest.files[MODEL].sha256[:12]
+
+
+def shipped_bundle() -> Path:
+    """Return the folder of the bundle that comes with the package."""
+    return Path(str(resources.files("reranker") / "bundles" / "default"))
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_bundle(path: str | Path | None = None) -> Bundle:
+    """Read and verify a bundle; None means the shipped one.
+
+    Raises:
+        BundleError: a file is missing, does not match its checksum, or the format is of another release.
+    """
+    folder = shipped_bundle() if path is None else Path(path)
+    if not folder.is_dir():
+        raise BundleError(f"There is no bundle at {folder}.", hint="Give a folder made by `reranker distill`, or none for the shipped bundle.")
+    manifest_path = folder / MANIFEST
+    try:
+        raw = json.loads(manifest_path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BundleError(f"The bundle {folder} has no {MANIFEST}.", hint="Copy the whole folder, or distil it again.") from None
+    except (OSError, ValueError) as error:
+        raise BundleError(f"The manifest {manifest_path} cannot be read: {error}", hint="Copy the whole folder again, or distil it again.") from error
+    if not isinstance(raw, dict) or not isinstance(raw.get("format"), int):
+        raise BundleError(f"{manifest_path} is not a bundle's manifest: it names no format.", hint="Distil the bundle again.")
+    if raw["format"] > FORMAT:
+        raise BundleError(
+            f"The bundle {folder} has format {raw['format']}; this release reads up to {FORMAT}.", hint="Upgrade: pip install -U distilled-reranker"
+        )
+    try:
+        manifest = Manifest.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BundleError(f"The manifest {manifest_path} is wrong at '{where}': {first['msg']}.", hint="Distil the bundle again.") from error
+    for needed in (MODEL, TOKENIZER):
+        if needed not in manifest.files:
+            raise BundleError(f"The manifest {manifest_path} does not list {needed}.", hint="Distil the bundle again.")
+    for name, entry in manifest.files.items():
+        file = folder / name
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise BundleError(f"The manifest {manifest_path} names a file outside the bundle: {name}.", hint="Do not use this bundle.")
+        if not file.is_file():
+            raise BundleError(f"The bundle {folder} lacks {name}.", hint="Copy the whole folder, or distil it again.")
+        if file.stat().st_size != entry.bytes or sha256(file) != entry.sha256:
+            raise BundleError(f"{file} is not the file the manifest describes (size or sha256 differs).", hint="Copy it again; it was changed or cut short.")
+    return Bundle(folder, manifest)
+
+
+def write_bundle(target: Path, files: Mapping[str, Path], manifest: Mapping[str, Any]) -> Bundle:
+    """Write a bundle whole or not at all: into a folder beside ``target`` first, then renamed over it.
+
+    Args:
+        target: the bundle's folder; an older bundle there is replaced.
+        files: name in the bundle → file to copy.
+        manifest: all of the manifest but ``format`` and ``files``.
+    """
+    staging = target.with_name(f".{target.name}.{os.getpid()}")
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        staging.mkdir(parents=True)
+        entries = {}
+        for name, source in files.items():
+            shutil.copyfile(source, staging / name)
+            entries[name] = {"sha256": sha256(staging / name), "bytes": (staging / name).stat().st_size}
+        whole = Manifest.model_validate({"format": FORMAT, **manifest, "files": entries})
+        (staging / MANIFEST).write_text(json.dumps(whole.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        load_bundle(staging)
+        old = target.with_name(f".{target.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        if target.exists():
+            target.rename(old)
+        staging.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return load_bundle(target)

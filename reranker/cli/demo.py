@@ -1,0 +1,53 @@
+"""``reranker demo``: a local page with BM25's order and the student's side by side."""
+
+from __future__ import annotations
+
+import threading
+import webbrowser
+from typing import Annotated
+
+import typer
+
+from reranker.cli.options import DEFAULT_INDEX, BundlePath, Catalog, IndexName, OpenSearch, home
+from reranker.cli.serve import BudgetMs, Host, K, Threads, build_app, late_first_stage
+
+
+def demo(
+    host: Host = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8765,
+    open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
+    bundle: BundlePath = None,
+    catalog: Catalog = None,
+    index: IndexName = DEFAULT_INDEX,
+    opensearch: OpenSearch = None,
+    k: K = 50,
+    budget_ms: BudgetMs = None,
+    threads: Threads = None,
+) -> None:
+    """Serve a local page: type a query, see BM25's order and the reranked order side by side."""
+    from reranker.demo import EXAMPLES, add_page
+    from reranker.service.server import bind, exit_cleanly_on_sigterm, run_until_stopped, url_of
+
+    exit_cleanly_on_sigterm()
+    listener = bind(host, port)
+    first_stage = late_first_stage(opensearch, index, catalog)
+    app = build_app(first_stage, bundle=bundle, k=k, budget_ms=budget_ms, threads=threads)
+    first_stage.open()  # builds the embedded index if needed; without a first stage there is nothing to show
+    add_page(app, k=k, examples=EXAMPLES if opensearch is None and _holds_demo_catalog(index) else ())
+    url = url_of(listener)
+
+    def started() -> None:
+        print(f"Demo: {url} (Ctrl-C stops it)", flush=True)
+        if open_browser:  # in a thread: some browsers return only when they are closed
+            threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
+
+    run_until_stopped(app, listener, on_start=started)
+
+
+def _holds_demo_catalog(index: str) -> bool:
+    from reranker.bundle import sha256
+    from reranker.demo_data import demo_file
+    from reranker.embedded import read_meta
+
+    source = (read_meta(home() / index) or {}).get("source") or {}
+    return bool(source.get("sha256") == sha256(demo_file("products.jsonl.gz")))

@@ -1,0 +1,35 @@
+"""``reranker distill``: a recipe becomes a bundle."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reranker.cli.options import AsJson
+from reranker.errors import MissingExtraError
+
+
+def distill(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A TOML file, or the name of a shipped recipe: demo, small.")],
+    run: Annotated[
+        Path | None, typer.Option("--run", metavar="DIR", help="The run's folder; runs/NAME where none is given. A run stopped anywhere goes on from there.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Distil a student from judgments and a catalogue: teacher, labels, student, ONNX, gate, bundle."""
+    for library in ("torch", "sentence_transformers", "peft", "optimum"):
+        if importlib.util.find_spec(library) is None:
+            raise MissingExtraError("reranker distill", "distill")
+    from distill.recipe import load_recipe
+
+    loaded, path = load_recipe(recipe)  # before torch is imported: a misspelt key is told at once
+    from distill.run import distil
+
+    report = distil(loaded, path, run or Path("runs") / loaded.name, quiet=as_json)
+    if as_json:
+        import json
+
+        print(json.dumps(report, indent=2))

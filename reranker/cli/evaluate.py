@@ -1,0 +1,103 @@
+"""``reranker evaluate``: nDCG@10, intervals and latency of BM25 and of the reranker on judged queries."""
+
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reranker.cli.options import DEFAULT_INDEX, AsJson, BundlePath, Catalog, IndexName, OpenSearch, home, open_first_stage
+
+if TYPE_CHECKING:
+    from reranker.first_stage import FirstStage
+
+
+def evaluate(
+    catalog: Catalog = None,
+    judgments: Annotated[
+        Path | None, typer.Option("--judgments", metavar="FILE", help="CSV, TREC qrels or ESCI parquet; the demo judgments where none is given.")
+    ] = None,
+    queries: Annotated[Path | None, typer.Option("--queries", metavar="FILE", help="For TREC qrels: the queries' texts, id<TAB>text a line.")] = None,
+    bundle: BundlePath = None,
+    opensearch: OpenSearch = None,
+    index: IndexName = DEFAULT_INDEX,
+    k: Annotated[int, typer.Option("--k", help="How many hits the latency measurement reranks.")] = 50,
+    include_seen: Annotated[bool, typer.Option("--include-seen", help="Count in the queries that the bundle was trained on.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse judgments for products that the catalogue does not hold.")] = False,
+    embedder: Annotated[bool, typer.Option("--embedder/--no-embedder", help="Compare with all-MiniLM-L6-v2 cosine (extra: distill).")] = True,
+    picture: Annotated[Path | None, typer.Option("--picture", metavar="FILE", help="Draw the report here (.png or .svg).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure BM25 and the reranker on judged queries that the bundle was not trained on."""
+    from rich.console import Console
+
+    from reranker.demo_data import demo_file
+    from reranker.evaluation.report import evaluate as run_evaluation
+    from reranker.evaluation.table import print_evaluation
+    from reranker.first_stage import check_k
+    from reranker.judgments import load_judgments
+    from reranker.student import Reranker
+
+    check_k(k)
+    if picture is not None:
+        from reranker.evaluation.picture import check_picture_path
+
+        check_picture_path(picture)
+    loaded = load_judgments(judgments or demo_file("judgments.csv"), queries=queries)
+    reranker = Reranker.load(bundle)
+    first_stage = _open(opensearch, index, catalog, demo=judgments is None, quiet=as_json)
+    progress = Console(stderr=True)
+    try:
+        with progress.status("…") if progress.is_terminal else nullcontext() as status:
+            evaluation = run_evaluation(
+                first_stage,
+                reranker,
+                loaded,
+                k=k,
+                include_seen=include_seen,
+                strict=strict,
+                embedder=embedder,
+                say=status.update if status is not None else lambda _: None,
+            )
+    finally:
+        first_stage.close()
+    if picture is not None:
+        from reranker.evaluation.picture import draw
+
+        draw(evaluation, picture)
+    if as_json:
+        print(json.dumps(evaluation.as_dict(), indent=2, ensure_ascii=False))
+    else:
+        print_evaluation(evaluation, Console())
+
+
+def _open(opensearch: str | None, index: str, catalog: Path | None, *, demo: bool, quiet: bool) -> FirstStage:
+    """Open the first stage that holds the catalogue, leaving the user's own embedded indexes as they are.
+
+    A catalogue given, or the demo's for the demo judgments, gets an index of its own, kept by the file's checksum,
+    unless the default index was made from the same file; else the named index is searched as it stands.
+    """
+    from reranker.bundle import sha256
+    from reranker.demo_data import demo_file
+    from reranker.embedded import LAYOUT, open_or_build, read_meta
+    from reranker.errors import CatalogError, InputError
+
+    if opensearch is not None:
+        if catalog is not None:
+            raise InputError(
+                "--catalog is of no use with --opensearch: the cluster's index is searched.", hint="Index it first: reranker index --opensearch URL"
+            )
+        return open_first_stage(opensearch, index, None)
+    if catalog is None and not (demo and index == DEFAULT_INDEX):
+        return open_first_stage(None, index, None)
+    catalog = catalog or demo_file("products.jsonl.gz")
+    if not catalog.is_file():
+        raise CatalogError(f"There is no catalogue at {catalog}.", hint="Give a JSON Lines file (.jsonl, .jsonl.gz or .jsonl.zst).")
+    digest = sha256(catalog)
+    own = read_meta(home() / DEFAULT_INDEX) or {}
+    if own.get("layout") == LAYOUT and (own.get("source") or {}).get("sha256") == digest:
+        return open_first_stage(None, DEFAULT_INDEX, None)
+    return open_or_build(home() / f"evaluation-{digest[:12]}", catalog, quiet=quiet)

@@ -1,0 +1,11 @@
+"""The demo catalogue, judgments and query log that come with the package."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+
+def demo_file(name: str) -> Path:
+    """Return the path of one shipped file: products.jsonl.gz, judgments.csv or queries.tsv."""
+    return Path(str(resources.files("reranker") / "data" / "icecat" / name))

@@ -1,0 +1,207 @@
+"""The embedded first stage: BM25 in this process with tantivy, kept on disk; no server needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import tantivy
+
+from reranker.analysis import analysed, tokens
+from reranker.bundle import sha256
+from reranker.demo_data import demo_file
+from reranker.errors import FirstStageError
+from reranker.first_stage import FIELD_BOOSTS, Hit
+from reranker.products import CatalogProblem, Product, attribute_pairs, read_catalog
+
+LAYOUT = 2  # raise when analysis or fields change: indexes of another layout are rebuilt or refused
+_META = "index.json"
+
+
+def field_text(product: Product, field: str) -> str:
+    """Return what is searched in one of the fields of ``FIELD_BOOSTS``."""
+    if field == "attributes":
+        return "\n".join(value for _, value in attribute_pairs(product.get("attributes")))
+    return str(product.get(field) or "")
+
+
+def _schema() -> tantivy.Schema:
+    builder = tantivy.SchemaBuilder()
+    builder.add_text_field("id", stored=False, tokenizer_name="raw", index_option="basic")
+    for field in FIELD_BOOSTS:
+        builder.add_text_field(field, stored=False, tokenizer_name="whitespace", index_option="freq")
+    builder.add_text_field("product", stored=True, tokenizer_name="raw", index_option="basic")
+    return builder.build()
+
+
+def build_index(folder: Path, products: Iterable[Product], *, source: dict[str, Any] | None = None, on_product: Callable[[], None] | None = None) -> int:
+    """Write an index of the products, whole or not at all, over any older one in ``folder``; return their number.
+
+    Args:
+        folder: the index's folder.
+        products: as ``read_catalog`` yields them.
+        source: remembered in the index: which file it was made from.
+        on_product: called after each product, for progress.
+    """
+    staging = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        staging.mkdir(parents=True)
+        index = tantivy.Index(_schema(), path=str(staging))
+        _register(index)
+        writer = index.writer(heap_size=128_000_000, num_threads=1)  # one thread: catalogue order breaks ties
+        count = 0
+        try:
+            for product in products:
+                document = tantivy.Document()
+                document.add_text("id", str(product["id"]))
+                for field in FIELD_BOOSTS:
+                    document.add_text(field, analysed(field_text(product, field)))
+                document.add_text("product", json.dumps(product, ensure_ascii=False))
+                writer.add_document(document)
+                count += 1
+                if on_product:
+                    on_product()
+            writer.commit()
+        finally:
+            writer.wait_merging_threads()  # after a failure too: its threads would go on writing while the folder is removed
+        (staging / _META).write_text(json.dumps({"layout": LAYOUT, "products": count, "source": source}), encoding="utf-8")
+        old = folder.with_name(f".{folder.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        if folder.exists():
+            folder.rename(old)
+        staging.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return count
+
+
+def _register(index: tantivy.Index) -> None:
+    index.register_tokenizer("whitespace", tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.whitespace()).build())
+
+
+class EmbeddedFirstStage:
+    """BM25 over an index made by ``build_index``; a ``FirstStage``."""
+
+    name = "embedded"
+
+    def __init__(self, folder: Path) -> None:
+        meta = read_meta(folder)
+        if meta is None:
+            raise FirstStageError(f"There is no embedded index at {folder}.", hint="Build it: reranker index --catalog FILE")
+        if meta.get("layout") != LAYOUT:
+            raise FirstStageError(f"The index at {folder} was made by another release.", hint="Build it again: reranker index --catalog FILE")
+        try:
+            self._index = tantivy.Index.open(str(folder))
+        except ValueError as error:
+            raise FirstStageError(f"The index at {folder} cannot be opened: {error}", hint="Build it again: reranker index --catalog FILE") from error
+        _register(self._index)
+        self._searcher = self._index.searcher()
+        self._fields = self._index.schema
+
+    def search(self, query: str, k: int) -> list[Hit]:
+        parsed = self._query(query)
+        if parsed is None:
+            return []
+        found = self._searcher.search(parsed, limit=k, count=False).hits
+        products = [self._product(address) for _, address in found]
+        return [Hit(str(p["id"]), float(score), rank, p) for rank, ((score, _), p) in enumerate(zip(found, products, strict=True), start=1)]
+
+    def score(self, query: str, product_ids: Sequence[str]) -> dict[str, float]:
+        scores = dict.fromkeys(self.get(product_ids), 0.0)
+        parsed = self._query(query)
+        if parsed is None or not scores:
+            return scores
+        among = tantivy.Query.const_score_query(self._ids(list(scores)), 0.0)
+        both = tantivy.Query.boolean_query([(tantivy.Occur.Must, parsed), (tantivy.Occur.Must, among)])
+        for score, address in self._searcher.search(both, limit=len(scores), count=False).hits:
+            scores[str(self._product(address)["id"])] = float(score)
+        return scores
+
+    def get(self, product_ids: Sequence[str]) -> dict[str, Product]:
+        if not product_ids:
+            return {}
+        hits = self._searcher.search(self._ids(product_ids), limit=len(set(product_ids)), count=False).hits
+        found = {str(p["id"]): p for p in (self._product(address) for _, address in hits)}
+        return {i: found[i] for i in product_ids if i in found}
+
+    def count(self) -> int:
+        return int(self._searcher.num_docs)
+
+    def close(self) -> None:
+        pass
+
+    def _query(self, query: str) -> tantivy.Query | None:
+        """One BM25 clause a field and word; a word given twice counts twice, as in OpenSearch."""
+        words = Counter(tokens(query))
+        clauses = [
+            (tantivy.Occur.Should, tantivy.Query.boost_query(tantivy.Query.term_query(self._fields, field, word, index_option="freq"), boost * n))
+            for word, n in words.items()
+            for field, boost in FIELD_BOOSTS.items()
+        ]
+        return tantivy.Query.boolean_query(clauses) if clauses else None
+
+    def _ids(self, product_ids: Sequence[str]) -> tantivy.Query:
+        return tantivy.Query.term_set_query(self._fields, "id", list(dict.fromkeys(product_ids)))
+
+    def _product(self, address: tantivy.DocAddress) -> dict[str, Any]:
+        product: dict[str, Any] = json.loads(self._searcher.doc(address)["product"][0])
+        return product
+
+
+def read_meta(folder: Path) -> dict[str, Any] | None:
+    """Return what an index says of itself (layout, products, source), or None where there is none."""
+    try:
+        meta = json.loads((folder / _META).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return meta if isinstance(meta, dict) else None
+
+
+def open_or_build(folder: Path, catalog: Path | None, *, quiet: bool = False) -> EmbeddedFirstStage:
+    """Open the index in ``folder``; build it from ``catalog`` first where it is missing or was made from another file.
+
+    Args:
+        catalog: None keeps an index that is there, whatever it was made from, and else builds the demo catalogue's.
+
+    Raises:
+        FirstStageError: the index is of another release, made from another catalogue than the demo's, and ``catalog`` is None.
+        CatalogError: the catalogue cannot be read.
+    """
+    meta = read_meta(folder)
+    current = meta is not None and meta.get("layout") == LAYOUT
+    demo = demo_file("products.jsonl.gz")
+    if catalog is None and meta is not None and (current or (meta.get("source") or {}).get("name") != demo.name):
+        return EmbeddedFirstStage(folder)
+    catalog = catalog or demo
+    source = {"name": catalog.name, "sha256": sha256(catalog)} if catalog.is_file() else None
+    if not current or meta is None or meta.get("source") != source or source is None:
+        build_with_progress(folder, catalog, source=source, quiet=quiet)
+    return EmbeddedFirstStage(folder)
+
+
+def build_with_progress(
+    folder: Path,
+    catalog: Path,
+    *,
+    source: dict[str, Any] | None = None,
+    quiet: bool = False,
+    skip_invalid: bool = False,
+    problems: list[CatalogProblem] | None = None,
+) -> int:
+    """Index a catalogue file, with a progress line on the terminal; return the number of products."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    source = source or ({"name": catalog.name, "sha256": sha256(catalog)} if catalog.is_file() else None)
+    products = read_catalog(catalog, on_problem="skip" if skip_invalid else "refuse", problems=problems)
+    columns = (SpinnerColumn(), TextColumn("Indexing {task.fields[name]}: {task.completed:,.0f} products"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
+        task = progress.add_task("", total=None, name=catalog.name)
+        return build_index(folder, products, source=source, on_product=lambda: progress.advance(task))

@@ -1,0 +1,69 @@
+"""Errors that a user can mend, each with what went wrong, where, and what to do.
+
+The command line prints them without a traceback and exits with ``exit_code``;
+the HTTP service answers with ``http_status``.
+"""
+
+from __future__ import annotations
+
+
+class RerankerError(Exception):
+    """Base of all errors meant for the user.
+
+    Args:
+        message: what went wrong, and where.
+        hint: what to do about it, as one sentence.
+    """
+
+    exit_code = 1
+    http_status = 500
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class InputError(RerankerError):
+    """A query, option or file given by the user cannot be used as it is."""
+
+    exit_code = 2
+    http_status = 422
+
+
+class CatalogError(InputError):
+    """A catalogue file cannot be read, or holds products that cannot be indexed."""
+
+
+class JudgmentError(InputError):
+    """A judgment file cannot be read, or does not fit the catalogue."""
+
+
+class RecipeError(InputError):
+    """A distillation recipe is wrong, or asks for what cannot be had."""
+
+
+class BundleError(RerankerError):
+    """A bundle is incomplete, corrupt, or of a version that this release cannot read."""
+
+    exit_code = 3
+    http_status = 503
+
+
+class FirstStageError(RerankerError):
+    """The first stage (embedded index or OpenSearch) cannot be reached or refuses the request."""
+
+    exit_code = 4
+    http_status = 503
+
+
+class MissingExtraError(RerankerError):
+    """A command needs libraries of an extra that is not installed."""
+
+    exit_code = 2
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs libraries that are not installed.", hint=f'Install them: pip install "distilled-reranker[{extra}]"')

@@ -1,0 +1,126 @@
+"""Several rankings of the same judged products, compared query by query."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from reranker.errors import JudgmentError, RerankerError
+from reranker.evaluation.bootstrap import Interval, bootstrap
+from reranker.evaluation.ndcg import ndcg_at_10
+from reranker.judgments import Judgment
+from reranker.products import Product
+
+Ranker = Callable[[str, list[Product]], Any]
+"""Takes a query and n products, returns n finite scores (a sequence or an array of shape (n,)), higher is better."""
+
+_TIE = 1e-9
+
+
+class QueryScores(NamedTuple):
+    """One query: how many of its products are judged, and nDCG@10 by ranking."""
+
+    query: str
+    intent: str
+    judged: int
+    ndcg: dict[str, float]
+
+
+class Record(NamedTuple):
+    """On how many queries one ranking is better, worse, or as good as another."""
+
+    wins: int
+    losses: int
+    ties: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """nDCG@10 of every ranking on every query that tells rankings apart.
+
+    ``indistinct`` names the queries left out because they do not: no product rated 2 or more, or none rated 0.
+    """
+
+    per_query: list[QueryScores]
+    indistinct: list[str]
+
+    @property
+    def queries(self) -> int:
+        """How many queries were compared."""
+        return len(self.per_query)
+
+    @property
+    def rankings(self) -> list[str]:
+        return list(self.per_query[0].ndcg)
+
+    def mean(self, name: str) -> float:
+        """Return the mean nDCG@10 of a ranking."""
+        return float(np.mean(self._values(name)))
+
+    def interval(self, name: str) -> Interval:
+        """Return the mean nDCG@10 of a ranking with its bootstrap interval."""
+        return bootstrap(self._values(name).tolist())
+
+    def changes(self, name: str, base: str) -> np.ndarray:
+        """Return nDCG@10 of one ranking minus that of another: (queries,), in the order of ``per_query``."""
+        return self._values(name) - self._values(base)
+
+    def difference(self, name: str, base: str) -> Interval:
+        """Return the mean change from ``base`` to ``name`` with its paired bootstrap interval."""
+        return bootstrap(self.changes(name, base).tolist())
+
+    def record(self, name: str, base: str) -> Record:
+        """Count the queries that ``name`` wins, loses and ties against ``base``."""
+        changes = self.changes(name, base)
+        wins, losses = int((changes > _TIE).sum()), int((changes < -_TIE).sum())
+        return Record(wins, losses, len(changes) - wins - losses)
+
+    def _values(self, name: str) -> np.ndarray:
+        return np.array([q.ndcg[name] for q in self.per_query])
+
+
+def tells_apart(ratings: Sequence[int]) -> bool:
+    """Whether a query with these grades can tell rankings apart: a product rated 2 or more, and one rated 0."""
+    return max(ratings, default=0) >= 2 and 0 in ratings
+
+
+def evaluate_rankings(judgments: Sequence[Judgment], products: Mapping[str, Product], rankers: Mapping[str, Ranker]) -> Comparison:
+    """Let every ranker order the judged products of every query, and measure judged-only nDCG@10.
+
+    Args:
+        judgments: of any number of queries; those for products that ``products`` lacks are left out.
+        products: product id → product.
+        rankers: name → ranker; each gets a query's products in the order of their ids, which tells nothing of their grades.
+
+    Raises:
+        JudgmentError: no query tells rankings apart.
+        RerankerError: a ranker gave something else than one finite score a product.
+    """
+    ratings: dict[str, dict[str, int]] = defaultdict(dict)
+    intents: dict[str, str] = {}
+    for judgment in judgments:
+        if judgment.product_id in products:
+            ratings[judgment.query][judgment.product_id] = judgment.rating
+            intents[judgment.query] = judgment.intent
+    chosen = {query: graded for query, graded in ratings.items() if tells_apart(list(graded.values()))}
+    if not chosen:
+        raise JudgmentError(
+            f"None of the {len(ratings):,} judged queries tells rankings apart.", hint="A query needs a product rated 2 or 3 and a product rated 0."
+        )
+    measured: dict[str, dict[str, float]] = {}
+    for name, ranker in rankers.items():
+        scores = {query: _scored(name, ranker, query, sorted(graded), products) for query, graded in chosen.items()}
+        measured[name] = ndcg_at_10(chosen, scores)
+    per_query = [QueryScores(query, intents[query], len(graded), {name: measured[name][query] for name in rankers}) for query, graded in chosen.items()]
+    return Comparison(per_query, [query for query in ratings if query not in chosen])
+
+
+def _scored(name: str, ranker: Ranker, query: str, product_ids: list[str], products: Mapping[str, Product]) -> dict[str, float]:
+    scores = np.asarray(ranker(query, [products[i] for i in product_ids]), dtype=np.float64)
+    if scores.shape != (len(product_ids),) or not np.isfinite(scores).all():
+        raise RerankerError(f"The ranking '{name}' gave unusable scores for '{query}': one finite number a product is needed.")
+    return dict(zip(product_ids, scores.tolist(), strict=True))

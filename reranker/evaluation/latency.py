@@ -1,0 +1,47 @@
+"""What each stage of a search takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from reranker.search import TwoStageSearch
+
+WARM_UP_QUERIES = 5
+MAX_QUERIES = 200
+
+
+class Latency(NamedTuple):
+    """Milliseconds of one stage over ``samples`` searches."""
+
+    p50: float
+    p95: float
+    p99: float
+    mean: float
+    samples: int
+
+
+def measure_latency(search: TwoStageSearch, queries: Sequence[str], k: int) -> dict[str, Latency]:
+    """Time one search of each query (the first 200), one after the other, after an untimed warm-up.
+
+    Returns ``first_stage``, ``rerank`` (left out of searches that found nothing) and ``total``;
+    a stage without a sample is left out.
+    """
+    queries = list(dict.fromkeys(queries))[:MAX_QUERIES]
+    size = min(10, k)
+    for query in queries[:WARM_UP_QUERIES]:
+        search.search(query, size=size, k=k)
+    took: dict[str, list[float]] = {"first_stage": [], "rerank": [], "total": []}
+    for query in queries:
+        response = search.search(query, size=size, k=k)
+        for stage, samples in took.items():
+            if stage == "first_stage" or response.reranked:
+                samples.append(response.took_ms[stage])
+    return {stage: _summary(samples) for stage, samples in took.items() if samples}
+
+
+def _summary(milliseconds: Sequence[float]) -> Latency:
+    p50, p95, p99 = np.percentile(milliseconds, [50, 95, 99])
+    return Latency(float(p50), float(p95), float(p99), float(np.mean(milliseconds)), len(milliseconds))

@@ -1,0 +1,153 @@
+"""Products and the catalogue they come in: JSON Lines, plain, .gz or .zst, one product a line."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, Literal, NamedTuple
+
+from reranker.errors import CatalogError
+
+Product = Mapping[str, Any]
+"""``id``, ``title`` and optionally ``brand``, ``description``, ``attributes`` (a mapping); other fields ride along."""
+
+MAX_PROBLEMS_SHOWN = 10
+
+
+class CatalogProblem(NamedTuple):
+    """Why one line of a catalogue cannot be indexed."""
+
+    line: int
+    product_id: str | None
+    message: str
+
+    def __str__(self) -> str:
+        who = f" (id {self.product_id})" if self.product_id else ""
+        return f"line {self.line:,}{who}: {self.message}"
+
+
+def check_product(value: Any) -> str | None:
+    """Say what keeps ``value`` from being a product, or None where nothing does."""
+    if not isinstance(value, Mapping):
+        return f"expected a JSON object, found {type(value).__name__}"
+    product_id = value.get("id")
+    if isinstance(product_id, bool) or not isinstance(product_id, str | int) or not str(product_id).strip():
+        return "has no 'id' (a non-empty string or a whole number)"
+    if len(str(product_id).encode()) > 512:
+        return "'id' is longer than 512 bytes"
+    title = value.get("title")
+    if not isinstance(title, str) or not title.strip():
+        return "has no 'title' (a non-empty string)"
+    for field in ("brand", "description"):
+        if value.get(field) is not None and not isinstance(value[field], str):
+            return f"'{field}' is not a string"
+    if value.get("attributes") is not None and not isinstance(value["attributes"], Mapping):
+        return "'attributes' is not an object of names and values"
+    return None
+
+
+def open_text(path: Path) -> IO[str]:
+    """Open a plain, .gz or .zst text file as UTF-8, with or without a byte-order mark."""
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8-sig")
+    if path.suffix == ".zst":
+        import zstandard
+
+        return io.TextIOWrapper(zstandard.open(path, "rb"), encoding="utf-8-sig")
+    return path.open(encoding="utf-8-sig")
+
+
+def read_catalog(
+    path: str | Path,
+    *,
+    on_problem: Literal["refuse", "skip"] = "refuse",
+    problems: list[CatalogProblem] | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Yield the products of a catalogue file, ids as strings.
+
+    Args:
+        path: JSON Lines, plain, .gz or .zst.
+        on_problem: ``refuse`` raises at the end of the file's check, naming the first problems;
+            ``skip`` leaves the lines out and appends them to ``problems``.
+        problems: receives every line left out.
+
+    Raises:
+        CatalogError: the file cannot be read, is empty, or (``refuse``) holds unusable lines.
+    """
+    path = Path(path)
+    found = problems if problems is not None else []
+    seen: dict[str, int] = {}
+    broken = False
+    try:
+        with open_text(path) as lines:
+            for number, line in enumerate(lines, start=1):
+                if not line.strip():
+                    continue
+                product, problem = _parse(line, number, seen)
+                if problem is not None:
+                    found.append(problem)
+                    broken = on_problem == "refuse"
+                    if broken and len(found) >= 1000:
+                        break
+                elif not broken and product is not None:
+                    yield product
+    except FileNotFoundError:
+        raise CatalogError(f"There is no catalogue at {path}.", hint="Give a JSON Lines file (.jsonl, .jsonl.gz or .jsonl.zst).") from None
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise CatalogError(f"The catalogue {path} cannot be read: {error}", hint="Is it a UTF-8 JSON Lines file, whole and packed as its name says?") from error
+    except Exception as error:  # zstandard raises its own type, imported only where needed
+        if type(error).__name__ != "ZstdError":
+            raise
+        raise CatalogError(f"The catalogue {path} cannot be read: {error}", hint="Is it a whole .zst file?") from error
+    if broken:
+        shown = "\n".join(f"  {problem}" for problem in found[:MAX_PROBLEMS_SHOWN])
+        more = f"\n  … and {len(found) - MAX_PROBLEMS_SHOWN:,} more" if len(found) > MAX_PROBLEMS_SHOWN else ""
+        raise CatalogError(
+            f"The catalogue {path} holds {len(found):,} unusable line(s):\n{shown}{more}",
+            hint="Mend them, or leave them out with --skip-invalid (each is then named). Nothing was changed.",
+        )
+    if not seen:
+        raise CatalogError(f"The catalogue {path} holds no usable product.", hint="Expected one JSON object a line, each with 'id' and 'title'.")
+
+
+def _parse(line: str, number: int, seen: dict[str, int]) -> tuple[dict[str, Any] | None, CatalogProblem | None]:
+    try:
+        value = json.loads(line, parse_constant=_refuse_constant)
+        if "\\ud" in line.lower():  # an escaped surrogate without its other half could not be stored
+            json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:  # ValueError: broken JSON, a number of 5,000 digits, half a surrogate pair
+        return None, CatalogProblem(number, None, f"not valid JSON ({error})")
+    message = check_product(value)
+    product_id = str(value["id"]) if isinstance(value, dict) and value.get("id") is not None else None
+    if message is None and product_id in seen:
+        message = f"the same id stands on line {seen[product_id]:,}"
+    if message is not None:
+        return None, CatalogProblem(number, product_id, message)
+    assert product_id is not None
+    seen[product_id] = number
+    return {**value, "id": product_id}, None
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON value")
+
+
+def attribute_pairs(attributes: Any) -> Iterator[tuple[str, str]]:
+    """Yield (name, value) as readable text: underscores become spaces, lists are joined, yes/no for booleans."""
+    if not isinstance(attributes, Mapping):
+        return
+    for name, value in attributes.items():
+        label = " ".join(str(name).replace("_", " ").split())
+        if isinstance(value, bool):
+            yield label, "yes" if value else "no"
+        elif isinstance(value, Mapping):
+            for inner, text in attribute_pairs(value):
+                yield f"{label} {inner}", text
+        elif isinstance(value, list | tuple):
+            yield label, ", ".join(str(v) for v in value if v is not None)
+        elif value is not None:
+            yield label, str(value)

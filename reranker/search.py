@@ -1,0 +1,160 @@
+"""Two-stage search: BM25 top-k, reordered by the student; a failing or late student leaves BM25 order."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from reranker.errors import InputError
+from reranker.first_stage import FirstStage, Hit, check_k, check_query
+from reranker.products import Product
+
+log = logging.getLogger(__name__)
+
+DEFAULT_K = 50
+MAX_DEPTH = 10_000
+
+
+class Scorer(Protocol):
+    """Anything that scores products for a query; ``Reranker`` is one."""
+
+    def score(self, query: str, products: Sequence[Product | str]) -> np.ndarray: ...
+
+
+class Result(NamedTuple):
+    """One product of the page. ``student_score`` is None where the student did not score it."""
+
+    rank: int
+    product_id: str
+    bm25_rank: int
+    bm25_score: float
+    student_score: float | None
+    product: Product
+
+
+@dataclass(frozen=True)
+class SearchResponse:
+    """A page of results, and what happened to it.
+
+    ``why_not`` says why the hits kept BM25 order (None where they were reranked); ``scored`` is
+    how many hits the student scored, on this page or not; times are milliseconds per stage.
+    """
+
+    query: str
+    results: list[Result]
+    reranked: bool
+    why_not: str | None
+    took_ms: dict[str, float] = field(default_factory=dict)
+    scored: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what ``--json`` and ``GET /search`` print."""
+        return {
+            "query": self.query,
+            "reranked": self.reranked,
+            "why_not": self.why_not,
+            "scored": self.scored,
+            "took_ms": {stage: round(ms, 3) for stage, ms in self.took_ms.items()},
+            "results": [
+                {
+                    "rank": r.rank,
+                    "id": r.product_id,
+                    "bm25_rank": r.bm25_rank,
+                    "bm25_score": round(r.bm25_score, 6),
+                    "student_score": None if r.student_score is None else round(r.student_score, 7),
+                    "product": dict(r.product),
+                }
+                for r in self.results
+            ],
+        }
+
+
+class TwoStageSearch:
+    """BM25 top-k → rerank → page.
+
+    Args:
+        first_stage: where hits come from.
+        reranker: the student; None searches with BM25 alone.
+        k: how many hits the student reorders (1 to 1,000).
+        budget_ms: what the rerank stage may take; a later answer is dropped and BM25 order stands.
+        why_no_reranker: said in each response where ``reranker`` is None.
+    """
+
+    def __init__(
+        self,
+        first_stage: FirstStage,
+        reranker: Scorer | None,
+        *,
+        k: int = DEFAULT_K,
+        budget_ms: float | None = None,
+        why_no_reranker: str = "no student is loaded",
+    ) -> None:
+        self.first_stage = first_stage
+        self.reranker = reranker
+        self.k = check_k(k)
+        self.budget_ms = budget_ms
+        self.why_no_reranker = why_no_reranker
+        self._workers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="rerank")
+
+    def search(self, query: str, *, size: int = 10, start: int = 0, k: int | None = None, rerank: bool = True) -> SearchResponse:
+        """Return results ``start`` to ``start + size`` of the query.
+
+        Raises:
+            InputError: the query is empty or too long, or k, size or start is out of range.
+            FirstStageError: the first stage cannot answer; the student's failures never raise.
+        """
+        began = time.perf_counter()
+        query = check_query(query)
+        k = check_k(self.k if k is None else k)
+        if size < 1 or start < 0 or start + size > MAX_DEPTH:
+            raise InputError(f"Results {start:,} to {start + size:,} were asked for.", hint=f"size is at least 1, and start + size at most {MAX_DEPTH:,}.")
+        hits = self.first_stage.search(query, max(k, start + size) if rerank else start + size)
+        found = time.perf_counter()
+        scores, why_not = self._score(query, hits[:k]) if rerank else (None, "not asked for")
+        order = list(range(len(hits)))
+        if scores is not None:
+            order[:k] = np.argsort(-scores, kind="stable").tolist()
+        page = [
+            Result(rank, hits[i].product_id, hits[i].rank, hits[i].score, float(scores[i]) if scores is not None and i < len(scores) else None, hits[i].product)
+            for rank, i in list(enumerate(order, start=1))[start : start + size]
+        ]
+        done = time.perf_counter()
+        took = {"first_stage": (found - began) * 1e3, "rerank": (done - found) * 1e3, "total": (done - began) * 1e3}
+        return SearchResponse(query, page, scores is not None, why_not, took, 0 if scores is None else len(scores))
+
+    def _score(self, query: str, hits: list[Hit]) -> tuple[np.ndarray | None, str | None]:
+        if self.reranker is None:
+            return None, self.why_no_reranker
+        if not hits:
+            return None, "the first stage found nothing"
+        products = [hit.product for hit in hits]
+        try:
+            if self.budget_ms is None:
+                scores = self.reranker.score(query, products)
+            else:
+                answer = self._workers.submit(self.reranker.score, query, products)
+                try:
+                    scores = answer.result(self.budget_ms / 1e3)
+                finally:
+                    answer.cancel()  # one that has not begun would keep later queries waiting for nothing
+        except FutureTimeout:
+            return None, f"the student took longer than its {self.budget_ms:g} ms"
+        except Exception as error:  # whatever the student does, the shopper gets BM25 order
+            log.exception("the student failed")
+            return None, f"the student failed: {type(error).__name__}"
+        scores = np.asarray(scores, dtype=np.float32)
+        if scores.shape != (len(hits),) or not np.isfinite(scores).all():
+            return None, "the student gave unusable scores"
+        return scores, None
+
+    def close(self) -> None:
+        """Release the first stage; a student still at work is not waited for."""
+        self._workers.shutdown(wait=False, cancel_futures=True)
+        self.first_stage.close()

@@ -1,0 +1,117 @@
+"""The endpoints: rerank in Cohere's, Jina's and text-embeddings-inference's shapes, search, and operations."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from reranker.errors import FirstStageError
+from reranker.products import Product
+from reranker.service.answers import RerankAnswer, SearchAnswer, TextResult
+from reranker.service.docs_page import docs_page
+from reranker.service.engine import Engine
+from reranker.service.requests import RerankRequest, TextsRequest
+
+# Answers go out as they are built: checking them against their models again would cost time and find nothing.
+
+
+def _as_product(document: str | dict[str, Any]) -> Product | str:
+    """Cohere's ``{"text": …}`` is a plain text; with a title, or without a text, the object is a product."""
+    if isinstance(document, dict) and isinstance(document.get("text"), str) and "title" not in document:
+        return document["text"]
+    return document
+
+
+def rerank_router(engine: Engine) -> APIRouter:
+    router = APIRouter(tags=["rerank"])
+
+    async def rerank(body: RerankRequest, version: str) -> JSONResponse:
+        ranked = await engine.rank(body.query, [_as_product(document) for document in body.documents])
+        results: list[dict[str, Any]] = []
+        for index, score in ranked[: body.top_n]:
+            result: dict[str, Any] = {"index": index, "relevance_score": score}
+            if body.return_documents:
+                document = body.documents[index]
+                result["document"] = {"text": document} if isinstance(document, str) else document
+            results.append(result)
+        return JSONResponse(
+            {
+                "id": str(uuid.uuid4()),
+                "model": engine.student,
+                "results": results,
+                "meta": {"api_version": {"version": version}},
+                "usage": {"total_tokens": 0, "prompt_tokens": 0},
+            }
+        )
+
+    @router.post("/v2/rerank", response_model=RerankAnswer, summary="Rerank documents (Cohere v2)")
+    async def rerank_v2(body: RerankRequest) -> Response:
+        """Score each document for the query and return them best first."""
+        return await rerank(body, "2")
+
+    @router.post("/v1/rerank", response_model=RerankAnswer, summary="Rerank documents (Cohere v1, Jina)")
+    async def rerank_v1(body: RerankRequest) -> Response:
+        """As `/v2/rerank`."""
+        return await rerank(body, "1")
+
+    @router.post("/rerank", response_model=list[TextResult], summary="Rerank texts (text-embeddings-inference)")
+    async def rerank_texts(body: TextsRequest) -> Response:
+        """Score each text for the query and return them best first."""
+        ranked = await engine.rank(body.query, body.texts, raw=body.raw_scores)
+        return JSONResponse([{"index": i, "score": score} | ({"text": body.texts[i]} if body.return_text else {}) for i, score in ranked])
+
+    return router
+
+
+def search_router(engine: Engine) -> APIRouter:
+    router = APIRouter(tags=["search"])
+
+    @router.get("/search", response_model=SearchAnswer, summary="Search the catalogue in two stages")
+    async def search(
+        q: Annotated[str, Query(description="What the shopper typed; at most 1,000 characters.")],
+        k: Annotated[int | None, Query(description="How many hits the student reorders, 1 to 1,000; the service's own k where none is given.")] = None,
+        size: Annotated[int, Query(ge=1, le=1000, description="Results on the page.")] = 10,
+        start: Annotated[int, Query(ge=0, description="Results before the page; start + size is at most 10,000.")] = 0,
+        rerank: Annotated[bool, Query(description="False leaves BM25 order.")] = True,
+    ) -> Response:
+        """BM25 finds, the student reorders the first k. A failing or late student leaves BM25 order: see `reranked` and `why_not`."""
+        response = await engine.search(q, k=k, size=size, start=start, rerank=rerank)
+        return JSONResponse(response.as_dict())
+
+    return router
+
+
+def operations_router(engine: Engine) -> APIRouter:
+    router = APIRouter(tags=["operations"])
+
+    @router.get("/health", summary="Is the process alive?")
+    async def health() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @router.get("/ready", summary="Is the student loaded, and does the first stage answer?")
+    async def ready() -> Response:
+        """200 when everything works; 503 when the first stage does not answer (the rerank endpoints work all the same)."""
+        first_stage: dict[str, Any] | None = None
+        error: FirstStageError | None = None
+        try:
+            products = await engine.count()
+            if engine.searcher is not None:
+                first_stage = {"name": engine.searcher.first_stage.name, "products": products}
+        except FirstStageError as caught:
+            error = caught
+            first_stage = {"error": {"message": error.message, "hint": error.hint}}
+        return JSONResponse({"ready": error is None, "student": engine.student, "first_stage": first_stage}, 200 if error is None else 503)
+
+    @router.get("/metrics", summary="Prometheus metrics")
+    async def metrics() -> Response:
+        return Response(engine.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    @router.get("/docs", include_in_schema=False)
+    async def docs(request: Request) -> Response:
+        return HTMLResponse(docs_page(request.app.openapi()))
+
+    return router

@@ -1,0 +1,62 @@
+"""Errors as the service answers them: ``{"error": {"message", "hint"}}`` with a fitting status."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from reranker.errors import RerankerError
+
+log = logging.getLogger(__name__)
+
+TOO_LARGE_HINT = "Send fewer or shorter documents."
+_SEE_DOCS = "See /docs for what this endpoint takes."
+
+
+def problem(status: int, message: str, hint: str | None = None, headers: Any = None) -> JSONResponse:
+    return JSONResponse({"error": {"message": message, "hint": hint}}, status, headers=headers)
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Make every error of the app a JSON problem; what nobody foresaw is logged and answered without its details."""
+
+    @app.exception_handler(RerankerError)
+    async def known(_: Request, error: RerankerError) -> JSONResponse:
+        return problem(error.http_status, error.message, error.hint)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        return _invalid(error.errors())
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code in (404, 405):
+            return problem(error.status_code, f"There is no {request.method} {request.url.path}.", "See /docs for the endpoints.", error.headers)
+        if error.status_code == 400:
+            return problem(400, "The body cannot be read as JSON.", "Send UTF-8 JSON, not nested too deeply.", error.headers)
+        return problem(error.status_code, str(error.detail), TOO_LARGE_HINT if error.status_code == 413 else None, error.headers)
+
+    @app.exception_handler(Exception)
+    async def unforeseen(request: Request, error: Exception) -> JSONResponse:
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return problem(500, f"The service failed: {type(error).__name__}.", "This is a fault of the service; its log has the details.")
+
+
+def _invalid(errors: Sequence[Any]) -> JSONResponse:
+    """Tell the first thing that is wrong, and how many more there are; never echo the input."""
+    first = errors[0]
+    source, *path = first["loc"]
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "json_invalid":
+        reason = first.get("ctx", {}).get("error", message)
+        return problem(400, f"The body is not valid JSON: {reason}, at character {path[-1] if path else 0}.", "Send UTF-8 JSON.")
+    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".") or source
+    more = f" (and {len(errors) - 1:,} more)" if len(errors) > 1 else ""
+    hint = "Send a JSON object, with the header Content-Type: application/json." if where == "body" else _SEE_DOCS
+    return problem(422, f"{where}: {message}{more}", hint)

@@ -1,0 +1,68 @@
+"""What the rerank endpoints take, and their limits."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+MAX_DOCUMENTS = 1_000
+MAX_DOCUMENT_CHARACTERS = 20_000
+
+
+def _check_document(document: Any) -> Any:
+    if isinstance(document, str):
+        return _check_text(document)
+    if not isinstance(document, dict):
+        raise ValueError("expected a string or an object")
+    if not any(isinstance(document.get(field), str) for field in ("text", "title")):
+        raise ValueError("an object needs a 'text' or a 'title' (a string)")
+    try:
+        _check_text(json.dumps(document, ensure_ascii=False, allow_nan=False))
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+    return document
+
+
+def _check_text(text: str) -> str:
+    if len(text) > MAX_DOCUMENT_CHARACTERS:
+        raise ValueError(f"has {len(text):,} characters; at most {MAX_DOCUMENT_CHARACTERS:,} are taken")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("holds half a surrogate pair, which is not Unicode text") from None
+    return text
+
+
+Document = Annotated[str | dict[str, Any], BeforeValidator(_check_document)]
+Text = Annotated[str, AfterValidator(_check_text)]
+
+
+class RerankRequest(BaseModel):
+    """Cohere's and Jina's shape. Other fields those APIs know (``max_tokens_per_doc``, ``rank_fields``, …) are ignored."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"query": "gaming laptop", "documents": ["Laptop bag, 15 inch", {"title": "ROG Strix G15", "brand": "ASUS"}], "top_n": 1}}
+    )
+
+    query: str = Field(description="What the shopper typed; at most 1,000 characters.")
+    documents: list[Document] = Field(
+        min_length=1,
+        max_length=MAX_DOCUMENTS,
+        description=f'Strings, {{"text": …}}, or products (title, brand, description, attributes); at most {MAX_DOCUMENT_CHARACTERS:,} characters each.',
+    )
+    top_n: int | None = Field(None, ge=1, description="How many results to return; all of them where none is given.")
+    return_documents: bool = Field(False, description="Whether each result carries its document.")
+    model: Any = Field(None, description="Accepted and ignored: the service has one student.")
+
+
+class TextsRequest(BaseModel):
+    """text-embeddings-inference's shape. ``truncate`` is ignored: long texts are always cut to what the student reads."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"query": "gaming laptop", "texts": ["Laptop bag, 15 inch", "ASUS ROG Strix G15"]}})
+
+    query: str = Field(description="What the shopper typed; at most 1,000 characters.")
+    texts: list[Text] = Field(min_length=1, max_length=MAX_DOCUMENTS, description=f"At most {MAX_DOCUMENT_CHARACTERS:,} characters each.")
+    raw_scores: bool = Field(False, description="Return the student's raw output instead of relevance.")
+    return_text: bool = Field(False, description="Whether each result carries its text.")

@@ -1,0 +1,65 @@
+"""A product as the text that teacher and student read; one template for both, kept in the bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from reranker.products import attribute_pairs
+
+_FIELD_CHARACTERS = 2_000  # far more than any student reads; keeps a 10 kB description from costing time
+
+
+def clean(text: str) -> str:
+    r"""Drop control characters and literal ``\n``, which real catalogues hold, and fold blanks."""
+    text = text.replace("\\n", " ").replace("\\t", " ")
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+class ProductTemplate(BaseModel):
+    """How a product becomes text: its fields in order, empty and repeated ones left out.
+
+    ``attributes`` stands for the first ``max_attributes`` attributes whose value is a word
+    rather than a measure, as ``name: value``. Other names are looked up as they are.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    fields: tuple[str, ...] = ("title", "brand", "description")
+    separator: str = " | "
+    max_attributes: int = Field(default=4, ge=0)
+    max_characters: int = Field(default=600, ge=16)
+
+    def render(self, product: Mapping[str, Any] | str) -> str:
+        """Return the product's text; a plain string is only cleaned."""
+        if isinstance(product, str):
+            return clean(product[: 4 * _FIELD_CHARACTERS])[: self.max_characters]
+        parts: list[str] = []
+        for field in self.fields:
+            text = self._attributes(product.get("attributes")) if field == "attributes" else _as_text(product.get(field))
+            if text and not any(text.lower() in part.lower() for part in parts):
+                parts.append(text)
+        return self.separator.join(parts)[: self.max_characters]
+
+    def _attributes(self, attributes: Any) -> str:
+        told: list[str] = []
+        for name, value in attribute_pairs(attributes):
+            if len(told) == self.max_attributes:
+                break
+            value = clean(value[:_FIELD_CHARACTERS])
+            if value in ("yes", "no") or len(value) > 60 or not any(c.isalpha() for c in value):
+                continue
+            told.append(f"{name}: {value}")
+        return "; ".join(told)
+
+
+def _as_text(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return ""
+    if isinstance(value, Mapping):
+        value = "; ".join(f"{name}: {text}" for name, text in attribute_pairs(value))
+    elif isinstance(value, list | tuple):
+        value = ", ".join(_as_text(v) for v in value[:20])
+    return clean(str(value)[:_FIELD_CHARACTERS])

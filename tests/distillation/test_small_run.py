@@ -1,0 +1,84 @@
+"""The whole path on a small slice: judgments → teacher → labels → student → ONNX → gate → bundle, and on again after a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reranker import Reranker
+from reranker.bundle import load_bundle
+
+pytestmark = pytest.mark.slow
+COMMAND = [sys.executable, "-m", "reranker", "distill"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the small recipe that was killed hard while it was labelling, and then started again."""
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    first = subprocess.Popen([*COMMAND, "small", "--run", str(folder)], env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    deadline = time.monotonic() + 1500
+    while not list(folder.glob("3-labels/labels-*.parquet")) and first.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert (folder / "1-teacher" / "stage.json").exists()
+    assert not (folder / "bundle").exists()
+    kept = {p.name: p.stat().st_mtime_ns for p in folder.glob("3-labels/labels-*.parquet")}
+    assert kept
+    again = subprocess.run([*COMMAND, "small", "--run", str(folder)], capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    assert again.returncode == 0, again.stderr
+    assert "1-teacher: done before" in again.stderr
+    assert {name: (folder / "3-labels" / name).stat().st_mtime_ns for name in kept} == kept
+    return folder
+
+
+def test_the_bundle_serves(run: Path) -> None:
+    reranker = Reranker.load(run / "bundle")
+    scores = reranker.score("laptop", ["a laptop computer", {"id": "1", "title": "garden hose"}])
+    assert scores.shape == (2,)
+    assert np.isfinite(scores).all()
+    assert ((scores >= 0) & (scores <= 1)).all()
+
+
+def test_the_bundle_says_what_it_was_made_of(run: Path) -> None:
+    manifest = load_bundle(run / "bundle").manifest
+    assert manifest.teacher["model"] == "all-MiniLM-L6-v2"
+    assert manifest.student["layers"] == 2
+    assert manifest.seen.intents
+    assert manifest.licences
+    assert set(manifest.metrics["ndcg@10"]) >= {"bm25", "teacher", "student_fp32", "student_int8", "minilm_cosine"}
+
+
+def test_onnx_scores_like_the_trained_student(run: Path) -> None:
+    from sentence_transformers import CrossEncoder
+
+    pairs = [("laptop", "a laptop computer"), ("usb hub", "StarTech.com 4 port USB 3.0 hub"), ("tv", "toner cartridge"), ("tripod", "camera bag " * 60)]
+    trained = CrossEncoder(str(run / "4-student"), device="cpu").predict(pairs)
+    np.testing.assert_allclose(Reranker.load(run / "6-gate" / "fp32").logits(pairs), trained, atol=2e-3)
+
+
+def test_the_report_tells_every_stage(run: Path) -> None:
+    report = json.loads((run / "report.json").read_text())
+    assert list(report["stages"]) == ["teacher", "pairs", "labels", "student", "export", "gate"]
+    assert report["stages"]["labels"]["pairs"] == report["stages"]["pairs"]["pairs"] > 1000
+
+
+def test_a_gate_that_cannot_be_passed_refuses_and_keeps_the_old_bundle(run: Path, tmp_path: Path) -> None:
+    before = load_bundle(run / "bundle").manifest.created
+    recipe = tmp_path / "strict.toml"
+    recipe.write_text((run / "recipe.toml").read_text().replace("beat_bm25_by = -1.0", "beat_bm25_by = 0.9"))
+    result = subprocess.run([*COMMAND, str(recipe), "--run", str(run)], capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    assert result.returncode == 5
+    assert "The gate refuses" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "4-student: done before" in result.stderr
+    assert load_bundle(run / "bundle").manifest.created == before

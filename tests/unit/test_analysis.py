@@ -1,0 +1,48 @@
+"""English analysis: the terms that OpenSearch's ``english`` analyser makes of the same texts."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from reranker.analysis import analysed, tokens
+
+
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ("The Gaming Laptops", ["game", "laptop"]),
+        ("a backpack for the laptop", ["backpack", "laptop"]),
+        ("Logitech's keyboards", ["logitech", "keyboard"]),
+        ("children’s toys", ["children", "toi"]),
+        ("generously", ["gener"]),  # Porter; Porter 2 would keep "generous"
+        ("USB-C hub/dock", ["usb", "c", "hub", "dock"]),
+        ('15.6" 1,000 GB', ["15.6", "1,000", "gb"]),
+        ("i9-10900K RTX_2060", ["i9", "10900k", "rtx_2060"]),
+        ("wi-fi 802.11ac", ["wi", "fi", "802.11ac"]),
+        ("Café ÉCRAN", ["café", "écran"]),
+        ("电脑 tv", ["电", "脑", "tv"]),
+        ("a 🙂 \x00 \t !!", ["🙂"]),
+        ("\x00 \t !! ½", []),
+        ("technology assembly", ["technolog", "assembl"]),
+        ("", []),
+        ("to be or not to be", []),
+    ],
+)
+def test_terms(text: str, terms: list[str]) -> None:
+    assert list(tokens(text)) == terms
+
+
+def test_a_word_of_ten_thousand_letters_is_cut() -> None:
+    assert max(map(len, tokens("x" * 10_000))) == 255
+
+
+def test_analysed_text_holds_the_terms() -> None:
+    assert analysed("The gaming laptops") == "game laptop"
+
+
+def test_threads_do_not_disturb_each_other() -> None:
+    words = [f"gaming{'s' * (i % 3)} laptops running" for i in range(400)]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(analysed, words)) == [analysed(word) for word in words]

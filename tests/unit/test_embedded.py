@@ -1,0 +1,140 @@
+"""The embedded engine: what is found, in which order, and that nothing half-written stays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reranker.embedded import LAYOUT, EmbeddedFirstStage, build_index, open_or_build, read_meta
+from reranker.errors import CatalogError, FirstStageError
+from reranker.first_stage import FirstStage
+
+PRODUCTS: list[dict[str, Any]] = [
+    {"id": "in-attributes", "title": "Stand", "attributes": {"made for": "Laptops"}},
+    {"id": "in-description", "title": "Stand", "description": "for a laptop"},
+    {"id": "in-title", "title": "Laptop", "price": 9.5},
+    {"id": "in-brand", "title": "Stand", "brand": "Laptop"},
+    {"id": "twin-b", "title": "Red chair"},
+    {"id": "twin-a", "title": "Red chair"},
+    {"id": "unicode", "title": "Écran 电脑 🙂"},
+]
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedFirstStage:
+    folder = tmp_path_factory.mktemp("home") / "products"
+    assert build_index(folder, PRODUCTS) == len(PRODUCTS)
+    return EmbeddedFirstStage(folder)
+
+
+def found(engine: EmbeddedFirstStage, query: str, k: int = 10) -> list[str]:
+    return [hit.product_id for hit in engine.search(query, k)]
+
+
+def test_fields_weigh_as_boosted(engine: EmbeddedFirstStage) -> None:
+    assert found(engine, "laptops") == ["in-title", "in-brand", "in-description", "in-attributes"]
+
+
+def test_hits_carry_rank_score_and_the_whole_product(engine: EmbeddedFirstStage) -> None:
+    first, *others = engine.search("laptop", 10)
+    assert first.rank == 1
+    assert first.product == PRODUCTS[2]
+    assert [hit.rank for hit in others] == [2, 3, 4]
+    scores = [first.score, *(hit.score for hit in others)]
+    assert scores == sorted(scores, reverse=True)
+    assert min(scores) > 0
+
+
+def test_equal_scores_keep_the_catalogues_order_at_any_depth(engine: EmbeddedFirstStage) -> None:
+    assert found(engine, "red chair") == ["twin-b", "twin-a"]
+    assert found(engine, "red chair", k=1) == ["twin-b"]
+
+
+def test_a_word_given_twice_counts_twice(engine: EmbeddedFirstStage) -> None:
+    once, twice = engine.search("chair", 1)[0], engine.search("chair chair", 1)[0]
+    assert twice.score == pytest.approx(2 * once.score)
+
+
+@pytest.mark.parametrize("query", ["", "the of and", "!!! \x00", "🚀", "nothingholdsthis", '"+-&|!(){}[]^~*?:\\/', "x" * 10_000])
+def test_queries_that_find_nothing_are_no_error(engine: EmbeddedFirstStage, query: str) -> None:
+    assert engine.search(query, 10) == []
+    assert engine.score(query, ["in-title"]) == {"in-title": 0.0}
+
+
+def test_words_of_other_scripts_are_found(engine: EmbeddedFirstStage) -> None:
+    assert found(engine, "écran") == ["unicode"]
+    assert found(engine, "脑") == ["unicode"]
+    assert found(engine, "🙂") == ["unicode"]
+
+
+def test_score_is_that_of_search_zero_without_a_match_and_absent_where_unknown(engine: EmbeddedFirstStage) -> None:
+    by_search = {hit.product_id: hit.score for hit in engine.search("laptop stand", 10)}
+    scores = engine.score("laptop stand", [*by_search, "twin-a", "not-there"])
+    assert scores == pytest.approx({**by_search, "twin-a": 0.0})
+
+
+def test_get_keeps_the_order_asked_for_and_leaves_unknown_ids_out(engine: EmbeddedFirstStage) -> None:
+    assert list(engine.get(["twin-a", "not-there", "in-title"])) == ["twin-a", "in-title"]
+    assert engine.get(["in-title"]) == {"in-title": PRODUCTS[2]}
+    assert engine.get([]) == {}
+
+
+def test_it_is_a_first_stage_and_counts(engine: EmbeddedFirstStage) -> None:
+    assert isinstance(engine, FirstStage)
+    assert engine.count() == len(PRODUCTS)
+
+
+def test_a_failed_build_leaves_the_old_index_serving(tmp_path: Path) -> None:
+    folder = tmp_path / "products"
+    build_index(folder, PRODUCTS)
+
+    def broken() -> Iterator[dict[str, Any]]:
+        yield {"id": "new", "title": "new"}
+        raise CatalogError("line 2 is broken")
+
+    with pytest.raises(CatalogError):
+        build_index(folder, broken())
+    assert EmbeddedFirstStage(folder).count() == len(PRODUCTS)
+    assert [path.name for path in tmp_path.iterdir()] == ["products"]
+
+
+def test_a_searcher_opened_before_a_rebuild_goes_on_answering(tmp_path: Path) -> None:
+    folder = tmp_path / "products"
+    build_index(folder, PRODUCTS)
+    before = EmbeddedFirstStage(folder)
+    build_index(folder, PRODUCTS[:1])
+    assert found(before, "chair") == ["twin-b", "twin-a"]
+    assert EmbeddedFirstStage(folder).count() == 1
+
+
+def test_missing_foreign_and_outdated_indexes_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(FirstStageError, match="There is no embedded index"):
+        EmbeddedFirstStage(tmp_path / "none")
+    folder = tmp_path / "products"
+    build_index(folder, PRODUCTS)
+    (folder / "index.json").write_text(f'{{"layout": {LAYOUT + 1}}}')
+    with pytest.raises(FirstStageError, match="another release"):
+        EmbeddedFirstStage(folder)
+    (folder / "index.json").write_text(f'{{"layout": {LAYOUT}}}')
+    (folder / "meta.json").write_text("{")
+    with pytest.raises(FirstStageError, match="cannot be opened"):
+        EmbeddedFirstStage(folder)
+
+
+def test_an_index_is_rebuilt_only_when_its_catalogue_has_changed(tmp_path: Path) -> None:
+    catalog = tmp_path / "c.jsonl"
+    catalog.write_text('{"id": "1", "title": "tv"}\n')
+    folder = tmp_path / "products"
+    assert open_or_build(folder, catalog, quiet=True).count() == 1
+    built = (folder / "index.json").stat().st_mtime_ns
+    assert open_or_build(folder, catalog, quiet=True).count() == 1
+    assert open_or_build(folder, None, quiet=True).count() == 1
+    assert (folder / "index.json").stat().st_mtime_ns == built
+    catalog.write_text('{"id": "1", "title": "tv"}\n{"id": "2", "title": "radio"}\n')
+    assert open_or_build(folder, catalog, quiet=True).count() == 2
+    meta = read_meta(folder)
+    assert meta is not None
+    assert meta["source"]["name"] == "c.jsonl"

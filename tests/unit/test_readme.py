@@ -1,0 +1,72 @@
+"""What the README shows can be typed as it stands."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.tiny_bundle import make_tiny_bundle
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
+COMMANDS = [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines() if line.startswith("reranker ")]
+LONG = ("reranker serve", "reranker distill", "reranker demo")  # run by tests of their own
+CLUSTER = "--opensearch"  # run by the integration tests
+
+
+def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "RERANKER_HOME": str(folder / "home")}
+    return subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files that the README's commands name, made from its own examples."""
+    folder = tmp_path_factory.mktemp("shop")
+    catalog = next(text for kind, text in BLOCKS if kind == "json")
+    (folder / "my-products.jsonl").write_text(catalog, encoding="utf-8")
+    (folder / "my-judgments.csv").write_text("query,product_id,rating\nrunning shoes,a1,3\nrunning shoes,a2,0\n", encoding="utf-8")
+    make_tiny_bundle(folder / "runs" / "demo" / "bundle")
+    return folder
+
+
+def test_there_are_commands_to_test() -> None:
+    assert len(COMMANDS) >= 10
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if not c.startswith(LONG) and CLUSTER not in c])
+def test_the_command_works(shop: Path, command: str) -> None:
+    if "--index shop" in command and not command.startswith("reranker index"):
+        assert run(["-m", "reranker", "index", "--catalog", "my-products.jsonl", "--index", "shop"], shop).returncode == 0
+    if command.startswith("reranker evaluate") and "--no-embedder" not in command:
+        command += " --no-embedder"  # the embedder has a test of its own, and takes long to load
+    done = run(["-m", *shlex.split(command)], shop)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith(LONG) or CLUSTER in c])
+def test_the_options_of_longer_commands_exist(shop: Path, command: str) -> None:
+    words = shlex.split(command)
+    told = run(["-m", "reranker", words[1], "--help"], shop).stdout
+    assert all(word in told for word in words if word.startswith("--"))
+
+
+def test_the_python_example_works(shop: Path) -> None:
+    example = next(text for kind, text in BLOCKS if kind == "python")
+    done = run(["-c", example], shop)
+    assert done.returncode == 0, done.stderr
+    assert "Ranked(" in done.stdout
+
+
+def test_every_file_that_is_linked_exists() -> None:
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
+    assert links
+    assert not [link for link in links if not (ROOT / link).exists()]
