@@ -18,12 +18,14 @@ from distill.teacher import Teacher
 from reranker.bundle import write_bundle
 from reranker.evaluation import evaluate_rankings
 from reranker.evaluation.embedder import load_embedder
-from reranker.evaluation.report import bm25_ranker
+from reranker.evaluation.picture import draw
+from reranker.evaluation.report import bm25_ranker, evaluate
 from reranker.first_stage import FirstStage
 from reranker.products import Product
 from reranker.student import Reranker
 
 CALIBRATION_PAIRS = 2_000
+PICTURE = "evaluation.png"
 
 
 def pass_gate(
@@ -87,8 +89,12 @@ def pass_gate(
         "metrics": {k: v for k, v in report.items() if k != "refused"},
     }
     model = made["export"].folder / f"model_{chosen}.onnx"
-    write_bundle(folder / "bundle", _files(model, made, recipe, folder), final)
-    return report
+    bundle = write_bundle(folder / "bundle", _files(model, made, recipe, folder), final)
+    say("  drawing what the bundle does on them")
+    evaluation = evaluate(first_stage, Reranker(bundle), split.held_out)
+    draw(evaluation, folder / PICTURE)
+    told = evaluation.as_dict()
+    return {**report, "difference": told["difference"], "latency_ms": told["latency_ms"]}
 
 
 def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:

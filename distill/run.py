@@ -184,9 +184,7 @@ def _report(recipe: Recipe, folder: Path, made: dict[str, Stage]) -> dict[str, A
         "stages": {name: {"seconds": json.loads((stage.folder / "stage.json").read_text())["seconds"], **stage.report} for name, stage in made.items()},
     }
     (folder / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    picture = made["gate"].folder / "evaluation.png"
-    if picture.is_file():
-        shutil.copyfile(picture, folder / "evaluation.png")
+    shutil.copyfile(made["gate"].folder / "evaluation.png", folder / "evaluation.png")
     return report
 
 

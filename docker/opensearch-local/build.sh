@@ -26,15 +26,19 @@ trap 'as_root rm -rf "$work"' EXIT
 
 if ! docker image inspect "$BASE" >/dev/null 2>&1; then
     say "making $BASE"
-    mirror=$(cat /etc/apt/sources.list.d/*.sources 2>/dev/null | sed -n 's/^URIs: *\([^ ]*\).*/\1/p' | head -n 1)
+    mirror=  # this machine's own, where it is a Debian; else debootstrap's default
+    if grep -qs '^ID=debian' /etc/os-release; then
+        mirror=$(sed -n 's/^URIs: *\([^ ]*\).*/\1/p; s/^deb \(\[[^]]*\] *\)\?\(http[^ ]*\).*/\2/p' \
+            /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null | sed -n 1p) || true
+    fi
     as_root env PATH="$PATH:/usr/sbin:/sbin" debootstrap --variant=minbase --include=ca-certificates,openjdk-17-jre-headless,procps \
-        bookworm "$work/root" "${mirror:-http://deb.debian.org/debian}" >"$work/debootstrap.log" 2>&1 || { tail -n 20 "$work/debootstrap.log" >&2; exit 1; }
+        bookworm "$work/root" ${mirror:+"$mirror"} >"$work/debootstrap.log" 2>&1 || { tail -n 20 "$work/debootstrap.log" >&2; exit 1; }
     as_root rm -rf "$work/root/var/cache/apt/archives" "$work/root/var/lib/apt/lists"
     as_root tar -C "$work/root" -c . | docker import - "$BASE" >/dev/null
     as_root rm -rf "$work/root"
 fi
 
-fetch() { mvn -B -l "$work/mvn.log" "$@" generate-resources || { tail -n 30 "$work/mvn.log" >&2; exit 1; }; }
+fetch() { mvn -B -l "$work/mvn.log" "$@" generate-resources >/dev/null || { tail -n 30 "$work/mvn.log" >&2; exit 1; }; }
 
 say "fetching OpenSearch $OPENSEARCH and its plugins with Maven"
 stage=$work/stage

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 import typer
@@ -32,6 +33,7 @@ def root(version: bool = typer.Option(False, "--version", help="Print the versio
 
 def main() -> None:
     """Run the command line; a user's mistake ends in a message and an exit code, never a traceback."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception: what is half-written is then cleared away
     try:
         app()
     except RerankerError as error:

@@ -47,7 +47,9 @@ def open_first_stage(opensearch: str | None, index: str, catalog: Path | None) -
     check_index_name(index)
     if opensearch is not None:
         if catalog is not None:
-            raise InputError("--catalog and --opensearch were given together.", hint="Index the catalogue first: reranker index --catalog FILE --opensearch URL")
+            raise InputError(
+                "--catalog and --opensearch were given together.", hint="Index the catalogue first: reranker index --catalog FILE --opensearch URL"
+            )
         from opensearch.first_stage import OpenSearchFirstStage
 
         return OpenSearchFirstStage(opensearch, index)
