@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from distill.calibration import calibrate
+from distill.export import PRECISIONS, model_file
 from distill.pairs import read_labelled
 from distill.recipe import Recipe
 from distill.splits import Split
@@ -38,9 +39,9 @@ def pass_gate(
     folder: Path,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Measure teacher, fp32 and int8 student, BM25 and the off-the-shelf embedder on the held-out intents.
+    """Measure the teacher, the student in each precision, BM25 and the off-the-shelf embedder on the held-out intents.
 
-    The int8 student becomes the bundle unless it loses more than ``max_loss`` nDCG@10 to fp32; then fp32 does.
+    The fastest precision that loses at most ``max_loss`` nDCG@10 to fp32 becomes the bundle.
     Returns the measurements, and under ``refused`` why the bundle may not serve (empty: it may).
     """
     labelled = read_labelled(sorted(made["labels"].folder.glob("labels-*.parquet")))
@@ -50,8 +51,8 @@ def pass_gate(
 
     students: dict[str, Reranker] = {}
     logits: dict[str, np.ndarray] = {}
-    for precision in ("fp32", "int8"):
-        model = made["export"].folder / f"model_{precision}.onnx"
+    for precision in PRECISIONS:
+        model = model_file(made["export"].folder, precision)
         if not model.is_file():
             continue
         plain = Reranker(write_bundle(folder / precision, _files(model, made, recipe, folder), _manifest(recipe, split, made)))
@@ -70,7 +71,7 @@ def pass_gate(
         rankers["minilm_cosine"] = embedder
     measured = evaluate_rankings(split.held_out, products, rankers)
     ndcg = {name: measured.mean(name) for name in rankers}
-    chosen = "int8" if "int8" in students and ndcg["student_int8"] >= ndcg["student_fp32"] - recipe.gate.max_loss else "fp32"
+    chosen = next(p for p in PRECISIONS if p in students and ndcg[f"student_{p}"] >= ndcg["student_fp32"] - recipe.gate.max_loss)
     refused = []
     if ndcg[f"student_{chosen}"] < ndcg["bm25"] + recipe.gate.beat_bm25_by:
         refused.append(f"nDCG@10 {ndcg[f'student_{chosen}']:.3f} is not {recipe.gate.beat_bm25_by:g} above BM25's {ndcg['bm25']:.3f}")
@@ -80,7 +81,7 @@ def pass_gate(
         "ndcg@10": {name: round(value, 4) for name, value in ndcg.items()},
         "precision": chosen,
         "teacher_agreement": round(_rank_correlation(logits[chosen], relevance), 4),
-        **({"int8_agreement_with_fp32": round(_rank_correlation(logits["int8"], logits["fp32"]), 4)} if "int8" in logits else {}),
+        "agreement_with_fp32": {p: round(_rank_correlation(logits[p], logits["fp32"]), 5) for p in students if p != "fp32"},
         "refused": refused,
     }
     final = {
@@ -88,7 +89,7 @@ def pass_gate(
         "calibration": students[chosen].bundle.manifest.calibration.model_dump(),
         "metrics": {k: v for k, v in report.items() if k != "refused"},
     }
-    model = made["export"].folder / f"model_{chosen}.onnx"
+    model = model_file(made["export"].folder, chosen)
     bundle = write_bundle(folder / "bundle", _files(model, made, recipe, folder), final)
     say("  drawing what the bundle does on them")
     evaluation = evaluate(first_stage, Reranker(bundle), split.held_out)

@@ -40,6 +40,7 @@ class Reranker:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads or _cores()
         options.log_severity_level = 3
+        options.add_session_config_entry("session.disable_quant_qdq", "1")  # weights stored in int8 are made floats once, at loading
         try:
             self._tokenizer = Tokenizer.from_file(str(bundle.path / TOKENIZER))
             self._session = ort.InferenceSession(str(bundle.path / MODEL), options, providers=["CPUExecutionProvider"])

@@ -15,9 +15,7 @@ import pytest
 
 def command(home: Path, *arguments: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "RERANKER_HOME": str(home)}
-    return subprocess.Popen(
-        [sys.executable, "-m", "reranker", *arguments], env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    return subprocess.Popen([sys.executable, "-m", "reranker", *arguments], env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def catalog(path: Path, ids: range, extra: str = "") -> Path:
