@@ -7,12 +7,11 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 from reranker.errors import RecipeError
+from reranker.folders import whole_folder
 
 CHECKPOINTS = "checkpoints"
 """Where a training stage keeps the state it can go on from, within its folder."""
@@ -76,18 +75,12 @@ def _unpack_gemma(target: Path) -> None:
     from gguf import GGUFReader
     from transformers import AutoModelForCausalLM
 
-    staging = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
-    try:
+    with whole_folder(target) as staging:
         gguf = Path(str(assemble()))
         model: Any = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
         model.to(torch.bfloat16).save_pretrained(staging)
         fields = GGUFReader(str(gguf)).fields
         _gemma_tokenizer(fields["tokenizer.ggml.tokens"].contents(), fields["tokenizer.ggml.token_type"].contents(), staging)
-        staging.rename(target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _gemma_tokenizer(tokens: list[str], kinds: list[int], folder: Path) -> None:

@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from reranker.demo_data import demo_file
 from reranker.errors import RecipeError
@@ -50,7 +50,7 @@ class Teacher(Section):
     )
     grades: int = Field(default=4, ge=2)
     smoothing: float = Field(default=0.0, ge=0.0, le=1.0)
-    prompt: str = "Product: {product}\nSearch query: {query}\nRelevance:"
+    prompt: str = Field(default="Product: {product}\nSearch query: {query}\nRelevance:", description="{product} and {query} stand for their texts")
     max_length: int = Field(default=80, ge=16)
     epochs: float = Field(default=2.0, gt=0)
     learning_rate: float = Field(default=3e-4, gt=0)
@@ -60,6 +60,17 @@ class Teacher(Section):
     load_dtype: Literal["float32", "bfloat16"] = "float32"
     bf16: bool = Field(default=True, description="train under bfloat16 autocast and label in bfloat16")
     max_pairs: int | None = Field(default=None, ge=8, description="train on a sample: for a quick trial")
+
+    @field_validator("prompt")
+    @classmethod
+    def _names_both(cls, prompt: str) -> str:
+        try:
+            filled = prompt.format(product="<product>", query="<query>")
+        except (KeyError, IndexError, ValueError):
+            filled = ""
+        if "<product>" not in filled or "<query>" not in filled:
+            raise ValueError("the prompt must hold {product} and {query}, and no other braces")
+        return prompt
 
 
 class Augmentation(Section):

@@ -22,9 +22,11 @@ from distill.pairs import read_labelled, read_pairs, write_rows
 from distill.recipe import Recipe, data_file
 from distill.splits import Split, deal_intents, split_by_intent
 from distill.stages import Stage, Stages
+from reranker import __version__
 from reranker.bundle import sha256
 from reranker.embedded import EmbeddedFirstStage, build_index
 from reranker.errors import JudgmentError, RerankerError
+from reranker.folders import whole_folder
 from reranker.judgments import Judgment, load_judgments
 from reranker.products import Product, read_catalog
 
@@ -51,6 +53,7 @@ def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = Fal
     products: dict[str, Product] = {p["id"]: p for p in read_catalog(catalog)}
     split = _split(recipe, load_judgments(judgment_file), products, console)
     data = {
+        "release": __version__,
         "catalog": sha256(catalog),
         "judgments": sha256(judgment_file),
         "data": recipe.data.model_dump(),
@@ -59,7 +62,8 @@ def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = Fal
     }
     models = folder / "pretrained"
     with stages.locked():
-        shutil.copyfile(recipe_path, folder / "recipe.toml") if recipe_path.resolve() != (folder / "recipe.toml").resolve() else None
+        if recipe_path.resolve() != (folder / "recipe.toml").resolve():
+            shutil.copyfile(recipe_path, folder / "recipe.toml")
         models.mkdir(exist_ok=True)
         teacher = stages.run("1-teacher", {**data, "teacher": recipe.teacher.model_dump()}, lambda at: _teach(recipe, split, products, models, at))
         pairs = stages.run(
@@ -87,7 +91,8 @@ def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = Fal
         report = _report(recipe, folder, {**made, "gate": gate})
         if gate.report["refused"]:
             raise GateRefusal(f"The gate refuses the bundle: {'; '.join(gate.report['refused'])}.", hint=f"The whole report: {folder / 'report.json'}")
-        _publish(gate.folder / "bundle", folder / "bundle")
+        with whole_folder(folder / "bundle") as bundle:
+            shutil.copytree(gate.folder / "bundle", bundle, dirs_exist_ok=True)
     console.print(f"The bundle is ready: [bold]{folder / 'bundle'}[/] — try it: reranker search --bundle {folder / 'bundle'} laptop")
     return report
 
@@ -186,14 +191,6 @@ def _report(recipe: Recipe, folder: Path, made: dict[str, Stage]) -> dict[str, A
     (folder / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     shutil.copyfile(made["gate"].folder / "evaluation.png", folder / "evaluation.png")
     return report
-
-
-def _publish(source: Path, target: Path) -> None:
-    staging = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.rmtree(staging, ignore_errors=True)
-    shutil.copytree(source, staging)
-    shutil.rmtree(target, ignore_errors=True)
-    staging.rename(target)
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from importlib import resources
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reranker.errors import BundleError
+from reranker.folders import whole_folder
 from reranker.text import ProductTemplate
 
 FORMAT = 1
@@ -135,10 +135,7 @@ def write_bundle(target: Path, files: Mapping[str, Path], manifest: Mapping[str,
         files: name in the bundle → file to copy.
         manifest: all of the manifest but ``format`` and ``files``.
     """
-    staging = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.rmtree(staging, ignore_errors=True)
-    try:
-        staging.mkdir(parents=True)
+    with whole_folder(target) as staging:
         entries = {}
         for name, source in files.items():
             shutil.copyfile(source, staging / name)
@@ -146,12 +143,4 @@ def write_bundle(target: Path, files: Mapping[str, Path], manifest: Mapping[str,
         whole = Manifest.model_validate({"format": FORMAT, **manifest, "files": entries})
         (staging / MANIFEST).write_text(json.dumps(whole.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         load_bundle(staging)
-        old = target.with_name(f".{target.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        if target.exists():
-            target.rename(old)
-        staging.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return load_bundle(target)

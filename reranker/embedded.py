@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -17,6 +15,7 @@ from reranker.bundle import sha256
 from reranker.demo_data import demo_file
 from reranker.errors import FirstStageError
 from reranker.first_stage import FIELD_BOOSTS, Hit
+from reranker.folders import whole_folder
 from reranker.products import CatalogProblem, Product, attribute_pairs, read_catalog
 
 LAYOUT = 2  # raise when analysis or fields change: indexes of another layout are rebuilt or refused
@@ -48,10 +47,7 @@ def build_index(folder: Path, products: Iterable[Product], *, source: dict[str, 
         source: remembered in the index: which file it was made from.
         on_product: called after each product, for progress.
     """
-    staging = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(staging, ignore_errors=True)
-    try:
-        staging.mkdir(parents=True)
+    with whole_folder(folder) as staging:
         index = tantivy.Index(_schema(), path=str(staging))
         _register(index)
         writer = index.writer(heap_size=128_000_000, num_threads=1)  # one thread: catalogue order breaks ties
@@ -71,14 +67,6 @@ def build_index(folder: Path, products: Iterable[Product], *, source: dict[str, 
         finally:
             writer.wait_merging_threads()  # after a failure too: its threads would go on writing while the folder is removed
         (staging / _META).write_text(json.dumps({"layout": LAYOUT, "products": count, "source": source}), encoding="utf-8")
-        old = folder.with_name(f".{folder.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        if folder.exists():
-            folder.rename(old)
-        staging.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return count
 
 

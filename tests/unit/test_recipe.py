@@ -29,6 +29,7 @@ def test_the_shipped_recipes_are_valid(name: str) -> None:
         ('name = "x"\n[teacher]\nepoch = 2\n', "teacher.epoch: there is no such key"),
         ('name = "x"\n[teacher]\nlearning_rate = "fast"\n', "teacher.learning_rate"),
         ('name = "x"\n[data]\nfolds = 3\nheld_out_fold = 3\n', "fold 3 of 3"),
+        ('name = "x"\n[teacher]\nprompt = "Is {item} right for {query}?"\n', "{product} and {query}"),
         ("name = x\n", "not valid TOML"),
         ("[data]\n", "name"),
     ],
