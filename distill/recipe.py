@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -157,7 +158,7 @@ def load_recipe(name_or_path: str) -> tuple[Recipe, Path]:
         raise RecipeError(f"The recipe {path} is not valid TOML: {error}", hint="Mend the line named above.") from error
     except ValidationError as error:
         problems = "\n".join(f"  {'.'.join(str(part) for part in e['loc'])}: {_problem(e['type'], e['msg'])}" for e in error.errors())
-        raise RecipeError(f"The recipe {path} is wrong:\n{problems}", hint="The keys and their meaning stand in distill/recipe.py and the README.") from error
+        raise RecipeError(f"The recipe {path} is wrong:\n{problems}", hint="All keys, with their defaults: reranker distill --keys") from error
     if recipe.data.held_out_fold >= recipe.data.folds:
         raise RecipeError(f"The recipe {path} holds out fold {recipe.data.held_out_fold} of {recipe.data.folds}.", hint="Folds count from 0.")
     return recipe, path
@@ -165,6 +166,26 @@ def load_recipe(name_or_path: str) -> tuple[Recipe, Path]:
 
 def _problem(kind: str, message: str) -> str:
     return "there is no such key (misspelt?)" if kind == "extra_forbidden" else message
+
+
+def write_keys() -> str:
+    """Return every key that a recipe may have as TOML, with defaults and meaning; keys that have none are commented out."""
+    lines = ["# Every key of a recipe, with its default.", 'name = "my-shop"']
+    for name, field in Recipe.model_fields.items():
+        section = field.default
+        if not isinstance(section, BaseModel):
+            if name != "name":
+                lines.append(_key(name, section, field.description))
+            continue
+        lines += ["", *(f"# {line.strip()}" for line in (type(section).__doc__ or "").splitlines() if line.strip()), f"[{name}]"]
+        lines += [_key(key, getattr(section, key), inner.description) for key, inner in type(section).model_fields.items()]
+    return "\n".join(lines)
+
+
+def _key(name: str, default: Any, meaning: str | None) -> str:
+    value = json.dumps(list(default) if isinstance(default, tuple) else default, ensure_ascii=False)
+    said = f"  # {meaning}" if meaning else ""
+    return f"# {name} ={said or '  # not set'}" if default is None else f"{name} = {value}{said}"
 
 
 def data_file(value: str, recipe_path: Path, demo_name: str) -> Path:

@@ -93,7 +93,10 @@ def load_bundle(path: str | Path | None = None) -> Bundle:
     """
     folder = shipped_bundle() if path is None else Path(path)
     if not folder.is_dir():
-        raise BundleError(f"There is no bundle at {folder}.", hint="Give a folder made by `reranker distill`, or none for the shipped bundle.")
+        raise BundleError(
+            f"{folder} is not a folder." if folder.exists() else f"There is no bundle at {folder}.",
+            hint="Give a folder made by `reranker distill`, or none for the shipped bundle.",
+        )
     manifest_path = folder / MANIFEST
     try:
         raw = json.loads(manifest_path.read_text(encoding="utf-8"))

@@ -82,13 +82,17 @@ class EmbeddedFirstStage:
     def __init__(self, folder: Path) -> None:
         meta = read_meta(folder)
         if meta is None:
-            raise FirstStageError(f"There is no embedded index at {folder}.", hint="Build it: reranker index --catalog FILE")
+            raise FirstStageError(f"There is no embedded index at {folder}.", hint=f"Build it: reranker index --catalog FILE --index {folder.name}")
         if meta.get("layout") != LAYOUT:
-            raise FirstStageError(f"The index at {folder} was made by another release.", hint="Build it again: reranker index --catalog FILE")
+            raise FirstStageError(
+                f"The index at {folder} was made by another release.", hint=f"Build it again: reranker index --catalog FILE --index {folder.name}"
+            )
         try:
             self._index = tantivy.Index.open(str(folder))
         except ValueError as error:
-            raise FirstStageError(f"The index at {folder} cannot be opened: {error}", hint="Build it again: reranker index --catalog FILE") from error
+            raise FirstStageError(
+                f"The index at {folder} cannot be opened: {error}", hint=f"Build it again: reranker index --catalog FILE --index {folder.name}"
+            ) from error
         _register(self._index)
         self._searcher = self._index.searcher()
         self._fields = self._index.schema

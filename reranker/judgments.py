@@ -70,7 +70,10 @@ def load_judgments(path: str | Path, *, queries: str | Path | None = None, local
             rows, place = _csv_rows(path), "line"
         judgments = _checked(path, place, rows)
     except FileNotFoundError as error:
-        raise JudgmentError(f"There is no file at {error.filename or path}.", hint="Give judgments as .csv, TREC qrels or ESCI's .parquet.") from None
+        raise JudgmentError(
+            f"There is no file at {error.filename or path}.",
+            hint="Is the path right? Judgments are a .csv, TREC qrels with a queries file, or ESCI's .parquet.",
+        ) from None
     except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
         raise JudgmentError(f"The judgments {path} cannot be read: {error}", hint="Is it a whole UTF-8 file, packed as its name says?") from error
     except Exception as error:  # zstandard raises its own type, imported only where needed

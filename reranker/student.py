@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -33,6 +34,7 @@ class Reranker:
     """
 
     def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else it keeps a device id in the home folder
         import onnxruntime as ort
         from tokenizers import Tokenizer
 
@@ -66,7 +68,7 @@ class Reranker:
         Raises:
             InputError: the query is empty.
         """
-        query = clean(query[:4_000])
+        query = _words(query[:4_000])
         if not query:
             raise InputError("The query is empty.", hint="Give at least one word.")
         if len(products) == 0:
@@ -102,6 +104,12 @@ class Reranker:
         scores = self.score(query, products)
         order = np.argsort(-scores, kind="stable")[:top_n]
         return [Ranked(int(i), float(scores[i]), products[int(i)]) for i in order]
+
+
+def _words(query: str) -> str:
+    """Clean a query of symbols such as emoji, of which the student learnt nothing; a query of nothing else is kept."""
+    query = clean(query)
+    return clean("".join(" " if unicodedata.category(c) == "So" else c for c in query)) or query
 
 
 def _batches(order: list[int], lengths: list[int]) -> list[list[int]]:

@@ -33,7 +33,7 @@ def demo(
     first_stage = late_first_stage(opensearch, index, catalog)
     app = build_app(first_stage, bundle=bundle, k=k, budget_ms=budget_ms, threads=threads)
     first_stage.open()  # builds the embedded index if needed; without a first stage there is nothing to show
-    add_page(app, k=k, examples=EXAMPLES if opensearch is None and _holds_demo_catalog(index) else ())
+    add_page(app, k=k, examples=EXAMPLES if opensearch is None and catalog is None and _holds_demo_catalog(index) else ())
     url = url_of(listener)
 
     def started() -> None:

@@ -13,19 +13,25 @@ from reranker.errors import MissingExtraError
 
 
 def distill(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A TOML file, or the name of a shipped recipe: demo, small.")],
+    recipe: Annotated[str | None, typer.Argument(metavar="RECIPE", help="A TOML file, or the name of a shipped recipe: demo, small.")] = None,
     run: Annotated[
         Path | None, typer.Option("--run", metavar="DIR", help="The run's folder; runs/NAME where none is given. A run stopped anywhere goes on from there.")
     ] = None,
+    keys: Annotated[bool, typer.Option("--keys", help="Print every key that a recipe may have, with its default, as TOML; then stop.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Distil a student from judgments and a catalogue: teacher, labels, student, ONNX, gate, bundle."""
+    from distill.recipe import load_recipe, write_keys
+
+    if keys:
+        print(write_keys())
+        return
+    if recipe is None:
+        raise typer.BadParameter("give a recipe, or --keys.", param_hint="RECIPE")
+    loaded, path = load_recipe(recipe)  # before torch is imported: a misspelt key is told at once
     for library in ("torch", "sentence_transformers", "peft", "optimum"):
         if importlib.util.find_spec(library) is None:
             raise MissingExtraError("reranker distill", "distill")
-    from distill.recipe import load_recipe
-
-    loaded, path = load_recipe(recipe)  # before torch is imported: a misspelt key is told at once
     from distill.run import distil
 
     report = distil(loaded, path, run or Path("runs") / loaded.name, quiet=as_json)

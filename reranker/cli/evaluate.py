@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reranker.cli.options import DEFAULT_INDEX, AsJson, BundlePath, Catalog, IndexName, OpenSearch, home, open_first_stage
+from reranker.cli.options import DEFAULT_INDEX, AsJson, BundlePath, Catalog, IndexName, OpenSearch, open_first_stage
 
 if TYPE_CHECKING:
     from reranker.first_stage import FirstStage
@@ -75,29 +75,9 @@ def evaluate(
 
 
 def _open(opensearch: str | None, index: str, catalog: Path | None, *, demo: bool, quiet: bool) -> FirstStage:
-    """Open the first stage that holds the catalogue, leaving the user's own embedded indexes as they are.
-
-    A catalogue given, or the demo's for the demo judgments, gets an index of its own, kept by the file's checksum,
-    unless the default index was made from the same file; else the named index is searched as it stands.
-    """
-    from reranker.bundle import sha256
+    """Open the first stage that holds the catalogue: for the demo judgments the demo's, whatever the default index holds."""
     from reranker.demo_data import demo_file
-    from reranker.embedded import LAYOUT, open_or_build, read_meta
-    from reranker.errors import CatalogError, InputError
 
-    if opensearch is not None:
-        if catalog is not None:
-            raise InputError(
-                "--catalog is of no use with --opensearch: the cluster's index is searched.", hint="Index it first: reranker index --opensearch URL"
-            )
-        return open_first_stage(opensearch, index, None)
-    if catalog is None and not (demo and index == DEFAULT_INDEX):
-        return open_first_stage(None, index, None)
-    catalog = catalog or demo_file("products.jsonl.gz")
-    if not catalog.is_file():
-        raise CatalogError(f"There is no catalogue at {catalog}.", hint="Give a JSON Lines file (.jsonl, .jsonl.gz or .jsonl.zst).")
-    digest = sha256(catalog)
-    own = read_meta(home() / DEFAULT_INDEX) or {}
-    if own.get("layout") == LAYOUT and (own.get("source") or {}).get("sha256") == digest:
-        return open_first_stage(None, DEFAULT_INDEX, None)
-    return open_or_build(home() / f"evaluation-{digest[:12]}", catalog, quiet=quiet)
+    if demo and catalog is None and opensearch is None and index == DEFAULT_INDEX:
+        catalog = demo_file("products.jsonl.gz")
+    return open_first_stage(opensearch, index, catalog, quiet=quiet)

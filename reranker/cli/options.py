@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reranker.errors import InputError
+from reranker.errors import CatalogError, InputError
 from reranker.first_stage import check_index_name
 
 if TYPE_CHECKING:
     from reranker.first_stage import FirstStage
 
 Catalog = Annotated[
-    Path | None, typer.Option("--catalog", metavar="FILE", help="JSON Lines catalogue (.jsonl, .gz, .zst); the demo catalogue where none is given.")
+    Path | None,
+    typer.Option("--catalog", metavar="FILE", help="JSON Lines catalogue (.jsonl, .gz, .zst). [default: what the index holds, at first the demo catalogue]"),
 ]
 BundlePath = Annotated[Path | None, typer.Option("--bundle", metavar="DIR", help="The student; the shipped bundle where none is given.")]
 OpenSearch = Annotated[
@@ -31,30 +32,50 @@ DEFAULT_INDEX = "products"
 
 
 def home() -> Path:
-    """Return the folder that embedded indexes live in: $RERANKER_HOME, or ~/.cache/distilled-reranker."""
-    return Path(os.environ.get("RERANKER_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "distilled-reranker")
+    """Return the folder that embedded indexes live in, made where missing: $RERANKER_HOME, or ~/.cache/distilled-reranker.
+
+    Raises:
+        InputError: it cannot be made or written to.
+    """
+    folder = Path(os.environ.get("RERANKER_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "distilled-reranker")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"Indexes cannot be kept in {folder}: {error.strerror}.", hint="Set RERANKER_HOME to a folder that you may write to.") from error
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"Indexes cannot be kept in {folder}: it may not be written to.", hint="Set RERANKER_HOME to a folder that you may write to.")
+    return folder
 
 
-def open_first_stage(opensearch: str | None, index: str, catalog: Path | None) -> FirstStage:
-    """Open the cluster's index, or the embedded one, which is built first where ``catalog`` was not indexed yet.
+def open_first_stage(opensearch: str | None, index: str, catalog: Path | None, *, quiet: bool = False) -> FirstStage:
+    """Open the cluster's index, or an embedded one.
 
-    Without a catalogue the index is opened as it stands; only that of the default name is built, from the demo catalogue.
+    A catalogue gets an index of its own, built at first use and kept by the file's checksum, so that none that
+    ``reranker index`` made is touched. Without one the named index is opened as it stands; the default one is built
+    from the demo catalogue where it is missing.
 
     Raises:
         InputError: the name cannot be an index's, or a catalogue is given together with a cluster.
+        CatalogError: the catalogue cannot be read.
         FirstStageError: there is no such index, or no answer.
     """
     check_index_name(index)
     if opensearch is not None:
         if catalog is not None:
-            raise InputError(
-                "--catalog and --opensearch were given together.", hint="Index the catalogue first: reranker index --catalog FILE --opensearch URL"
-            )
+            raise InputError("--catalog and --opensearch were given together.", hint="Index it first: reranker index --catalog FILE --opensearch URL")
         from opensearch.first_stage import OpenSearchFirstStage
 
         return OpenSearchFirstStage(opensearch, index)
-    from reranker.embedded import EmbeddedFirstStage, open_or_build
+    from reranker.bundle import sha256
+    from reranker.embedded import LAYOUT, EmbeddedFirstStage, open_or_build, read_meta
 
-    if catalog is None and index != DEFAULT_INDEX:
-        return EmbeddedFirstStage(home() / index)
-    return open_or_build(home() / index, catalog)
+    named = home() / index
+    if catalog is None:
+        return open_or_build(named, None, quiet=quiet) if index == DEFAULT_INDEX else EmbeddedFirstStage(named)
+    if not catalog.is_file():
+        raise CatalogError(f"There is no catalogue at {catalog}.", hint="Give a JSON Lines file (.jsonl, .jsonl.gz or .jsonl.zst).")
+    digest = sha256(catalog)
+    meta = read_meta(named) or {}
+    if meta.get("layout") == LAYOUT and (meta.get("source") or {}).get("sha256") == digest:
+        return EmbeddedFirstStage(named)
+    return open_or_build(home() / f"catalog-{digest[:12]}", catalog, quiet=quiet)

@@ -176,3 +176,10 @@ def test_rerank_gives_best_first_ties_in_input_order(reranker: Reranker) -> None
 
 def test_unicode_queries_match_unicode_products(reranker: Reranker) -> None:
     assert reranker.score("Émile", ["émile", "emile"]) == pytest.approx([0.982, 0.018], abs=1e-3)
+
+
+def test_an_emoji_does_not_change_what_a_query_means(bundle: Path) -> None:
+    reranker = Reranker.load(bundle)
+    products = ["desk", "a gaming laptop"]
+    assert reranker.score("laptop 😀🔥", products) == pytest.approx(reranker.score("laptop", products))
+    assert reranker.score("😀", products).shape == (2,)

@@ -208,7 +208,7 @@ def test_queries_that_cannot_tell_rankings_apart_are_left_out_and_refused_when_a
         (["--k", 100_000], "k is 100,000"),
         (["--judgments", "none.csv"], "none.csv"),
         (["--catalog", "none.jsonl"], "There is no catalogue at none.jsonl"),
-        (["--catalog", "c.jsonl", "--opensearch", "http://localhost:1"], "--catalog is of no use"),
+        (["--catalog", "c.jsonl", "--opensearch", "http://localhost:1"], "--catalog and --opensearch were given together"),
     ],
 )
 def test_options_out_of_range_are_refused(shop: Shop, options: list[object], told: str) -> None:

@@ -83,3 +83,19 @@ def test_a_mistyped_index_is_told_and_not_made(home: Path) -> None:
     assert run.returncode == 4
     assert "shopp" in errors
     assert [p.name for p in home.iterdir()] == ["shop"]
+
+
+def test_searching_a_catalogue_file_leaves_the_indexes_as_they_are(home: Path, tmp_path: Path) -> None:
+    other = catalog(tmp_path / "other.jsonl", range(7))
+    output, errors = command(home, "search", "lamp", "--catalog", str(other), "--index", "shop", "--no-rerank", "--json").communicate()
+    assert len(json.loads(output)["results"]) == 7, errors
+    assert len(search(home, "lamp")["results"]) == 3
+
+
+def test_a_home_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    run = command(tmp_path / "file", "search", "lamp", "--no-rerank")
+    _, errors = run.communicate()
+    assert run.returncode == 2
+    assert "RERANKER_HOME" in errors
+    assert "Traceback" not in errors

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from distill.recipe import data_file, load_recipe
 from tests.tiny_bundle import make_tiny_bundle
 
 ROOT = Path(__file__).parents[2]
@@ -70,3 +71,9 @@ def test_every_file_that_is_linked_exists() -> None:
     links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
     assert links
     assert not [link for link in links if not (ROOT / link).exists()]
+
+
+def test_the_recipe_example_is_valid(shop: Path) -> None:
+    (shop / "recipe.toml").write_text(next(text for kind, text in BLOCKS if kind == "toml"), encoding="utf-8")
+    recipe, path = load_recipe(str(shop / "recipe.toml"))
+    assert data_file(recipe.data.catalog, path, "products.jsonl.gz") == shop / "my-products.jsonl"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from distill.recipe import load_recipe, shipped_recipes
+from distill.recipe import Recipe, load_recipe, shipped_recipes
 from reranker.cli import app
 from reranker.errors import RecipeError
 
@@ -43,6 +43,13 @@ def test_a_wrong_recipe_is_told_where_it_is_wrong(tmp_path: Path, text: str, tol
 def test_a_missing_recipe_names_the_shipped_ones() -> None:
     with pytest.raises(RecipeError, match="demo"):
         load_recipe("nowhere")
+
+
+def test_the_printed_keys_are_a_valid_recipe_of_defaults(tmp_path: Path) -> None:
+    printed = CliRunner().invoke(app, ["distill", "--keys"]).output
+    recipe, _ = load_recipe(str(write(tmp_path, printed)))
+    assert recipe == Recipe(name="my-shop")
+    assert "max_pairs" in printed
 
 
 def test_files_that_a_recipe_names_must_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
