@@ -26,7 +26,6 @@ from reranker.products import Product
 from reranker.student import Reranker
 
 CALIBRATION_PAIRS = 2_000
-PICTURE = "evaluation.png"
 
 
 def pass_gate(
@@ -37,28 +36,30 @@ def pass_gate(
     *,
     first_stage: FirstStage,
     folder: Path,
+    picture: Path,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Measure the teacher, the student in each precision, BM25 and the off-the-shelf embedder on the held-out intents.
 
-    The fastest precision that loses at most ``max_loss`` nDCG@10 to fp32 becomes the bundle.
-    Returns the measurements, and under ``refused`` why the bundle may not serve (empty: it may).
+    The fastest precision that loses at most ``max_loss`` nDCG@10 to fp32 becomes the bundle, ``folder/bundle``; ``picture``
+    shows what it does on them. Returns the measurements, and under ``refused`` why the bundle may not serve (empty: it may).
     """
     labelled = read_labelled(sorted(made["labels"].folder.glob("labels-*.parquet")))
     sample = [labelled[i] for i in np.random.default_rng(recipe.seed).permutation(len(labelled))[:CALIBRATION_PAIRS]]
     texts = [(pair.query, recipe.template.render(products[pair.product_id])) for pair in sample]
     relevance = np.array([pair.relevance for pair in sample])
 
+    manifest = _manifest(recipe, split, made)
     students: dict[str, Reranker] = {}
     logits: dict[str, np.ndarray] = {}
     for precision in PRECISIONS:
         model = model_file(made["export"].folder, precision)
         if not model.is_file():
             continue
-        plain = Reranker(write_bundle(folder / precision, _files(model, made, recipe, folder), _manifest(recipe, split, made)))
-        logits[precision] = plain.logits(texts)
-        calibrated = {**_manifest(recipe, split, made), "calibration": calibrate(logits[precision], relevance).model_dump()}
-        students[precision] = Reranker(write_bundle(folder / precision, _files(model, made, recipe, folder), calibrated))
+        files = _files(model, made, recipe, folder)
+        logits[precision] = Reranker(write_bundle(folder / precision, files, manifest)).logits(texts)
+        calibrated = {**manifest, "calibration": calibrate(logits[precision], relevance).model_dump()}
+        students[precision] = Reranker(write_bundle(folder / precision, files, calibrated))
 
     teacher = Teacher(made["teacher"].folder)
     rankers: dict[str, Callable[..., Any]] = {
@@ -85,7 +86,7 @@ def pass_gate(
         "refused": refused,
     }
     final = {
-        **_manifest(recipe, split, made),
+        **manifest,
         "calibration": students[chosen].bundle.manifest.calibration.model_dump(),
         "metrics": {k: v for k, v in report.items() if k != "refused"},
     }
@@ -93,7 +94,7 @@ def pass_gate(
     bundle = write_bundle(folder / "bundle", _files(model, made, recipe, folder), final)
     say("  drawing what the bundle does on them")
     evaluation = evaluate(first_stage, Reranker(bundle), split.held_out)
-    draw(evaluation, folder / PICTURE)
+    draw(evaluation, picture)
     told = evaluation.as_dict()
     return {**report, "difference": told["difference"], "latency_ms": told["latency_ms"]}
 

@@ -30,6 +30,8 @@ from reranker.folders import whole_folder
 from reranker.judgments import Judgment, load_judgments
 from reranker.products import Product, read_catalog
 
+PICTURE = "evaluation.png"
+
 
 class GateRefusal(RerankerError):
     """The gate found the student not worth serving."""
@@ -69,7 +71,7 @@ def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = Fal
         pairs = stages.run(
             "2-pairs",
             {**data, "augmentation": recipe.augmentation.model_dump(), "log": sha256(log_file) if log_file else None},
-            lambda at: _pair(recipe, split, products, catalog, log_file, at, console),
+            lambda at: _pair(recipe, split, products, log_file, at, console),
         )
         labels = stages.run(
             "3-labels",
@@ -86,7 +88,7 @@ def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = Fal
         gate = stages.run(
             "6-gate",
             {"export": export.fingerprint, "labels": labels.fingerprint, "gate": recipe.gate.model_dump(), "name": recipe.name},
-            lambda at: _gate(recipe, split, products, made, catalog, at, console),
+            lambda at: _gate(recipe, split, products, made, at, console),
         )
         report = _report(recipe, folder, {**made, "gate": gate})
         if gate.report["refused"]:
@@ -128,7 +130,7 @@ def _teach(recipe: Recipe, split: Split, products: dict[str, Product], models: P
     return report
 
 
-def _pair(recipe: Recipe, split: Split, products: dict[str, Product], catalog: Path, log_file: Path | None, at: Path, console: Console) -> dict[str, Any]:
+def _pair(recipe: Recipe, split: Split, products: dict[str, Product], log_file: Path | None, at: Path, console: Console) -> dict[str, Any]:
     build_index(at / "index", products.values())
     log = read_query_log(log_file) if log_file else []
     wanted = recipe.augmentation.catalogue_queries + (recipe.augmentation.log_queries if log else 0)
@@ -176,10 +178,11 @@ def _export(recipe: Recipe, student: Stage, at: Path) -> dict[str, Any]:
     return {"megabytes": {precision: round(path.stat().st_size / 1e6, 1) for precision, path in made.items()}}
 
 
-def _gate(recipe: Recipe, split: Split, products: dict[str, Product], made: dict[str, Stage], catalog: Path, at: Path, console: Console) -> dict[str, Any]:
+def _gate(recipe: Recipe, split: Split, products: dict[str, Product], made: dict[str, Stage], at: Path, console: Console) -> dict[str, Any]:
     from distill.gate import pass_gate
 
-    return pass_gate(recipe, split, products, made, first_stage=EmbeddedFirstStage(made["pairs"].folder / "index"), folder=at, say=console.print)
+    first_stage = EmbeddedFirstStage(made["pairs"].folder / "index")
+    return pass_gate(recipe, split, products, made, first_stage=first_stage, folder=at, picture=at / PICTURE, say=console.print)
 
 
 def _report(recipe: Recipe, folder: Path, made: dict[str, Stage]) -> dict[str, Any]:
@@ -189,7 +192,7 @@ def _report(recipe: Recipe, folder: Path, made: dict[str, Stage]) -> dict[str, A
         "stages": {name: {"seconds": json.loads((stage.folder / "stage.json").read_text())["seconds"], **stage.report} for name, stage in made.items()},
     }
     (folder / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    shutil.copyfile(made["gate"].folder / "evaluation.png", folder / "evaluation.png")
+    shutil.copyfile(made["gate"].folder / PICTURE, folder / PICTURE)
     return report
 
 

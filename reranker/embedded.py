@@ -156,6 +156,12 @@ def read_meta(folder: Path) -> dict[str, Any] | None:
     return meta if isinstance(meta, dict) else None
 
 
+def made_from(folder: Path, digest: str) -> bool:
+    """Say whether ``folder`` holds an index of this layout that was made from the file with this sha256."""
+    meta = read_meta(folder) or {}
+    return bool(meta.get("layout") == LAYOUT and (meta.get("source") or {}).get("sha256") == digest)
+
+
 def open_or_build(folder: Path, catalog: Path | None, *, quiet: bool = False) -> EmbeddedFirstStage:
     """Open the index in ``folder``; build it from ``catalog`` first where it is missing or was made from another file.
 

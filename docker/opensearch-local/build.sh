@@ -32,10 +32,10 @@ if ! docker image inspect "$BASE" >/dev/null 2>&1; then
             /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null | sed -n 1p) || true
     fi
     as_root env PATH="$PATH:/usr/sbin:/sbin" debootstrap --variant=minbase --include=ca-certificates,openjdk-17-jre-headless,procps \
-        bookworm "$work/root" ${mirror:+"$mirror"} >"$work/debootstrap.log" 2>&1 || { tail -n 20 "$work/debootstrap.log" >&2; exit 1; }
-    as_root rm -rf "$work/root/var/cache/apt/archives" "$work/root/var/lib/apt/lists"
-    as_root tar -C "$work/root" -c . | docker import - "$BASE" >/dev/null
-    as_root rm -rf "$work/root"
+        bookworm "$work/debian" ${mirror:+"$mirror"} >"$work/debootstrap.log" 2>&1 || { tail -n 20 "$work/debootstrap.log" >&2; exit 1; }
+    as_root rm -rf "$work/debian/var/cache/apt/archives" "$work/debian/var/lib/apt/lists"
+    as_root tar -C "$work/debian" -c . | docker import - "$BASE" >/dev/null
+    as_root rm -rf "$work/debian"
 fi
 
 fetch() { mvn -B -l "$work/mvn.log" "$@" generate-resources >/dev/null || { tail -n 30 "$work/mvn.log" >&2; exit 1; }; }

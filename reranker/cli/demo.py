@@ -47,7 +47,6 @@ def demo(
 def _holds_demo_catalog(index: str) -> bool:
     from reranker.bundle import sha256
     from reranker.demo_data import demo_file
-    from reranker.embedded import read_meta
+    from reranker.embedded import made_from
 
-    source = (read_meta(home() / index) or {}).get("source") or {}
-    return bool(source.get("sha256") == sha256(demo_file("products.jsonl.gz")))
+    return made_from(home() / index, sha256(demo_file("products.jsonl.gz")))

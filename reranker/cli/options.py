@@ -67,7 +67,7 @@ def open_first_stage(opensearch: str | None, index: str, catalog: Path | None, *
 
         return OpenSearchFirstStage(opensearch, index)
     from reranker.bundle import sha256
-    from reranker.embedded import LAYOUT, EmbeddedFirstStage, open_or_build, read_meta
+    from reranker.embedded import EmbeddedFirstStage, build_with_progress, made_from, open_or_build
 
     named = home() / index
     if catalog is None:
@@ -75,7 +75,9 @@ def open_first_stage(opensearch: str | None, index: str, catalog: Path | None, *
     if not catalog.is_file():
         raise CatalogError(f"There is no catalogue at {catalog}.", hint="Give a JSON Lines file (.jsonl, .jsonl.gz or .jsonl.zst).")
     digest = sha256(catalog)
-    meta = read_meta(named) or {}
-    if meta.get("layout") == LAYOUT and (meta.get("source") or {}).get("sha256") == digest:
-        return EmbeddedFirstStage(named)
-    return open_or_build(home() / f"catalog-{digest[:12]}", catalog, quiet=quiet)
+    own = home() / f"catalog-{digest[:12]}"
+    for folder in (named, own):
+        if made_from(folder, digest):
+            return EmbeddedFirstStage(folder)
+    build_with_progress(own, catalog, source={"name": catalog.name, "sha256": digest}, quiet=quiet)
+    return EmbeddedFirstStage(own)
