@@ -124,7 +124,8 @@ def test_typing_a_query_fills_both_columns_and_shows_how_far_products_moved(page
 
 
 def test_the_keyboard_alone_searches(page: Page) -> None:
-    page.keyboard.type("headphones")  # the box has the focus when the page opens
+    expect(page.get_by_role("searchbox")).to_be_focused()  # autofocus waits for the first frame, which can come after the load event
+    page.keyboard.type("headphones")
     page.keyboard.press("Enter")
     expect(page.locator("#reranked li")).to_have_count(10)
     page.keyboard.press("Tab")
