@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from reranker.demo_data import demo_file
 from reranker.errors import RecipeError
@@ -75,14 +75,31 @@ class Teacher(Section):
 
 
 class Augmentation(Section):
-    """Unlabelled pairs: queries from the log and from the catalogue, products from the first stage and at random."""
+    """Unlabelled pairs. Queries come from the log, from the catalogue's own words and, where asked for, from a language model.
+
+    Products come from the first stage, from searches nearby, from an embedder and at random.
+    """
 
     log_queries: int = Field(default=600, ge=0)
     catalogue_queries: int = Field(default=900, ge=0)
+    misspelt_share: float = Field(default=0.1, ge=0.0, le=1.0, description="as many variants of the queries taken: misspelt, joined, split, in the plural")
     top_products: int = Field(default=8, ge=0, description="the first stage's first hits, all taken")
     deeper_products: int = Field(default=8, ge=0, description="sampled from the hits below, down to max_rank")
     max_rank: int = Field(default=50, ge=1)
+    hard_products: int = Field(default=2, ge=0, description="near misses: found by one of the query's words, or by another query that shares a word")
+    similar_products: int = Field(default=4, ge=0, description="the nearest by meaning that are not among the others")
+    embedder: str = Field(default="all-MiniLM-L6-v2", description='finds the similar products; a hub name or folder, or none: ""')
     random_products: int = Field(default=2, ge=0)
+    llm_queries: int = Field(default=0, ge=0, description="written by a language model, a product at a time")
+    llm_endpoint: str = Field(default="", description="OpenAI-compatible, such as http://localhost:8000/v1")
+    llm_model: str = ""
+    llm_api_key_env: str = Field(default="", description="the environment variable that holds the endpoint's key")
+
+    @model_validator(mode="after")
+    def _names_the_language_model(self) -> Augmentation:
+        if self.llm_queries and not (self.llm_endpoint.startswith(("http://", "https://")) and self.llm_model):
+            raise ValueError("llm_queries needs llm_endpoint (an http address) and llm_model")
+        return self
 
 
 class Labelling(Section):

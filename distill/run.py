@@ -15,7 +15,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from distill.augmentation import augment, read_query_log
+from distill.augmentation import augment, embed_products, read_query_log
+from distill.augmentation.generated_queries import check_endpoint
 from distill.checkpoints import CHECKPOINTS, resolve_checkpoint
 from distill.labelling import label_pairs
 from distill.pairs import read_labelled, read_pairs, write_rows
@@ -131,24 +132,47 @@ def _teach(recipe: Recipe, split: Split, products: dict[str, Product], models: P
 
 
 def _pair(recipe: Recipe, split: Split, products: dict[str, Product], log_file: Path | None, at: Path, console: Console) -> dict[str, Any]:
+    settings = recipe.augmentation
+    check_endpoint(settings)
     build_index(at / "index", products.values())
     log = read_query_log(log_file) if log_file else []
-    wanted = recipe.augmentation.catalogue_queries + (recipe.augmentation.log_queries if log else 0)
-    with _progress("choosing queries", wanted, console) as advance:
+    similar = None
+    if settings.similar_products and settings.embedder:
+        with _progress("encoding products", len(products), console) as advance:
+            similar = embed_products(
+                products, embedder=settings.embedder, template=recipe.template, folder=at, models=at.parent / "pretrained", on_products=advance
+            )
+    wanted = settings.catalogue_queries + settings.llm_queries + (settings.log_queries if log else 0)
+    notes: dict[str, Any] = {}
+    with _progress("choosing queries", wanted + round(settings.misspelt_share * (wanted + len({j.query for j in split.train}))), console) as advance:
         pairs = augment(
             judged=split.train,
             held_out=split.held_out,
             query_log=log,
             products=products,
             first_stage=EmbeddedFirstStage(at / "index"),
-            settings=recipe.augmentation,
+            settings=settings,
             seed=recipe.seed,
+            similar=similar,
+            template=recipe.template,
+            folder=at,
             on_query=lambda: advance(1),
+            report=notes,
         )
     write_rows(at / "pairs.parquet", pairs)
+    without = notes["queries_without_hits"]
+    if without["number"]:
+        console.print(f"[yellow]{without['number']:,} queries find nothing in the first stage: {', '.join(without['first'][:5])} …[/]")
     by_source = Counter(pair.source.split("/")[0] for pair in pairs)
+    by_product_source = Counter(pair.source.split("/")[1].rstrip("0123456789 ") for pair in pairs)
     queries = Counter(source for _, source in {(pair.query, pair.source.split("/")[0]) for pair in pairs})
-    return {"pairs": len(pairs), "pairs_by_source": dict(by_source), "queries_by_source": dict(queries)}
+    return {
+        "pairs": len(pairs),
+        "pairs_by_source": dict(by_source),
+        "pairs_by_product_source": dict(by_product_source),
+        "queries_by_source": dict(queries),
+        **notes,
+    }
 
 
 def _label(recipe: Recipe, teacher: Stage, pairs: Stage, products: dict[str, Product], at: Path, console: Console) -> dict[str, Any]:

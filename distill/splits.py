@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from reranker.analysis import tokens
+from reranker.analysis import STOP_WORDS, tokens
 from reranker.judgments import Judgment
 
 
@@ -42,19 +42,78 @@ def split_by_intent(judgments: Sequence[Judgment], *, folds: int, held_out_fold:
 
 
 class HeldOutGuard:
-    """Tells queries that reword a held-out query, or narrow it down: all of its index terms are there, or the same letters.
+    """Tells queries that reword a held-out query, narrow it down, or misspell it.
 
-    "cheapest laptop with i9" is refused where "laptop" is held out, "headset" where "head set" is.
+    Refused are queries that hold all index terms of a held-out query or its letters in one piece: "cheapest laptop with i9"
+    where "laptop" is held out, "headset" where "head set" is. Each of its words counts as held also in the plural, joined
+    to its neighbour ("harddrive"), glued to another word ("cheaplaptop"), or with typing errors: one (two letters swapped
+    count as one) in words of ``MIN_LETTERS`` or more, two in those of ``LONG`` or more.
     """
+
+    MIN_LETTERS = 5
+    LONG = 8
 
     def __init__(self, held_out: Sequence[Judgment]) -> None:
         texts = {j.query for j in held_out} | {j.intent for j in held_out}
-        self._terms = [frozenset(tokens(text)) for text in texts]
-        self._joined = {_joined(text) for text in texts}
+        self._terms = {terms for text in texts if (terms := frozenset(tokens(text)))}
+        self._joined = {_joined(text) for text in texts} - {""}
+        # "external hard drive" is there where each of its words is, or "external" and "harddrive", and so on
+        self._words = {way for text in texts for way in _ways(_words(text)) if way}
+        self._near: dict[tuple[str, str], bool] = {}
 
     def refuses(self, query: str) -> bool:
-        words = frozenset(tokens(query))
-        return _joined(query) in self._joined or any(held <= words for held in self._terms if held)
+        terms = frozenset(tokens(query))
+        if _joined(query) in self._joined or any(held <= terms for held in self._terms):
+            return True
+        words = _words(query)
+        held_by = {"".join(words[i : i + n]) for n in (1, 2, 3) for i in range(len(words) - n + 1)}
+        return any(all(any(self._is(word, piece) for piece in held_by) for word in way) for way in self._words)
+
+    def _is(self, held: str, piece: str) -> bool:
+        if held == piece:
+            return True
+        if len(held) < self.MIN_LETTERS or len(piece) < self.MIN_LETTERS:
+            return False
+        known = self._near.get((held, piece))
+        if known is None:
+            glued = len(held) > self.MIN_LETTERS and (piece.startswith(held) or piece.endswith(held))
+            known = self._near[held, piece] = glued or within_errors(held, piece, 2 if len(held) >= self.LONG else 1)
+        return known
+
+
+def within_errors(one: str, other: str, most: int) -> bool:
+    """Say whether ``most`` typing errors (a letter more, less, other, or two swapped) lead from one word to the other."""
+    if abs(len(one) - len(other)) > most:
+        return False
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for i, a in enumerate(one, start=1):
+        further = [i]
+        for j, b in enumerate(other, start=1):
+            cost = min(row[j] + 1, further[j - 1] + 1, row[j - 1] + (a != b))
+            if i > 1 and j > 1 and a == other[j - 2] and one[i - 2] == b:
+                cost = min(cost, before[j - 2] + 1)
+            further.append(cost)
+        if min(further) > most:
+            return False
+        before, row = row, further
+    return row[-1] <= most
+
+
+def _words(text: str) -> list[str]:
+    """The words, letters and digits alone, without the plural's s and without words that no query is about."""
+    words = ("".join(c for c in part if c.isalnum()) for part in text.lower().replace("-", " ").replace("/", " ").split())
+    return [word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word for word in words if word and word not in STOP_WORDS]
+
+
+def _ways(words: list[str]) -> list[tuple[str, ...]]:
+    """Every way to join neighbouring words: (a, b), (ab)."""
+    if len(words) > 5:
+        return [tuple(words)]
+    ways = [tuple(words[:1])]
+    for word in words[1:]:
+        ways = [joined for way in ways for joined in ((*way, word), (*way[:-1], way[-1] + word))]
+    return ways
 
 
 def _joined(text: str) -> str:

@@ -1,0 +1,28 @@
+"""The search log: what shoppers typed, and how often."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from reranker.errors import RecipeError
+from reranker.products import open_text
+
+
+def read_query_log(path: Path) -> list[tuple[str, int]]:
+    """Return (query, count) of a tab-separated log with the columns ``query`` and ``count``, most frequent first.
+
+    Raises:
+        RecipeError: the columns are missing, or a line does not fit them.
+    """
+    with open_text(path) as lines:
+        if next(lines, "").rstrip("\n").split("\t")[:2] != ["query", "count"]:
+            raise RecipeError(f"The query log {path} does not begin with 'query<TAB>count'.", hint="Write that as its first line.")
+        log = []
+        for number, line in enumerate(lines, start=2):
+            if not line.strip():
+                continue
+            query, _, count = line.rstrip("\n").partition("\t")
+            if not count.split("\t")[0].isdigit():
+                raise RecipeError(f"Line {number:,} of the query log {path} has no count.", hint="Each line is query<TAB>count.")
+            log.append((query, int(count.split("\t")[0])))
+    return sorted(log, key=lambda entry: -entry[1])
