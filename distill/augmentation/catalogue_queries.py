@@ -15,6 +15,7 @@ from reranker.text import clean
 
 WEIGHTS = {"type": 3, "attribute type": 4, "brand type": 3, "brand attribute type": 1, "series": 2, "model": 2, "use": 1}
 """How often each kind is dealt while it lasts."""
+_APART = 20
 
 _TIGHT = {"gb", "tb", "mb", "mah", "mp", "w", "va", "mm"}  # shoppers write 16gb, but 24 inch
 _LOOSE = {
@@ -32,7 +33,7 @@ _LOOSE = {
 }
 _MEASURE = re.compile(r"(?<![\w.,/x-])(\d{1,5}(?:[.,]\d)?)[ -]?(gb|tb|mb|mah|mp|w|va|mm|inch|in|ft|feet|ports?|m|pin|bay|[\"”])(?![\w/-])", re.IGNORECASE)
 _STANDARD = re.compile(
-    r"\b(usb [23]\.\d|usb-c|cat ?[5-8][ae]?|ddr[2-5]|a[34]|core i[3579]|full hd|4k|hdmi|displayport|vga|dvi|bluetooth|wi-?fi|sata|nvme|gigabit)\b",
+    r"\b(usb [23]\.\d|usb-c|cat ?[5-8][ae]?|ddr[2-5]|a[34]|core i[3579]|full hd|4k uhd|hdmi|displayport|vga|dvi|bluetooth|wi-?fi|sata|nvme|gigabit)\b",
     re.IGNORECASE,
 )
 _CODE = re.compile(r"(?=[a-z0-9/-]*\d)[a-z0-9]+(?:[-/][a-z0-9]+)*")
@@ -91,15 +92,22 @@ def catalogue_queries(products: Iterable[Product], *, min_products: int = 3, see
 
 
 def mixed(queries: Iterable[tuple[str, str]], rng: random.Random) -> list[tuple[str, str]]:
-    """Deal kinds by ``WEIGHTS``, each from common to rare with some chance, so that no kind crowds out another."""
-    kinds: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    """Deal kinds by ``WEIGHTS``, each from common to rare with some chance, so that no kind and no word crowds out another."""
+    kinds: dict[str, list[str]] = defaultdict(list)
     for query, kind in queries:
-        kinds[kind].append((query, kind))
+        kinds[kind].append(query)
     keyed = []
     for kind, entries in kinds.items():
-        # Common wordings first, but not only those: rank i keeps its place up to a factor of e or so.
-        order = sorted(range(len(entries)), key=lambda i: (i + 1) * rng.lognormvariate(0.0, 1.0))
-        keyed += [((place + rng.random()) / WEIGHTS.get(kind, 1), entries[i]) for place, i in enumerate(order)]
+        places: list[float] = []
+        ended: Counter[str] = Counter()
+        for i, query in enumerate(entries, start=1):
+            # Common wordings first, but not only those: place i holds up to a factor of e or so. Where a shop sells
+            # thousands of cables, each further query that ends on "cable" waits its turn.
+            last = query.split()[-1]
+            places.append((i + _APART * ended[last]) * rng.lognormvariate(0.0, 1.0))
+            ended[last] += 1
+        order = sorted(range(len(entries)), key=places.__getitem__)
+        keyed += [((n + rng.random()) / WEIGHTS.get(kind, 1), (entries[i], kind)) for n, i in enumerate(order)]
     return [entry for _, entry in sorted(keyed, key=lambda k: k[0])]
 
 
@@ -120,6 +128,10 @@ def _qualities(product: Product, title: str, values: set[str]) -> list[str]:
         number, unit = number.replace(",", ".").removesuffix(".0"), unit.lower()
         if unit == "m" and "." in number and not number.endswith(".5"):
             continue  # 4.26 m is 14 ft: nobody types it
+        if unit == "gb" and "." in number:
+            continue
+        if unit == "gb" and number.endswith("000"):
+            number, unit = number[:-3], "tb"
         measures.append(f"{number}{unit}" if unit in _TIGHT else f"{number} {_LOOSE[unit]}")
     standards = [re.sub(r"^cat (\d)", r"cat\1", m.lower()) for m in _STANDARD.findall(title)]
     return list(dict.fromkeys([*found, *standards, *measures]))
@@ -136,6 +148,10 @@ def _series(products: list[Product], types: ProductTypes, min_products: int) -> 
         words = set(pieces(clean(f"{product['title']} {product.get('description') or ''}"[:2_000])))
         small.update({w for w in words if w.islower()})
         large.update({w.lower() for w in words if not w.islower()})
+    brand_titles = Counter((shop_brand(str(p.get("brand") or "")), w) for p in products for w in set(pieces(title_text(p).lower())))
+    titles: Counter[str] = Counter()
+    for (_, word), count in brand_titles.items():
+        titles[word] += count
     met: Counter[tuple[str, str]] = Counter()
     begins: dict[str, list[tuple[str, str]]] = {}
     for product in products:
@@ -146,7 +162,7 @@ def _series(products: list[Product], types: ProductTypes, min_products: int) -> 
             known = word in types.counts or word in types.qualifiers or singular(word) in types.counts
             if known or piece.islower() or not re.fullmatch(r"[a-z][a-z0-9.-]*|\d{2,4}[a-z]*", word) or (not name and (not is_plain(word) or len(word) < 4)):
                 break
-            if small[word] * 10 > large[word]:
+            if small[word] * 10 > large[word] or (not name and brand_titles[brand, word] * 3 < titles[word] * 2):  # several brands are "Ultra"
                 break
             name.append(word)
         begins[str(product["id"])] = [(brand, " ".join(name[:n])) for n in range(1, len(name) + 1)]

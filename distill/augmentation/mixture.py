@@ -131,7 +131,7 @@ def _variants(
     for query in order:
         if left == 0:
             break
-        made = speller.variant(query, rng)
+        made = speller.variant(query, rng, is_name=queries[query].endswith((" series", " model")))
         if made is None or made[0] in queries or guard.refuses(made[0]):
             continue
         text, how = made

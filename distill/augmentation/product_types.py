@@ -77,8 +77,12 @@ class ProductTypes:
     @staticmethod
     def _told(product: Product, nouns: set[str]) -> list[str]:
         """What a type attribute says, where that is a noun phrase: "Notebook", but not "Original"."""
-        values = (value for name, value in attribute_words(product) if name in TYPE_ATTRIBUTES)
-        return [v for v in dict.fromkeys(values) if all(is_plain(w) for w in v.split()) and v.split()[-1] in nouns]
+        told = {name: value for name, value in (product.get("attributes") or {}).items() if str(name).replace("_", " ") in TYPE_ATTRIBUTES}
+        return [
+            v
+            for v in dict.fromkeys(value for _, value in attribute_words({"attributes": told}))
+            if all(is_plain(w) for w in v.split()) and v.split()[-1] in nouns
+        ]
 
 
 def _nouns(products: Sequence[Product]) -> set[str]:

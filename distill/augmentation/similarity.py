@@ -95,7 +95,7 @@ def _load(checkpoint: str, name: str) -> Any:
 def _encode_all(model: Any, texts: Sequence[str], on_products: Callable[[int], None] | None) -> np.ndarray:
     """Return float16 (n, width); the shortest texts go first, so that little is padded."""
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    vectors = np.zeros((len(texts), model.get_sentence_embedding_dimension()), dtype=np.float16)
+    vectors = np.zeros((len(texts), _encode(model, ["a"]).shape[1]), dtype=np.float16)
     for start in range(0, len(order), _AT_A_TIME):
         rows = order[start : start + _AT_A_TIME]
         vectors[rows] = _encode(model, [texts[i] for i in rows])

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 
-from distill.augmentation.english import SHORT_FORMS, plural, singular
+from distill.augmentation.english import SHORT_FORMS, SMALL_WORDS, plural, singular
 from distill.augmentation.titles import pieces, title_text
 from reranker.products import Product
 from reranker.text import clean
@@ -46,9 +46,13 @@ class Speller:
             "capitals": capitals,
         }
 
-    def variant(self, query: str, rng: random.Random) -> tuple[str, str] | None:
-        """Return a variant and how it differs, or None where the query allows none; the same for the same seed."""
-        left = dict(_WEIGHTS)
+    def variant(self, query: str, rng: random.Random, *, is_name: bool = False) -> tuple[str, str] | None:
+        """Return a variant and how it differs, or None where the query allows none; the same for the same seed.
+
+        Args:
+            is_name: the query ends on a product's name, which has neither plural nor parts.
+        """
+        left = {how: weight for how, weight in _WEIGHTS.items() if not (is_name and how in ("number", "split"))}
         while left:
             (how,) = rng.choices(list(left), list(left.values()))
             del left[how]
@@ -102,7 +106,7 @@ def misspelt(query: str, rng: random.Random) -> str | None:
 def joined(query: str, rng: random.Random) -> str | None:
     """ "hard drive" → "harddrive": two neighbouring words of letters without the blank."""
     words = query.split()
-    places = [i for i, (a, b) in enumerate(pairwise(words)) if a.isalpha() and b.isalpha() and len(a) > 2 and len(b) > 2]
+    places = [i for i, (a, b) in enumerate(pairwise(words)) if a.isalpha() and b.isalpha() and min(len(a), len(b)) > 2 and not {a, b} & SMALL_WORDS]
     if not places:
         return None
     i = places[-1] if rng.random() < 0.7 else rng.choice(places)
@@ -122,7 +126,7 @@ def hyphenated(query: str, rng: random.Random) -> str | None:
     if "-" in query:
         return query.replace("-", rng.choice(["", " "]), 1)
     words = query.split()
-    if len(words) < 2 or not all(w.isalpha() for w in words[-2:]):
+    if len(words) < 2 or not all(w.isalpha() and w not in SMALL_WORDS for w in words[-2:]):
         return None
     return " ".join([*words[:-2], f"{words[-2]}-{words[-1]}"])
 

@@ -6,10 +6,11 @@ import re
 from collections.abc import Collection, Iterator
 
 from distill.augmentation.english import BRAND_TAIL, SMALL_WORDS, UNITS
-from reranker.products import Product, attribute_pairs
+from reranker.products import Product
 from reranker.text import clean
 
 _PIECE = re.compile(r"[^\s,;:()\[\]/|+–—\"“”]+|[,;:()\[\]/|+–—\"“”]")
+_LISTED = re.compile(r"[,;/&]")
 _PLAIN = re.compile(r"[a-z]{2,}(?:-[a-z]+)*|[a-z](?:-[a-z]{2,})+")
 
 
@@ -66,7 +67,12 @@ def segments(title: str, apart: Collection[str] = ()) -> Iterator[list[str]]:
 
 def attribute_words(product: Product) -> Iterator[tuple[str, str]]:
     """Yield (attribute, value) in lower case for values, or parts of listed values, of one or two words."""
-    for name, value in attribute_pairs(product.get("attributes")):
-        for part in re.split(r"\s*[,;/&]\s*", clean(value[:200]).lower()):
+    for name, value in (product.get("attributes") or {}).items():
+        if isinstance(value, list):
+            value = ", ".join(map(str, value))
+        if not isinstance(value, str) or len(value) > 120:  # a text, not a value
+            continue
+        for part in _LISTED.split(value.lower()) if _LISTED.search(value) else (value.lower(),):
+            part = part.strip()
             if 2 < len(part) < 30 and part.count(" ") < 2 and part not in ("yes", "no"):
-                yield name, part
+                yield str(name).replace("_", " "), part

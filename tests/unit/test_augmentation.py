@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
+from itertools import groupby
 from pathlib import Path
 
 import pytest
 
-from distill.augmentation import augment, catalogue_queries, read_query_log
+from distill.augmentation import augment, read_query_log
+from distill.augmentation.spellings import Speller
 from distill.recipe import Augmentation
 from distill.splits import HeldOutGuard, split_by_intent
 from reranker.demo_data import demo_file
-from reranker.embedded import open_or_build
+from reranker.embedded import EmbeddedFirstStage, build_index
 from reranker.errors import RecipeError
-from reranker.judgments import load_judgments
+from reranker.judgments import Judgment, load_judgments
 from reranker.products import read_catalog
 
-SETTINGS = Augmentation(log_queries=60, catalogue_queries=60, top_products=4, deeper_products=4, random_products=2)
+SETTINGS = Augmentation(
+    log_queries=60, catalogue_queries=120, misspelt_share=0.4, top_products=4, deeper_products=4, hard_products=2, similar_products=2, random_products=2
+)
 
 
 @pytest.fixture(scope="module")
@@ -30,37 +35,96 @@ def split():
 
 
 @pytest.fixture(scope="module")
-def pairs(products, split, tmp_path_factory):
+def first_stage(embedded_index: Path):
+    return EmbeddedFirstStage(embedded_index)
+
+
+class LastProducts:
+    """Stands for the embedder: the same products are near to every query."""
+
+    def __init__(self, products):
+        self.ids = list(products)[-40:]
+
+    def nearest(self, queries, k):
+        return [self.ids[:k] for _ in queries]
+
+
+def held_out_wordings(products, split) -> set[str]:
+    """Held-out queries as they are, narrowed down, and as a shopper may mistype them."""
+    speller, rng = Speller(products.values()), random.Random(5)
+    wordings = set()
+    for query in sorted({j.query for j in split.held_out}):
+        wordings |= {query, query.upper(), f"cheap {query}", f"{query} for kids", query.replace(" ", ""), query.replace(" ", "-")}
+        wordings |= {made[0] for _ in range(40) if (made := speller.variant(query, rng)) and made[1] not in ("short form", "unit")}
+    return wordings
+
+
+@pytest.fixture(scope="module")
+def told():
+    return {}
+
+
+@pytest.fixture(scope="module")
+def pairs(products, split, first_stage, told):
+    bad = [(wording, 1_000) for wording in sorted(held_out_wordings(products, split))]
     return augment(
         judged=split.train,
         held_out=split.held_out,
-        query_log=read_query_log(demo_file("queries.tsv")),
+        query_log=bad + read_query_log(demo_file("queries.tsv")),
         products=products,
-        first_stage=open_or_build(tmp_path_factory.mktemp("home") / "index", None, quiet=True),
+        first_stage=first_stage,
         settings=SETTINGS,
         seed=1,
+        similar=LastProducts(products),
+        report=told,
     )
 
 
-def test_no_pair_is_of_a_held_out_intent(pairs, split) -> None:
+def test_no_pair_is_of_a_held_out_intent(pairs, products, split) -> None:
+    assert len(held_out_wordings(products, split)) > 200
+    assert not held_out_wordings(products, split) & {p.query for p in pairs}
     guard = HeldOutGuard(split.held_out)
     judged = {j.query for j in split.train}
     assert not [p.query for p in pairs if p.query not in judged and guard.refuses(p.query)]
-    assert not {j.query for j in split.held_out} & {p.query for p in pairs}
 
 
 def test_every_pair_is_there_once_and_says_where_it_came_from(pairs, products) -> None:
     assert max(Counter((p.query, p.product_id) for p in pairs).values()) == 1
     assert all(p.product_id in products for p in pairs)
-    assert {p.source.split("/")[0].split()[0] for p in pairs} == {"judged", "log", "catalogue"}
-    assert all(p.source.split("/")[1].split()[0] in ("judged", "rank", "random") for p in pairs)
+    sources = {tuple(p.source.split("/")) for p in pairs}
+    assert {query.split(", ")[0].split()[0] for query, _ in sources} == {"judged", "log", "catalogue"}
+    assert {way.rstrip("0123456789 ") for _, way in sources} == {"judged", "rank", "original's rank", "hard word", "hard query", "similar", "random"}
 
 
 def test_the_recipe_s_numbers_are_kept(pairs) -> None:
-    from_log = {p.query for p in pairs if p.source.startswith("log/")}
-    assert len(from_log) == SETTINGS.log_queries
-    for query in list(from_log)[:20]:
-        assert sum(p.query == query for p in pairs) <= 10
+    plain = {p.query: p.source.split("/")[0] for p in pairs if ", " not in p.source}
+    assert sum(source == "log" for source in plain.values()) == SETTINGS.log_queries
+    assert sum(source.startswith("catalogue") for source in plain.values()) == SETTINGS.catalogue_queries
+    assert len({p.query for p in pairs} - set(plain)) == round(0.4 * len(plain))
+    ways = Counter((p.query, p.source.split("/")[1].rstrip("0123456789 ").split()[0]) for p in pairs if p.query in plain and plain[p.query] != "judged")
+    assert max(n for (_, way), n in ways.items() if way == "rank") == 8
+    assert {n for (_, way), n in ways.items() if way == "random"} == {2}
+    assert {n for (_, way), n in ways.items() if way == "similar"} == {2}
+    assert max(n for (_, way), n in ways.items() if way == "hard") == 2
+
+
+def test_a_query_s_pairs_stand_together_judged_queries_first(pairs) -> None:
+    order = [query for query, _ in groupby(pairs, key=lambda p: p.query)]
+    assert len(order) == len(set(order))
+    judged = [next(p.source for p in pairs if p.query == query).startswith("judged/") for query in order]
+    assert judged == sorted(judged, reverse=True)
+    rest = {p.query: p.source.split("/")[0] for p in pairs if not p.source.startswith("judged/")}
+    first_half = list(rest.values())[: len(rest) // 2]
+    for kind in ("log", "catalogue"):  # a prefix is a sample of the same mixture
+        share = sum(s.startswith(kind) for s in rest.values()) / len(rest)
+        assert abs(sum(s.startswith(kind) for s in first_half) / len(first_half) - share) < 0.15
+
+
+def test_a_variant_gets_the_products_of_what_was_meant(pairs) -> None:
+    variants = {p.query for p in pairs if ", misspelt/" in p.source}
+    assert len(variants) > 10
+    for query in variants:
+        assert any(p.query == query and "original's rank" in p.source for p in pairs), query
 
 
 def test_machine_made_filler_is_left_out(pairs) -> None:
@@ -69,12 +133,60 @@ def test_machine_made_filler_is_left_out(pairs) -> None:
     assert {"screen", "phone"} <= log_queries
 
 
-def test_catalogue_queries_are_words_a_shopper_might_type() -> None:
-    shop = [{"id": str(i), "title": f"ACME X{i} laser printer 1200 dpi", "brand": "ACME", "attributes": {"type": "Laser"}} for i in range(4)]
-    found = dict(catalogue_queries(shop))
-    assert found["laser printer"] == "words"
-    assert found["acme laser"] in ("brand type", "brand words")
-    assert not [q for q in found if any(c.isdigit() for c in q)]
+def test_what_could_not_be_had_is_reported(pairs, told) -> None:
+    assert told["queries_missing"] == {}
+    assert told["queries_without_hits"]["number"] > 0  # some misspelling finds nothing
+    for query in told["queries_without_hits"]["first"]:
+        sources = [p.source.split("/")[1] for p in pairs if p.query == query]
+        assert sources, "named, and labelled all the same"
+        assert not [s for s in sources if s.startswith("rank")]
+
+
+SHOP = [
+    {"id": f"{brand}{i}", "title": f"{brand} X{i}0 {thing} {colour}", "brand": brand, "attributes": {"colour": colour}}
+    for brand in ("Acme", "Globex")
+    for thing in ("laser printer", "toner cartridge", "notebook")
+    for i, colour in enumerate(("Black", "White", "Red", "Blue"), start={"laser printer": 1, "toner cartridge": 5, "notebook": 9}[thing])
+]
+
+
+def shop_pairs(tmp_path: Path, **changes):
+    build_index(tmp_path / "index", SHOP)
+    settings = Augmentation(**{"catalogue_queries": 30, "similar_products": 0, "misspelt_share": 0.3, **changes})
+    told: dict = {}
+    pairs = augment(
+        judged=[Judgment("printer", "Acme1", 3, "printer", ())],
+        held_out=[Judgment("notebook", "Acme9", 3, "notebook", ())],
+        query_log=[("toner", 9), ("red toner", 5), ("monetise b2b vortals", 4), ("notebooks", 3), ("netobook", 2), ("mazagine", 1)],
+        products={p["id"]: p for p in SHOP},
+        first_stage=EmbeddedFirstStage(tmp_path / "index"),
+        settings=settings,
+        seed=3,
+        report=told,
+    )
+    return pairs, told
+
+
+def test_the_same_seed_makes_the_same_pairs(tmp_path: Path) -> None:
+    first, _ = shop_pairs(tmp_path)
+    assert first == shop_pairs(tmp_path)[0]
+    assert len(first) > 50
+
+
+def test_fewer_queries_than_asked_for_are_told(tmp_path: Path) -> None:
+    pairs, told = shop_pairs(tmp_path, catalogue_queries=10_000)
+    assert {p.query for p in pairs if p.source.startswith("log/")} == {"toner", "red toner"}
+    assert told["queries_missing"]["log"] == Augmentation().log_queries - 2
+    assert told["queries_missing"]["catalogue"] > 9_000
+
+
+def test_near_misses_hold_only_some_of_the_words(tmp_path: Path) -> None:
+    """Deep enough, the first stage finds whatever holds any word; near misses come from below what it is asked for."""
+    pairs, _ = shop_pairs(tmp_path, top_products=2, deeper_products=0, max_rank=2, hard_products=4, random_products=0)
+    hard = [p for p in pairs if "/hard" in p.source and p.query == "red toner"]
+    assert hard
+    top = {p.product_id for p in pairs if "/rank" in p.source and p.query == "red toner"}
+    assert not top & {p.product_id for p in hard}
 
 
 def test_a_query_log_without_its_head_is_refused(tmp_path: Path) -> None:

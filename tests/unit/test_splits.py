@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from distill.splits import HeldOutGuard, deal_intents, split_by_intent
+from distill.splits import HeldOutGuard, deal_intents, split_by_intent, within_errors
 from reranker.demo_data import demo_file
 from reranker.judgments import Judgment, load_judgments
 
@@ -27,13 +27,40 @@ def test_the_folds_cover_all_intents_and_are_of_like_size() -> None:
     assert max(sizes) - min(sizes) <= 4
 
 
-@pytest.mark.parametrize("query", ["laptop", "LAPTOPS", "cheapest laptop with i9", "head set", "headset", "head-set", "heads set"])
-def test_rewordings_of_held_out_queries_are_refused(query: str) -> None:
-    guard = HeldOutGuard([Judgment("laptop", "1", 3, "laptop", ()), Judgment("head set", "2", 3, "headset", ())])
-    assert guard.refuses(query)
+HELD_OUT = [Judgment(query, "1", 3, intent, ()) for query, intent in (("laptop", "laptop"), ("head set", "headset"), ("external hard drive", "hdd"))]
 
 
-@pytest.mark.parametrize("query", ["desktop", "set top box", "projector lamp"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        *["laptop", "LAPTOPS", "cheapest laptop with i9", "head set", "headset", "head-set", "heads set"],
+        *["laptpo", "laptoop", "lptop", "laptopp", "kaptop", "laptpos", "cheap lapto", "cheaplaptop", "lap top", "lap-tops"],
+        *["wireless headset", "haedset", "head sets for pc", "wireless-head-set"],
+        *["external harddrive", "harddrive external", "extrenal hard drives", "externalharddrive", "1tb external hard dirve", "extrnal harddriev"],
+    ],
+)
+def test_rewordings_and_misspellings_of_held_out_queries_are_refused(query: str) -> None:
+    assert HeldOutGuard(HELD_OUT).refuses(query)
+
+
+@pytest.mark.parametrize("query", ["desktop", "set top box", "projector lamp", "hard drive", "external drive", "headphones", "laminator", "lap desk", ""])
 def test_other_queries_are_not_refused(query: str) -> None:
-    guard = HeldOutGuard([Judgment("laptop", "1", 3, "laptop", ()), Judgment("head set", "2", 3, "headset", ())])
-    assert not guard.refuses(query)
+    assert not HeldOutGuard(HELD_OUT).refuses(query)
+
+
+def test_short_words_are_held_as_they_are_written() -> None:
+    guard = HeldOutGuard([Judgment("tv", "1", 3, "tv", ()), Judgment("desk", "1", 3, "desk", ())])
+    assert guard.refuses("desks")
+    assert not guard.refuses("disk")
+    assert not guard.refuses("desktop")
+    assert not guard.refuses("tz")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "errors"),
+    [("laptop", "laptop", 0), ("laptop", "laptpo", 1), ("laptop", "lapto", 1), ("laptop", "klaptop", 1), ("laptop", "leptop", 1), ("laptop", "lpatpo", 2)],
+)
+def test_typing_errors_are_counted(one: str, other: str, errors: int) -> None:
+    assert within_errors(one, other, errors)
+    assert within_errors(other, one, errors)
+    assert not errors or not within_errors(one, other, errors - 1)
