@@ -82,8 +82,9 @@ def generated_queries(
             answers = list(threads.map(lambda i: _ask(client, settings, template.render(products[i])), todo))
             known |= zip(todo, answers, strict=True)
             if path and todo:
-                with path.open("a", encoding="utf-8") as file:  # the line break first: it ends a line that a killed run left half
-                    file.writelines("\n" + json.dumps({"model": settings.llm_model, "id": i, "answer": known[i]}, ensure_ascii=False) for i in todo)
+                entries = [json.dumps({"model": settings.llm_model, "id": i, "answer": known[i]}, ensure_ascii=False) for i in todo]
+                with path.open("a", encoding="utf-8") as file:
+                    file.write("\n".join(["", *entries, ""]))  # the first line break ends a line that a killed run left half
             for product_id in batch:
                 for query in parse_answer(known[product_id]):
                     yield query, product_id
