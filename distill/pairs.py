@@ -23,10 +23,13 @@ class LabelledPair(NamedTuple):
     product_id: str
     source: str
     distribution: tuple[float, ...]
+    together: float | None = None
 
     @property
     def relevance(self) -> float:
-        """The expected grade, scaled to 0–1."""
+        """What the student learns: the committee's word, or the teacher's expected grade, scaled to 0–1."""
+        if self.together is not None:
+            return self.together
         return sum(grade * p for grade, p in enumerate(self.distribution)) / (len(self.distribution) - 1)
 
 
@@ -53,4 +56,4 @@ def read_labelled(paths: Sequence[Path]) -> list[LabelledPair]:
     import pyarrow.parquet as pq
 
     rows = (row for path in paths for row in pq.read_table(path).to_pylist())
-    return [LabelledPair(r["query"], r["product_id"], r["source"], tuple(r["distribution"])) for r in rows]
+    return [LabelledPair(r["query"], r["product_id"], r["source"], tuple(r["distribution"]), r.get("together")) for r in rows]

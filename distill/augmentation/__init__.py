@@ -1,13 +1,12 @@
 """Augmentation: unlabelled (query, product) pairs for the teacher to label.
 
 Rooms: ``query_log``, ``catalogue_queries`` (over ``titles`` and ``product_types``) and ``generated_queries`` bring queries;
-``chooser`` keeps those worth their labels; ``spellings`` varies them; ``candidates`` and ``similarity`` find each query's
-products; ``mixture`` composes them.
+``chooser`` keeps those worth their labels; ``spellings`` varies them; ``candidates`` finds each query's products;
+``mixture`` composes them.
 """
 
 from distill.augmentation.catalogue_queries import catalogue_queries
 from distill.augmentation.mixture import augment
 from distill.augmentation.query_log import read_query_log
-from distill.augmentation.similarity import embed_products
 
-__all__ = ["augment", "catalogue_queries", "embed_products", "read_query_log"]
+__all__ = ["augment", "catalogue_queries", "read_query_log"]

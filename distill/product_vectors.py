@@ -20,23 +20,30 @@ _AT_A_TIME = 512
 
 
 class ProductVectors:
-    """A catalogue's vectors, float16 (n, width) of unit length, and the model that made them; a ``candidates.Similar``."""
+    """A catalogue's vectors and the model that made them; a ``candidates.Similar``.
+
+    ``ids`` are the products', in the order of the rows of ``vectors``, float32 (n, width) of unit length.
+    """
 
     def __init__(self, model: Any, ids: Sequence[str], vectors: np.ndarray) -> None:
         self._model = model
-        self._ids = ids
-        self._vectors = vectors.astype(np.float32)
+        self.ids = list(ids)
+        self.vectors = vectors.astype(np.float32)
+
+    def encode(self, queries: Sequence[str]) -> np.ndarray:
+        """Return the queries' vectors, float32 (queries, width) of unit length."""
+        return _encode(self._model, [clean(q) for q in queries])
 
     def nearest(self, queries: Sequence[str], k: int) -> list[list[str]]:
         """Return the ids of the ``k`` products nearest to each query by cosine, nearest first."""
-        k = min(k, len(self._ids))
+        k = min(k, len(self.ids))
         if k < 1 or not queries:
             return [[] for _ in queries]
         found: list[list[str]] = []
         for start in range(0, len(queries), _AT_A_TIME):
-            cosines = _encode(self._model, [clean(q) for q in queries[start : start + _AT_A_TIME]]) @ self._vectors.T
+            cosines = self.encode(queries[start : start + _AT_A_TIME]) @ self.vectors.T
             order = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
-            found += [[self._ids[i] for i in row] for row in order]
+            found += [[self.ids[i] for i in row] for row in order]
         return found
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distill.augmentation import embed_products
+from distill.product_vectors import embed_products
 from reranker.errors import RecipeError
 from reranker.text import ProductTemplate
 

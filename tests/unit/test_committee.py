@@ -1,0 +1,66 @@
+"""The committee's word on a pair: the teacher's, joined by an embedder whose scores a product shares with its neighbours."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from distill.committee import NeighbourhoodEmbedder, judge_together
+from distill.pairs import LabelledPair
+from distill.product_vectors import ProductVectors
+
+# Two directions: what a notebook's text is like, and what a bag's is like.
+NOTEBOOK, BAG = np.array([1.0, 0.0]), np.array([0.0, 1.0])
+MISLEADING = np.array([0.8, 0.6])  # a bag whose title speaks of notebooks
+KEYBOARD = {"keyboard_layout": "QWERTY", "battery_life": 9}
+ZIP = {"closure_type": "Zip", "strap": True}
+
+
+class OneWordModel:
+    """Encodes every query as "notebook"."""
+
+    def encode(self, texts, **_):
+        return np.stack([NOTEBOOK for _ in texts]).astype(np.float32)
+
+
+def catalogue(*, attributes: bool = True):
+    kinds = {f"n{i}": (NOTEBOOK, KEYBOARD) for i in range(4)} | {f"b{i}": (BAG, ZIP) for i in range(4)} | {"odd": (MISLEADING, ZIP)}
+    products = {i: {"id": i, "title": i, **({"attributes": a} if attributes else {})} for i, (_, a) in kinds.items()}
+    vectors = np.stack([vector for vector, _ in kinds.values()])
+    return ProductVectors(OneWordModel(), list(kinds), vectors), products
+
+
+def scores(neighbours: int, *, attributes: bool = True) -> dict[str, float]:
+    vectors, products = catalogue(attributes=attributes)
+    embedder = NeighbourhoodEmbedder(vectors, products, neighbours=neighbours)
+    return dict(zip(products, embedder.scores([("notebook", i) for i in products]).tolist(), strict=True))
+
+
+def test_alone_a_product_has_its_cosine() -> None:
+    assert scores(1) == pytest.approx({**{f"n{i}": 1.0 for i in range(4)}, **{f"b{i}": 0.0 for i in range(4)}, "odd": 0.8}, abs=1e-6)
+
+
+def test_a_misleading_title_is_outvoted_by_its_kind() -> None:
+    with_kin = scores(4)
+    assert with_kin["n0"] == pytest.approx(1.0)
+    assert with_kin["b0"] < with_kin["odd"] < 0.6  # its nearest share its attributes' names, and are bags
+
+
+def test_attributes_tell_the_kind_where_texts_do_not() -> None:
+    assert scores(4)["odd"] < scores(4, attributes=False)["odd"]
+
+
+def test_the_teacher_s_share_is_its_share() -> None:
+    vectors, products = catalogue()
+    embedder = NeighbourhoodEmbedder(vectors, products, neighbours=1)
+    labelled = [LabelledPair("notebook", i, "log/random", (1.0, 0.0) if i != "b0" else (0.0, 1.0)) for i in products]
+
+    def judged(share: float) -> dict[str, float]:
+        return {p.product_id: p.relevance for p in judge_together(labelled, embedder, teacher_share=share).labelled}
+
+    assert max(judged(1.0), key=judged(1.0).__getitem__) == "b0"
+    assert judged(1.0) == {p.product_id: LabelledPair(*p[:4]).relevance for p in labelled}
+    assert judged(0.0)["b0"] == 0.0
+    assert judged(0.3)["b0"] == pytest.approx(0.3)
+    assert judged(0.3)["odd"] == pytest.approx(0.7 * judged(0.0)["odd"])
+    assert all(0 <= value <= 1 for value in judged(0.3).values())
