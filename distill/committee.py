@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -71,11 +71,12 @@ class NeighbourhoodEmbedder:
             self._known.update(zip(some, nearest, strict=True))
 
 
-def _attribute_names(products: Sequence[Product]) -> "scipy.sparse.csr_matrix | None":  # noqa: F821, UP037
+def _attribute_names(products: Sequence[Product]) -> Any:
     """Return tf-idf vectors of the products' attribute names, sparse (n, names) of unit length; None where no two share one."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    names = [list(attributes) if isinstance(attributes := product.get("attributes"), Mapping) else [] for product in products]
+    told = (product.get("attributes") for product in products)
+    names = [list(attributes) if isinstance(attributes, Mapping) else [] for attributes in told]
     try:
         return TfidfVectorizer(analyzer=lambda given: given, min_df=2).fit_transform(names)
     except ValueError:  # nothing left: no attributes, or none that two products share

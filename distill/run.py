@@ -15,11 +15,12 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from distill.augmentation import augment, embed_products, read_query_log
+from distill.augmentation import augment, read_query_log
 from distill.augmentation.generated_queries import check_endpoint
 from distill.checkpoints import CHECKPOINTS, resolve_checkpoint
 from distill.labelling import label_pairs
 from distill.pairs import read_labelled, read_pairs, write_rows
+from distill.product_vectors import embed_products
 from distill.recipe import Recipe, data_file
 from distill.splits import Split, deal_intents, split_by_intent
 from distill.stages import Stage, Stages
