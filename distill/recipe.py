@@ -185,9 +185,9 @@ class Recipe(Section):
     @field_validator("ladder")
     @classmethod
     def _rungs_differ(cls, ladder: tuple[Rung, ...]) -> tuple[Rung, ...]:
-        names = [TOP_RUNG, *(rung.name for rung in ladder)]
+        names = [TOP_RUNG, "scores", *(rung.name for rung in ladder)]
         if len(set(names)) < len(names):
-            raise ValueError(f'each rung needs a name of its own, other than "{TOP_RUNG}"')
+            raise ValueError(f'each rung needs a name of its own, other than "{TOP_RUNG}" and "scores"')
         return ladder
 
     def student_of(self, rung: Rung) -> Student:

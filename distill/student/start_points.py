@@ -74,7 +74,7 @@ def _cut_width(model: CrossEncoder, width: int, checkpoint: str) -> None:
         )
     inner = config.intermediate_size * width // config.hidden_size
     narrow = BertConfig(**{**config.to_dict(), "hidden_size": width, "num_attention_heads": width // head, "intermediate_size": inner})
-    new = BertForSequenceClassification(narrow)
+    new: Any = BertForSequenceClassification(narrow)
     down = _principal_components(old.bert.embeddings.word_embeddings.weight.detach().float().cpu(), width)
     heads = _spread(config.num_attention_heads, width // head)
     kept = {"h": torch.cat([torch.arange(head) + head * int(i) for i in heads]), "i": torch.as_tensor(_spread(config.intermediate_size, inner))}

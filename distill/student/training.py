@@ -89,23 +89,24 @@ def score_pairs(
     *,
     template: ProductTemplate,
     folder: Path,
-    on_pairs: Callable[[int], None] | None = None,
-) -> np.ndarray:
-    """Return a trained student's scores of the pairs, float32 (n,); kept in shards in ``folder``, where those of a stopped run are found."""
+    on_pairs: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Write a trained student's scores of the pairs to shards in ``folder``; a shard already there is kept."""
     model: CrossEncoder | None = None
-    scores = []
     for number, start in enumerate(range(0, len(labelled), SCORES_PER_SHARD)):
         path, shard = folder / f"scores-{number:05d}.npy", labelled[start : start + SCORES_PER_SHARD]
         if not path.is_file():
             model = model or CrossEncoder(str(student), device=device())
-            texts = [(pair.query, template.render(products[pair.product_id])) for pair in shard]
+            texts: list[Any] = [(pair.query, template.render(products[pair.product_id])) for pair in shard]
             staging = folder / f".{path.name}"
             np.save(staging, np.asarray(model.predict(texts, batch_size=64, show_progress_bar=False), dtype=np.float32))
             staging.rename(path)
-        scores.append(np.load(path))
-        if on_pairs:
-            on_pairs(len(shard))
-    return np.concatenate(scores) if scores else np.zeros(0, dtype=np.float32)
+        on_pairs(len(shard))
+
+
+def read_scores(folder: Path) -> np.ndarray:
+    """Return the scores that ``score_pairs`` wrote, float32 (n,), in the pairs' order."""
+    return np.concatenate([np.load(path) for path in sorted(folder.glob("scores-*.npy"))])
 
 
 def mixed_relevance(labelled: Sequence[LabelledPair], larger: np.ndarray, share: float) -> np.ndarray:

@@ -33,6 +33,8 @@ def show(bundle: Folder = None, as_json: AsJson = False) -> None:
     table.add_row("reads", f"{', '.join(manifest.template.fields)}; at most {manifest.max_length} tokens")
     for name in ("student", "teacher", "training", "metrics"):
         table.add_row(name, json.dumps(getattr(manifest, name), ensure_ascii=False))
+    if "MODEL_CARD.md" in manifest.files:
+        table.add_row("card", str(loaded.path / "MODEL_CARD.md"))
     table.add_row("licences", "; ".join(" ".join(entry.values()) for entry in manifest.licences))
     table.add_row("trained on", f"{len(manifest.seen.intents)} judged intents, {len(manifest.seen.queries)} judged queries")
     Console(soft_wrap=True).print(table)
