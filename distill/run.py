@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,9 +18,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from distill.augmentation import augment, read_query_log
 from distill.checkpoints import CHECKPOINTS, resolve_checkpoint
 from distill.labelling import label_pairs
+from distill.ladder import MadeRung, climb, stages_of
 from distill.pairs import read_labelled, read_pairs, write_rows
-from distill.recipe import TOP_RUNG, Recipe, Student, data_file
-from distill.rungs import MadeRung
+from distill.recipe import Recipe, data_file
 from distill.splits import Split, deal_intents, split_by_intent
 from distill.stages import Stage, Stages
 from reranker import __version__
@@ -81,7 +80,7 @@ def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = Fal
             {"teacher": teacher.fingerprint, "pairs": pairs.fingerprint, "labelling": recipe.labelling.model_dump()},
             lambda at: _label(recipe, teacher, pairs, products, at, console),
         )
-        rungs = _climb(recipe, stages, labels, products, models, console)
+        rungs = climb(recipe, stages, labels, products, models, lambda what, total: _progress(what, total, console))
         made = {"teacher": teacher, "pairs": pairs, "labels": labels}
         gate = stages.run(
             "6-gate",
@@ -93,7 +92,7 @@ def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = Fal
             },
             lambda at: _gate(recipe, split, products, made, rungs, at, console),
         )
-        report = _report(recipe, folder, {**made, **_stages_of(rungs), "gate": gate})
+        report = _report(recipe, folder, {**made, **stages_of(rungs), "gate": gate})
         if gate.report["refused"]:
             raise GateRefusal(f"The gate refuses the bundle: {'; '.join(gate.report['refused'])}.", hint=f"The whole report: {folder / 'report.json'}")
         chosen = gate.report["chosen"]
@@ -170,75 +169,6 @@ def _label(recipe: Recipe, teacher: Stage, pairs: Stage, products: dict[str, Pro
     return {"pairs": len(labelled), "mean_relevance": round(sum(p.relevance for p in labelled) / len(labelled), 4)}
 
 
-def _climb(recipe: Recipe, stages: Stages, labels: Stage, products: dict[str, Product], models: Path, console: Console) -> list[MadeRung]:
-    """Train and export the student, and after it each rung of the ladder, which learns from its scores too."""
-
-    def learn(name: str, settings: Student, reads: dict[str, Any], scores: Stage | None, share: float) -> MadeRung:
-        suffix = "" if name == TOP_RUNG else f"-{name}"
-        common = {"labels": labels.fingerprint, "template": recipe.template.model_dump(), "seed": recipe.seed}
-        student = stages.run(
-            f"4-student{suffix}",
-            {**common, "student": settings.model_dump(), **reads},
-            lambda at: _learn(recipe, settings, labels, products, models, at, scores=scores, share=share),
-        )
-        export = stages.run(
-            f"5-export{suffix}",
-            {"student": student.fingerprint, "export": recipe.export.model_dump()},
-            lambda at: _export(recipe, settings, student, labels, products, at),
-        )
-        return MadeRung(name, settings, student, export)
-
-    rungs = [learn(TOP_RUNG, recipe.student, {}, None, 0.0)]
-    if any(rung.larger_share for rung in recipe.ladder):
-        top = rungs[0].student
-        scores = stages.run("4-student-scores", {"student": top.fingerprint}, lambda at: _score(recipe, top, labels, products, at, console))
-    for rung in recipe.ladder:
-        reads = {"larger": scores.fingerprint, "larger_share": rung.larger_share} if rung.larger_share else {}
-        rungs.append(learn(rung.name, recipe.student_of(rung), reads, scores if rung.larger_share else None, rung.larger_share))
-    return rungs
-
-
-def _learn(
-    recipe: Recipe,
-    settings: Student,
-    labels: Stage,
-    products: dict[str, Product],
-    models: Path,
-    at: Path,
-    *,
-    scores: Stage | None,
-    share: float,
-) -> dict[str, Any]:
-    from distill.student.training import mixed_relevance, read_scores, train_student
-
-    labelled = read_labelled(sorted(labels.folder.glob("labels-*.parquet")))
-    checkpoint = resolve_checkpoint(settings.model, models)
-    relevance = None if scores is None else mixed_relevance(labelled, read_scores(scores.folder), share)
-    report = train_student(
-        labelled, products, checkpoint=checkpoint, settings=settings, template=recipe.template, seed=recipe.seed, folder=at, relevance=relevance
-    )
-    shutil.rmtree(at / CHECKPOINTS, ignore_errors=True)
-    return report if scores is None else {**report, "larger_share": share}
-
-
-def _score(recipe: Recipe, student: Stage, labels: Stage, products: dict[str, Product], at: Path, console: Console) -> dict[str, Any]:
-    from distill.student.training import score_pairs
-
-    labelled = read_labelled(sorted(labels.folder.glob("labels-*.parquet")))
-    with _progress("scoring pairs for the ladder", len(labelled), console) as advance:
-        score_pairs(student.folder, labelled, products, template=recipe.template, folder=at, on_pairs=advance)
-    return {"pairs": len(labelled)}
-
-
-def _export(recipe: Recipe, settings: Student, student: Stage, labels: Stage, products: dict[str, Product], at: Path) -> dict[str, Any]:
-    from distill.export import export_student
-
-    labelled = read_labelled(sorted(labels.folder.glob("labels-*.parquet")))
-    sample = random.Random(recipe.seed).sample(labelled, min(recipe.export.calibration_pairs, len(labelled)))
-    pairs = [(pair.query, recipe.template.render(products[pair.product_id])) for pair in sample]
-    return export_student(student.folder, at, settings=recipe.export, pairs=pairs, max_length=settings.max_length)
-
-
 def _gate(
     recipe: Recipe, split: Split, products: dict[str, Product], made: dict[str, Stage], rungs: list[MadeRung], at: Path, console: Console
 ) -> dict[str, Any]:
@@ -248,11 +178,6 @@ def _gate(
     return pass_gate(
         recipe, split, products, made, rungs, first_stage=first_stage, folder=at, picture=at / PICTURE, ladder_picture=at / LADDER_PICTURE, say=console.print
     )
-
-
-def _stages_of(rungs: list[MadeRung]) -> dict[str, Stage]:
-    """Return the rungs' stages under the names that the report gives them: student, export, student-NAME, export-NAME."""
-    return {stage.folder.name.partition("-")[2]: stage for rung in rungs for stage in (rung.student, rung.export)}
 
 
 def _report(recipe: Recipe, folder: Path, made: dict[str, Stage]) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from typing import Any
 from distill.gate.ladder_picture import draw_ladder
 from distill.gate.rungs import load_rung, write_final
 from distill.gate.verdict import Standing, choose, refusals
+from distill.ladder import MadeRung
 from distill.pairs import read_labelled
 from distill.recipe import Recipe
-from distill.rungs import MadeRung
 from distill.splits import Split
 from distill.stages import Stage
 from distill.teacher import Teacher
@@ -112,6 +112,7 @@ def _of_rung(measured: Comparison, precision: str, standing: Standing, agreement
     """Return what is told of one student, with paired intervals of its differences."""
     bases = [name for name in ("bm25", EMBEDDER, "teacher", f"{standing.rung}_fp32") if name in measured.rankings and name != standing.ranking]
     return {
+        "ranking": standing.ranking,
         "precision": precision,
         "teacher_agreement": agreement,
         "difference": {

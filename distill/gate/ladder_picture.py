@@ -41,6 +41,7 @@ def draw_ladder(ladder: Sequence[Standing], measured: Comparison, bm25_ms: float
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
         axes.set_xscale("log")
+        label: dict[str, Any] = {"textcoords": "offset points", "fontsize": 8.5}
         points = [("BM25 alone", bm25_ms, measured.interval("bm25"), _BM25)]
         points += [(f"{s.rung}\n{s.megabytes:.0f} MB", s.p50_ms, s.interval, _STUDENT) for s in ladder]
         for name, ms, interval, colour in points:
@@ -54,14 +55,13 @@ def draw_ladder(ladder: Sequence[Standing], measured: Comparison, bm25_ms: float
         if EMBEDDER in measured.rankings:
             mean = measured.mean(EMBEDDER)
             axes.axhline(mean, color=_EMBEDDER, linestyle="--", linewidth=1.2)
-            axes.annotate(f"all-MiniLM-L6-v2 cosine {mean:.3f}", (0.01, mean), xycoords=("axes fraction", "data"), xytext=(0, 4),
-                          textcoords="offset points", fontsize=8.5, color=_EMBEDDER)  # fmt: skip
+            name = f"all-MiniLM-L6-v2 cosine {mean:.3f}"
+            axes.annotate(name, (0.99, mean), xycoords=("axes fraction", "data"), xytext=(0, 4), ha="right", color=_EMBEDDER, **label)
         if budget_ms is not None:
             axes.axvline(budget_ms, color=_BUDGET, linewidth=1.2)
-            axes.annotate(f"budget {budget_ms:g} ms", (budget_ms, 0.02), xycoords=("data", "axes fraction"), xytext=(4, 0),
-                          textcoords="offset points", fontsize=8.5, color=_BUDGET)  # fmt: skip
+            axes.annotate(f"budget {budget_ms:g} ms", (budget_ms, 0.02), xycoords=("data", "axes fraction"), xytext=(4, 0), color=_BUDGET, **label)
         times = [ms for _, ms, _, _ in points] + ([budget_ms] if budget_ms is not None else [])
-        axes.set_xlim(max(min(times), 0.05) / 1.6, max(times) * 2.6)
+        axes.set_xlim(max(min(times), 0.05) / 1.6, max(times) * 3.5)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda ms, _: f"{ms:g}"))
         axes.set_xlabel("milliseconds, p50: BM25's search; reranking 50 hits (logarithmic)")
         axes.set_ylabel(f"nDCG@10, {measured.queries} held-out queries, 95 % interval")

@@ -44,7 +44,10 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         "| ranking | nDCG@10 | interval |",
         "|---|---|---|",
     ]
-    lines += [f"| {_RANKINGS.get(name, name)} | {value:.3f} | {_range(metrics['interval'][name])} |" for name, value in metrics["ndcg@10"].items()]
+    lines += [
+        f"| {_RANKINGS.get(name, name)}{' (this bundle)' if name == metrics['ranking'] else ''} | {value:.3f} | {_range(metrics['interval'][name])} |"
+        for name, value in metrics["ndcg@10"].items()
+    ]
     lines += ["", "Differences, with paired intervals:", "", "| difference | mean | interval |", "|---|---|---|"]
     lines += [f"| {name} | {told['mean']:+.3f} | {_range(told['interval'], '+')} |" for name, told in metrics["difference"].items()]
     lines += [

@@ -12,9 +12,9 @@ from distill.calibration import calibrate
 from distill.export import PRECISIONS, model_file
 from distill.gate.manifest import bundle_manifest
 from distill.gate.model_card import CARD, model_card
+from distill.ladder import MadeRung
 from distill.pairs import LabelledPair
 from distill.recipe import Recipe
-from distill.rungs import MadeRung
 from distill.splits import Split
 from distill.stages import Stage
 from reranker.bundle import Bundle, write_bundle

@@ -108,6 +108,7 @@ def test_the_card_tells_quality_with_intervals_limits_and_licences() -> None:
                 "ndcg@10": {"bm25": 0.74, "student_int8": 0.9},
                 "interval": {"bm25": [0.5, 0.9], "student_int8": [0.8, 0.98]},
                 "difference": {"student-bm25": {"mean": 0.16, "interval": [0.02, 0.34]}},
+                "ranking": "student_int8",
                 "precision": "int8",
                 "latency_ms": {"hits": 50, "p50": 42.0, "p95": 80.0},
                 "refused": ["nDCG@10 0.900 is below the off-the-shelf embedder's 0.910"],
@@ -115,7 +116,17 @@ def test_the_card_tells_quality_with_intervals_limits_and_licences() -> None:
             "licences": [{"of": "teacher", "name": "big-llm", "licence": "Its Terms"}, {"of": "training data", "name": "demo", "licence": "Open"}],
         }
     )
-    for told in ("big-llm", "Its Terms", "0.740 | 0.500 to 0.900", "+0.160 | +0.020 to +0.340", "42 ms", "50%", "below the off-the-shelf", "## Limits"):
+    for told in (
+        "big-llm",
+        "Its Terms",
+        "BM25 | 0.740 | 0.500 to 0.900",
+        "student_int8 (this bundle) | 0.900",
+        "+0.160 | +0.020 to +0.340",
+        "42 ms",
+        "50%",
+        "below the off-the-shelf",
+        "## Limits",
+    ):
         assert told in card
 
 
