@@ -1,22 +1,38 @@
-"""Export: the trained student as ONNX, its graph optimised, its weights int8."""
+"""Export: the trained student as ONNX, its graph optimised, stored in the fastest precision that keeps its order."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distill.quantisation import inner_nodes, quantise, store_weights_in_int8
+from distill.recipe import Export
+from reranker.bundle import write_bundle
+from reranker.student import Reranker
 
 PRECISIONS = ("int8", "int8_weights", "fp32")
 """From the fastest to the most faithful: integer arithmetic, float arithmetic with weights stored in int8, floats throughout."""
 
-_LEAST_WEIGHTS = 4_096  # a smaller matrix is not worth storing in int8
+MOST_LEFT_IN_FP32 = 0.5
+"""Share of the layers; with more left in fp32, integer arithmetic saves too little to be worth it."""
 
 
-def export_student(student: Path, folder: Path, *, int8: bool) -> dict[str, Path]:
-    """Export a trained student and return the ONNX files by precision, a key of ``PRECISIONS``; only ``fp32`` without ``int8``.
+def export_student(student: Path, folder: Path, *, settings: Export, pairs: Sequence[tuple[str, str]], max_length: int) -> dict[str, Any]:
+    """Export a trained student into ``folder`` and choose its precision, a key of ``PRECISIONS``; only fp32 without ``settings.int8``.
 
-    fp32: optimum's export and transformer-specific graph fusions (its level O2). int8: ONNX Runtime's dynamic
-    quantisation of the fused graph, per channel, weights in seven bits (``reduce_range``): CPUs without VNNI add 8-bit
-    products in 16 bits, which saturate otherwise. int8_weights: as small as int8, as slow as fp32, and nearly its scores.
+    fp32: optimum's export and transformer-specific graph fusions (its level O2). int8_weights: as small as int8, as slow
+    as fp32, and nearly its scores. int8: ONNX Runtime's dynamic quantisation, with the layers that harm the order of the
+    scores most left in fp32; not made where that would be more than half of them.
+
+    Args:
+        pairs: (query, product text) that the agreement with fp32 is measured on; none of a held-out intent.
+
+    Returns:
+        What the report says: ``precision``, the chosen one; ``agreement``, by precision; ``left_in_fp32``; sizes.
     """
     from optimum.onnxruntime import ORTModelForSequenceClassification, ORTOptimizer
     from optimum.onnxruntime.configuration import OptimizationConfig
@@ -27,12 +43,14 @@ def export_student(student: Path, folder: Path, *, int8: bool) -> dict[str, Path
     exported.save_pretrained(work / "export")
     optimizer = ORTOptimizer.from_pretrained(work / "export")
     optimizer.optimize(save_dir=work / "optimised", optimization_config=OptimizationConfig(optimization_level=2))
-    made = {"fp32": next((work / "optimised").glob("*.onnx")).rename(model_file(folder, "fp32"))}
-    if int8:
-        made["int8"] = _quantise(made["fp32"], model_file(folder, "int8"))
-        made["int8_weights"] = _store_weights_in_int8(made["fp32"], model_file(folder, "int8_weights"))
+    fp32 = next((work / "optimised").glob("*.onnx")).rename(model_file(folder, "fp32"))
+    report: dict[str, Any] = {"precision": "fp32"}
+    if settings.int8:
+        trial = Trial(fp32, student / "tokenizer.json", pairs, max_length, work)
+        report = {"target": settings.target, "calibration_pairs": len(pairs), **choose_precision(fp32, folder, trial, settings)}
     shutil.rmtree(work)
-    return made
+    made = {precision: model_file(folder, precision) for precision in PRECISIONS}
+    return {**report, "megabytes": {precision: round(path.stat().st_size / 1e6, 1) for precision, path in made.items() if path.is_file()}}
 
 
 def model_file(folder: Path, precision: str) -> Path:
@@ -40,46 +58,69 @@ def model_file(folder: Path, precision: str) -> Path:
     return folder / f"model_{precision}.onnx"
 
 
-def _quantise(fp32: Path, int8: Path) -> Path:
-    from onnx import TensorProto
-    from onnxruntime.quantization import QuantType, quantize_dynamic
+class Trial:
+    """Scores the calibration pairs with a model, as the service would, and compares with fp32."""
 
-    # Not through optimum: it cannot say which type the fused operators give (DefaultTensorType), which shape inference
-    # does not know, since they are ONNX Runtime's own.
-    quantize_dynamic(
-        fp32,
-        int8,
-        op_types_to_quantize=["MatMul", "Attention", "Gather", "EmbedLayerNormalization"],
-        per_channel=True,
-        reduce_range=True,
-        weight_type=QuantType.QInt8,
-        extra_options={"DefaultTensorType": TensorProto.FLOAT, "MatMulConstBOnly": True, "WeightSymmetric": True},
-    )
-    return int8
+    def __init__(self, fp32: Path, tokenizer: Path, pairs: Sequence[tuple[str, str]], max_length: int, work: Path) -> None:
+        self._tokenizer, self._pairs, self._max_length, self.work = tokenizer, list(pairs), max_length, work
+        self._wanted = self._scores(fp32)
+
+    def agreement(self, model: Path) -> dict[str, float]:
+        """Return ``spearman``, the rank correlation with fp32 over all pairs, and ``mean_change`` and ``most_change`` of the raw score."""
+        from scipy.stats import spearmanr
+
+        scores = self._scores(model)
+        change = np.abs(scores - self._wanted)
+        if change.max() == 0:
+            return {"spearman": 1.0, "mean_change": 0.0, "most_change": 0.0}
+        spearman = float(np.nan_to_num(spearmanr(scores, self._wanted).statistic))
+        return {"spearman": round(spearman, 6), "mean_change": round(float(change.mean()), 5), "most_change": round(float(change.max()), 5)}
+
+    def _scores(self, model: Path) -> np.ndarray:
+        manifest = {"name": "trial", "created": "", "template": {}, "max_length": self._max_length}
+        bundle = write_bundle(self.work / "trial", {"model.onnx": model, "tokenizer.json": self._tokenizer}, manifest)
+        return Reranker(bundle).logits(self._pairs)
 
 
-def _store_weights_in_int8(fp32: Path, target: Path) -> Path:
-    """Replace each large matrix by its int8 form and a DequantizeLinear node, which ONNX Runtime computes once, at loading."""
-    import numpy as np
-    import onnx
-    from onnx import helper, numpy_helper
+def choose_precision(fp32: Path, folder: Path, trial: Trial, settings: Export) -> dict[str, Any]:
+    """Make the int8 forms of a model and return the fastest precision whose agreement is at least ``least_agreement``."""
+    as_weights = store_weights_in_int8(fp32, model_file(folder, "int8_weights"))
+    agreement = {"int8_weights": trial.agreement(as_weights)}
+    source = store_weights_in_int8(fp32, trial.work / "source.onnx", looked_up_only=True)
+    whole = quantise(source, trial.work / "int8.onnx", exclude=[], reduce_range=settings.target == "any")
+    agreement["int8"] = agreement["int8_of_all_layers"] = trial.agreement(whole)
+    left: list[str] | None = []
+    if agreement["int8"]["spearman"] < settings.least_agreement:
+        left, agreement["int8"] = _leave_harmful_layers(source, trial, settings)
+    if left is None:
+        del agreement["int8"]
+    else:
+        store_weights_in_int8(trial.work / "int8.onnx", model_file(folder, "int8"))
+    good = [p for p in ("int8", "int8_weights") if p in agreement and agreement[p]["spearman"] >= settings.least_agreement]
+    return {"precision": good[0] if good else "fp32", "agreement": agreement, "left_in_fp32": left}
 
-    model = onnx.load(fp32)
-    looked_up = {node.input[0] for node in model.graph.node if node.op_type == "Gather"}
-    nodes, weights = [], []
-    for weight in model.graph.initializer:
-        values = numpy_helper.to_array(weight)
-        if values.dtype != np.float32 or values.ndim != 2 or values.size < _LEAST_WEIGHTS:
-            weights.append(weight)
-            continue
-        axis = 0 if weight.name in looked_up else 1  # a scale for each word of an embedding, for each output of a layer
-        scale = np.maximum(np.abs(values).max(axis=1 - axis), 1e-12).astype(np.float32) / 127
-        stored = np.rint(values / np.expand_dims(scale, 1 - axis)).astype(np.int8)
-        weights += [numpy_helper.from_array(stored, f"{weight.name}_int8"), numpy_helper.from_array(scale, f"{weight.name}_scale")]
-        nodes.append(helper.make_node("DequantizeLinear", [f"{weight.name}_int8", f"{weight.name}_scale"], [weight.name], axis=axis))
-    nodes += list(model.graph.node)
-    for kept, new in ((model.graph.initializer, weights), (model.graph.node, nodes)):
-        del kept[:]
-        kept.extend(new)
-    onnx.save(model, target)
-    return target
+
+def _leave_harmful_layers(source: Path, trial: Trial, settings: Export) -> tuple[list[str] | None, dict[str, float]]:
+    """Leave the fewest layers in fp32 that give enough agreement; None where half of them do not. The model is ``work/int8.onnx``.
+
+    Layers are ordered once by the harm each does alone in int8 (with the others in int8 too, its own part would drown in
+    theirs), then the number to leave is halved in on: a trial a layer and a few more.
+    """
+    nodes, target = inner_nodes(source), trial.work / "int8.onnx"
+    reduce_range = settings.target == "any"
+
+    def left(names: Sequence[str]) -> dict[str, float]:
+        return trial.agreement(quantise(source, target, exclude=names, reduce_range=reduce_range))
+
+    alone = {node: left([other for other in nodes if other != node]) for node in nodes}
+    by_harm = sorted(nodes, key=lambda node: (alone[node]["spearman"], -alone[node]["mean_change"]))
+    low, high = 1, int(len(nodes) * MOST_LEFT_IN_FP32)
+    if high < low or left(by_harm[:high])["spearman"] < settings.least_agreement:
+        return None, {}
+    while low < high:
+        middle = (low + high) // 2
+        if left(by_harm[:middle])["spearman"] >= settings.least_agreement:
+            high = middle
+        else:
+            low = middle + 1
+    return by_harm[:high], left(by_harm[:high])

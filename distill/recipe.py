@@ -109,12 +109,21 @@ class Labelling(Section):
     tokens_per_batch: int = Field(default=4_096, ge=128)
 
 
-class Student(Section):
-    """The small cross-encoder. ``layers`` keeps that many of the start point's layers, evenly spaced."""
+LossName = Literal["list_margin_mse", "margin_mse", "bce", "mse", "ranknet", "lambda", "blend"]
 
-    model: str = "all-MiniLM-L6-v2"
+
+class Student(Section):
+    """The small cross-encoder. ``layers`` and ``width`` cut the start point down (evenly spaced layers; projected weights).
+
+    ``loss``: list_margin_mse (margins, over all pairs of a list), margin_mse (margins, over sampled pairs: the paper's),
+    bce and mse (each product by itself), ranknet and lambda (order of two products), blend (list_margin_mse with a little bce).
+    """
+
+    model: str = Field(default="all-MiniLM-L6-v2", description="hub name or folder of an encoder or a cross-encoder")
     licence: str = "Apache-2.0"
     layers: int | None = Field(default=None, ge=1)
+    width: int | None = Field(default=None, ge=32, description="hidden size: a multiple of the start point's head size, such as 256 or 128")
+    loss: LossName = "list_margin_mse"
     max_length: int = Field(default=96, ge=16)
     epochs: float = Field(default=3.0, gt=0)
     learning_rate: float = Field(default=8e-5, gt=0)
@@ -123,16 +132,55 @@ class Student(Section):
     margin_of: Literal["relevance", "logit"] = "relevance"
     bf16: bool = True
 
+    @model_validator(mode="after")
+    def _blend_reads_relevance(self) -> Student:
+        if self.loss == "blend" and self.margin_of != "relevance":
+            raise ValueError('loss = "blend" needs margin_of = "relevance"')
+        return self
+
+
+TOP_RUNG = "student"
+
+
+class Rung(Section):
+    """A smaller student, learnt after that of [student] and from it as well as from the teacher.
+
+    What is not given is as in [student]. ``larger_share`` is the larger student's part in what it learns.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    layers: int | None = Field(default=None, ge=1)
+    width: int | None = Field(default=None, ge=32)
+    epochs: float | None = Field(default=None, gt=0)
+    learning_rate: float | None = Field(default=None, gt=0)
+    max_length: int | None = Field(default=None, ge=16)
+    larger_share: float = Field(default=0.5, ge=0.0, le=1.0)
+
 
 class Export(Section):
+    """How the student is stored. int8 arithmetic is used as far as the order of the scores stays that of fp32.
+
+    ``target``: "any" (7-bit weights, safe on every CPU) or "vnni" (8-bit weights, exact only on CPUs with VNNI).
+    ``least_agreement``: Spearman correlation with the fp32 scores; the layers that harm it most are left in fp32.
+    """
+
     int8: bool = True
+    target: Literal["any", "vnni"] = "any"
+    least_agreement: float = Field(default=0.9995, ge=0.0, le=1.0)
+    calibration_pairs: int = Field(default=300, ge=20, description="labelled pairs that the agreement is measured on")
 
 
 class Gate(Section):
-    """What a bundle must do on the held-out intents: beat BM25 by ``beat_bm25_by``, and lose at most ``max_loss`` to its fp32 form (nDCG@10)."""
+    """What a bundle must do on the held-out intents (nDCG@10), and how fast.
+
+    Beat BM25 by ``beat_bm25_by``, be as good as the off-the-shelf embedder (``beat_embedder``), lose at most ``max_loss``
+    to its fp32 form, rerank 50 hits within ``budget_ms`` (p50, on this machine).
+    """
 
     beat_bm25_by: float = 0.02
+    beat_embedder: bool = True
     max_loss: float = 0.005
+    budget_ms: float | None = Field(default=None, gt=0, description="or --budget-ms; the best student of the ladder within it becomes the bundle")
 
 
 class Recipe(Section):
@@ -141,6 +189,7 @@ class Recipe(Section):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     description: str = ""
     seed: int = 13
+    ladder: tuple[Rung, ...] = Field(default=(), description="smaller students; see [[ladder]] below")
     template: ProductTemplate = ProductTemplate()
     data: Data = Data()
     teacher: Teacher = Teacher()
@@ -149,6 +198,19 @@ class Recipe(Section):
     student: Student = Student()
     export: Export = Export()
     gate: Gate = Gate()
+
+    @field_validator("ladder")
+    @classmethod
+    def _rungs_differ(cls, ladder: tuple[Rung, ...]) -> tuple[Rung, ...]:
+        names = [TOP_RUNG, "scores", *(rung.name for rung in ladder)]
+        if len(set(names)) < len(names):
+            raise ValueError(f'each rung needs a name of its own, other than "{TOP_RUNG}" and "scores"')
+        return ladder
+
+    def student_of(self, rung: Rung) -> Student:
+        """Return a rung's settings: those of [student], and what the rung gives."""
+        given = {name: value for name, value in rung.model_dump(exclude={"name", "larger_share"}).items() if value is not None}
+        return self.student.model_copy(update=given)
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -196,6 +258,8 @@ def write_keys() -> str:
             continue
         lines += ["", *(f"# {line.strip()}" for line in (type(section).__doc__ or "").splitlines() if line.strip()), f"[{name}]"]
         lines += [_key(key, getattr(section, key), inner.description) for key, inner in type(section).model_fields.items()]
+    lines += ["", *(f"# {line.strip()}" for line in (Rung.__doc__ or "").splitlines() if line.strip()), "# [[ladder]]", '# name = "small"']
+    lines += [f"# {key} = {'' if field.default is None else field.default}".rstrip() for key, field in Rung.model_fields.items() if key != "name"]
     return "\n".join(lines)
 
 

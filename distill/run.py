@@ -19,6 +19,7 @@ from distill.augmentation import augment, read_query_log
 from distill.augmentation.generated_queries import check_endpoint
 from distill.checkpoints import CHECKPOINTS, resolve_checkpoint
 from distill.labelling import label_pairs
+from distill.ladder import MadeRung, climb, stages_of
 from distill.pairs import read_labelled, read_pairs, write_rows
 from distill.product_vectors import embed_products
 from distill.recipe import Recipe, data_file
@@ -33,6 +34,7 @@ from reranker.judgments import Judgment, load_judgments
 from reranker.products import Product, read_catalog
 
 PICTURE = "evaluation.png"
+LADDER_PICTURE = "ladder.png"
 
 
 class GateRefusal(RerankerError):
@@ -80,23 +82,29 @@ def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = Fal
             {"teacher": teacher.fingerprint, "pairs": pairs.fingerprint, "labelling": recipe.labelling.model_dump()},
             lambda at: _label(recipe, teacher, pairs, products, at, console),
         )
-        student = stages.run(
-            "4-student",
-            {"labels": labels.fingerprint, "student": recipe.student.model_dump(), "template": recipe.template.model_dump(), "seed": recipe.seed},
-            lambda at: _learn(recipe, labels, products, models, at),
-        )
-        export = stages.run("5-export", {"student": student.fingerprint, "export": recipe.export.model_dump()}, lambda at: _export(recipe, student, at))
-        made = {"teacher": teacher, "pairs": pairs, "labels": labels, "student": student, "export": export}
+        rungs = climb(recipe, stages, labels, products, models, lambda what, total: _progress(what, total, console))
+        made = {"teacher": teacher, "pairs": pairs, "labels": labels}
         gate = stages.run(
             "6-gate",
-            {"export": export.fingerprint, "labels": labels.fingerprint, "gate": recipe.gate.model_dump(), "name": recipe.name},
-            lambda at: _gate(recipe, split, products, made, at, console),
+            {
+                "exports": {rung.name: rung.export.fingerprint for rung in rungs},
+                "labels": labels.fingerprint,
+                "gate": recipe.gate.model_dump(),
+                "name": recipe.name,
+            },
+            lambda at: _gate(recipe, split, products, made, rungs, at, console),
         )
-        report = _report(recipe, folder, {**made, "gate": gate})
+        report = _report(recipe, folder, {**made, **stages_of(rungs), "gate": gate})
         if gate.report["refused"]:
             raise GateRefusal(f"The gate refuses the bundle: {'; '.join(gate.report['refused'])}.", hint=f"The whole report: {folder / 'report.json'}")
+        chosen = gate.report["chosen"]
         with whole_folder(folder / "bundle") as bundle:
-            shutil.copytree(gate.folder / "bundle", bundle, dirs_exist_ok=True)
+            shutil.copytree(gate.folder / "bundles" / chosen, bundle, dirs_exist_ok=True)
+        if recipe.ladder:
+            with whole_folder(folder / "bundles") as others:
+                for rung in rungs:
+                    if rung.name != chosen:
+                        shutil.copytree(gate.folder / "bundles" / rung.name, others / rung.name)
     console.print(f"The bundle is ready: [bold]{folder / 'bundle'}[/] — try it: reranker search --bundle {folder / 'bundle'} laptop")
     return report
 
@@ -186,28 +194,15 @@ def _label(recipe: Recipe, teacher: Stage, pairs: Stage, products: dict[str, Pro
     return {"pairs": len(labelled), "mean_relevance": round(sum(p.relevance for p in labelled) / len(labelled), 4)}
 
 
-def _learn(recipe: Recipe, labels: Stage, products: dict[str, Product], models: Path, at: Path) -> dict[str, Any]:
-    from distill.student import train_student
-
-    labelled = read_labelled(sorted(labels.folder.glob("labels-*.parquet")))
-    checkpoint = resolve_checkpoint(recipe.student.model, models)
-    report = train_student(labelled, products, checkpoint=checkpoint, settings=recipe.student, template=recipe.template, seed=recipe.seed, folder=at)
-    shutil.rmtree(at / CHECKPOINTS, ignore_errors=True)
-    return report
-
-
-def _export(recipe: Recipe, student: Stage, at: Path) -> dict[str, Any]:
-    from distill.export import export_student
-
-    made = export_student(student.folder, at, int8=recipe.export.int8)
-    return {"megabytes": {precision: round(path.stat().st_size / 1e6, 1) for precision, path in made.items()}}
-
-
-def _gate(recipe: Recipe, split: Split, products: dict[str, Product], made: dict[str, Stage], at: Path, console: Console) -> dict[str, Any]:
+def _gate(
+    recipe: Recipe, split: Split, products: dict[str, Product], made: dict[str, Stage], rungs: list[MadeRung], at: Path, console: Console
+) -> dict[str, Any]:
     from distill.gate import pass_gate
 
     first_stage = EmbeddedFirstStage(made["pairs"].folder / "index")
-    return pass_gate(recipe, split, products, made, first_stage=first_stage, folder=at, picture=at / PICTURE, say=console.print)
+    return pass_gate(
+        recipe, split, products, made, rungs, first_stage=first_stage, folder=at, picture=at / PICTURE, ladder_picture=at / LADDER_PICTURE, say=console.print
+    )
 
 
 def _report(recipe: Recipe, folder: Path, made: dict[str, Stage]) -> dict[str, Any]:
@@ -217,7 +212,9 @@ def _report(recipe: Recipe, folder: Path, made: dict[str, Stage]) -> dict[str, A
         "stages": {name: {"seconds": json.loads((stage.folder / "stage.json").read_text())["seconds"], **stage.report} for name, stage in made.items()},
     }
     (folder / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    shutil.copyfile(made["gate"].folder / PICTURE, folder / PICTURE)
+    for picture in (PICTURE, LADDER_PICTURE):
+        if (made["gate"].folder / picture).is_file():
+            shutil.copyfile(made["gate"].folder / picture, folder / picture)
     return report
 
 

@@ -14,6 +14,8 @@ from reranker.cli.options import AsJson
 app = typer.Typer(help="Show or verify a bundle, a student ready to serve.", no_args_is_help=True)
 Folder = Annotated[Path | None, typer.Argument(metavar="[DIR]", help="The bundle's folder; the shipped bundle where none is given.")]
 
+_SHOWN_METRICS = ("queries", "ndcg@10", "precision", "teacher_agreement", "latency_ms")  # the rest is for --json and the model card
+
 
 @app.command()
 def show(bundle: Folder = None, as_json: AsJson = False) -> None:
@@ -31,8 +33,11 @@ def show(bundle: Folder = None, as_json: AsJson = False) -> None:
     table.add_row("folder", str(loaded.path))
     table.add_row("size", f"{sum(f.bytes for f in manifest.files.values()) / 1e6:.1f} MB")
     table.add_row("reads", f"{', '.join(manifest.template.fields)}; at most {manifest.max_length} tokens")
-    for name in ("student", "teacher", "training", "metrics"):
+    for name in ("student", "teacher", "training"):
         table.add_row(name, json.dumps(getattr(manifest, name), ensure_ascii=False))
+    table.add_row("metrics", json.dumps({k: v for k, v in manifest.metrics.items() if k in _SHOWN_METRICS}, ensure_ascii=False))
+    if "MODEL_CARD.md" in manifest.files:
+        table.add_row("card", str(loaded.path / "MODEL_CARD.md"))
     table.add_row("licences", "; ".join(" ".join(entry.values()) for entry in manifest.licences))
     table.add_row("trained on", f"{len(manifest.seen.intents)} judged intents, {len(manifest.seen.queries)} judged queries")
     Console(soft_wrap=True).print(table)

@@ -17,6 +17,10 @@ def distill(
     run: Annotated[
         Path | None, typer.Option("--run", metavar="DIR", help="The run's folder; runs/NAME where none is given. A run stopped anywhere goes on from there.")
     ] = None,
+    budget_ms: Annotated[
+        float | None,
+        typer.Option("--budget-ms", metavar="MS", min=0.001, help="The bundle: the best student of the ladder that reranks 50 hits in this time (p50, here)."),
+    ] = None,
     keys: Annotated[bool, typer.Option("--keys", help="Print every key that a recipe may have, with its default, as TOML; then stop.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -32,6 +36,8 @@ def distill(
     for library in ("torch", "sentence_transformers", "peft", "optimum"):
         if importlib.util.find_spec(library) is None:
             raise MissingExtraError("reranker distill", "distill")
+    if budget_ms is not None:
+        loaded = loaded.model_copy(update={"gate": loaded.gate.model_copy(update={"budget_ms": budget_ms})})
     from distill.run import distil
 
     report = distil(loaded, path, run or Path("runs") / loaded.name, quiet=as_json)

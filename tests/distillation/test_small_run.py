@@ -55,7 +55,18 @@ def test_the_bundle_says_what_it_was_made_of(run: Path) -> None:
     assert manifest.student["layers"] == 2
     assert manifest.seen.intents
     assert manifest.licences
-    assert set(manifest.metrics["ndcg@10"]) >= {"bm25", "teacher", "student_fp32", "student_int8", "minilm_cosine"}
+    assert set(manifest.metrics["ndcg@10"]) >= {"bm25", "teacher", "student_fp32", "student_int8_weights", "narrow_fp32", "minilm_cosine"}
+    card = (run / "bundle" / "MODEL_CARD.md").read_text()
+    assert manifest.teacher["model"] in card
+    assert f"{manifest.metrics['ndcg@10']['bm25']:.3f}" in card
+
+
+def test_the_smaller_student_is_a_bundle_too_and_learnt_from_the_larger(run: Path) -> None:
+    bundle = load_bundle(run / "bundles" / "narrow")
+    assert (bundle.manifest.student["layers"], bundle.manifest.student["width"]) == (1, 128)
+    assert bundle.manifest.training["larger_share"] == 0.5
+    assert bundle.manifest.files["model.onnx"].bytes < load_bundle(run / "bundle").manifest.files["model.onnx"].bytes
+    assert np.isfinite(Reranker(bundle).score("laptop", ["a laptop computer"])).all()
 
 
 def test_onnx_scores_like_the_trained_student(run: Path) -> None:
@@ -63,22 +74,31 @@ def test_onnx_scores_like_the_trained_student(run: Path) -> None:
 
     pairs = [("laptop", "a laptop computer"), ("usb hub", "StarTech.com 4 port USB 3.0 hub"), ("tv", "toner cartridge"), ("tripod", "camera bag " * 60)]
     trained = CrossEncoder(str(run / "4-student"), device="cpu").predict(pairs)
-    np.testing.assert_allclose(Reranker.load(run / "6-gate" / "fp32").logits(pairs), trained, atol=2e-3)
+    np.testing.assert_allclose(Reranker.load(run / "6-gate" / "student_fp32").logits(pairs), trained, atol=2e-3)
 
 
 def test_the_report_tells_every_stage(run: Path) -> None:
     report = json.loads((run / "report.json").read_text())
-    assert list(report["stages"]) == ["teacher", "pairs", "labels", "student", "export", "gate"]
+    assert list(report["stages"]) == ["teacher", "pairs", "labels", "student", "export", "student-narrow", "export-narrow", "gate"]
     assert report["stages"]["labels"]["pairs"] == report["stages"]["pairs"]["pairs"] > 1000
 
 
-def test_a_gate_that_cannot_be_passed_refuses_and_keeps_the_old_bundle(run: Path, tmp_path: Path) -> None:
+def test_the_report_sets_quality_against_latency(run: Path) -> None:
+    ladder = json.loads((run / "report.json").read_text())["stages"]["gate"]["ladder"]
+    assert [rung["rung"] for rung in ladder] == ["student", "narrow"]
+    assert all(0 <= rung["interval"][0] <= rung["ndcg@10"] <= rung["interval"][1] <= 1 and 0 < rung["p50_ms"] <= rung["p95_ms"] for rung in ladder)
+    assert ladder[0]["megabytes"] > ladder[1]["megabytes"]
+    assert (run / "ladder.png").stat().st_size > 10_000
+
+
+def test_a_budget_that_cannot_be_met_refuses_and_keeps_the_old_bundle(run: Path) -> None:
     before = load_bundle(run / "bundle").manifest.created
-    recipe = tmp_path / "strict.toml"
-    recipe.write_text((run / "recipe.toml").read_text().replace("beat_bm25_by = -1.0", "beat_bm25_by = 0.9"))
-    result = subprocess.run([*COMMAND, str(recipe), "--run", str(run)], capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    command = [*COMMAND, "small", "--run", str(run), "--budget-ms", "0.01"]
+    result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
     assert result.returncode == 5
     assert "The gate refuses" in result.stderr
+    assert "within 0.01 ms" in result.stderr
+    assert "narrow" in result.stderr
     assert "Traceback" not in result.stderr
-    assert "4-student: done before" in result.stderr
+    assert "4-student-narrow: done before" in result.stderr
     assert load_bundle(run / "bundle").manifest.created == before

@@ -1,0 +1,138 @@
+"""The gate: what a bundle must show on held-out intents before it may serve, and which student of the ladder is served."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from distill.gate.ladder_picture import draw_ladder
+from distill.gate.rungs import load_rung, write_final
+from distill.gate.verdict import Standing, choose, refusals
+from distill.ladder import MadeRung
+from distill.pairs import read_labelled
+from distill.recipe import Recipe
+from distill.splits import Split
+from distill.stages import Stage
+from distill.teacher import Teacher
+from reranker.evaluation import Comparison, evaluate_rankings
+from reranker.evaluation.embedder import NAME as EMBEDDER
+from reranker.evaluation.embedder import load_embedder
+from reranker.evaluation.latency import measure_latency
+from reranker.evaluation.picture import draw
+from reranker.evaluation.report import bm25_ranker, evaluate
+from reranker.first_stage import FirstStage
+from reranker.products import Product
+from reranker.search import TwoStageSearch
+from reranker.student import Reranker
+
+HITS = 50
+"""How many hits the latency budget is for."""
+
+
+def pass_gate(
+    recipe: Recipe,
+    split: Split,
+    products: Mapping[str, Product],
+    made: Mapping[str, Stage],
+    rungs: list[MadeRung],
+    *,
+    first_stage: FirstStage,
+    folder: Path,
+    picture: Path,
+    ladder_picture: Path,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Measure the teacher, each rung's student in each precision, BM25 and the off-the-shelf embedder on the held-out intents.
+
+    A rung's precision was chosen by its export, on calibration pairs: the held-out queries only measure it. The student
+    of [student], or with a budget the best within it, becomes ``folder/bundle``; every rung's bundle is ``folder/bundles/NAME``.
+
+    Returns:
+        The measurements, and under ``refused`` why no bundle may serve (empty: it may).
+    """
+    labelled = read_labelled(sorted(made["labels"].folder.glob("labels-*.parquet")))
+    loaded = [load_rung(rung, recipe, split, made, labelled, products, folder) for rung in rungs]
+    rankers: dict[str, Callable[..., Any]] = {"bm25": bm25_ranker(first_stage), "teacher": Teacher(made["teacher"].folder).relevance}
+    rankers |= {f"{rung.name}_{precision}": student.score for rung in loaded for precision, student in rung.students.items()}
+    embedder = load_embedder(recipe.template)
+    absent = {}
+    if isinstance(embedder, str):
+        absent[EMBEDDER] = embedder
+        say(f"  [yellow]the off-the-shelf embedder is not compared: {embedder}[/]")
+    else:
+        rankers[EMBEDDER] = embedder
+    measured = evaluate_rankings(split.held_out, products, rankers)
+    ndcg = {name: measured.mean(name) for name in rankers}
+    say(f"  nDCG@10 on {measured.queries} queries of held-out intents: " + ", ".join(f"{name} {value:.3f}" for name, value in ndcg.items()))
+
+    queries = _timed_queries(first_stage, split)
+    ladder: list[Standing] = []
+    bm25_ms = 0.0
+    for rung in loaded:
+        times = measure_latency(TwoStageSearch(first_stage, rung.chosen, k=HITS), queries, HITS)
+        rerank, bm25_ms = times["rerank"], times["first_stage"].p50
+        name = f"{rung.name}_{rung.precision}"
+        standing = Standing(
+            rung=rung.name,
+            ranking=name,
+            interval=measured.interval(name),
+            p50_ms=round(rerank.p50, 2),
+            p95_ms=round(rerank.p95, 2),
+            samples=rerank.samples,
+            megabytes=round(rung.megabytes, 1),
+            refused=refusals(ndcg, name, f"{rung.name}_fp32", recipe.gate),
+        )
+        ladder.append(standing)
+        say(f"  {standing.rung}: nDCG@10 {standing.ndcg:.3f}, {standing.p50_ms:.1f} ms for {HITS} hits, {standing.megabytes} MB, {rung.precision}")
+    chosen, refused = choose(ladder, recipe.gate.budget_ms)
+    common = {
+        "queries": measured.queries,
+        "ndcg@10": {name: round(value, 4) for name, value in ndcg.items()},
+        "interval": {name: _rounded(measured.interval(name)) for name in rankers},
+        "absent": absent,
+        "ladder": [standing.as_dict() for standing in ladder],
+        "budget_ms": recipe.gate.budget_ms,
+    }
+    for rung, standing in zip(loaded, ladder, strict=True):
+        write_final(
+            rung, folder / "bundles" / rung.name, {**common, **_of_rung(measured, rung.precision, standing, rung.agreement), "refused": standing.refused}
+        )
+    if len(ladder) > 1:
+        draw_ladder(ladder, measured, bm25_ms, recipe.gate.budget_ms, ladder_picture)
+    shown = chosen or ladder[0]
+    rung = loaded[ladder.index(shown)]
+    say("  drawing what the bundle does on them")
+    evaluation = evaluate(first_stage, Reranker.load(folder / "bundles" / shown.rung), split.held_out)
+    draw(evaluation, picture)
+    return {**common, "chosen": shown.rung, **_of_rung(measured, rung.precision, shown, rung.agreement), "refused": refused}
+
+
+def _of_rung(measured: Comparison, precision: str, standing: Standing, agreement: float) -> dict[str, Any]:
+    """Return what is told of one student, with paired intervals of its differences."""
+    bases = [name for name in ("bm25", EMBEDDER, "teacher", f"{standing.rung}_fp32") if name in measured.rankings and name != standing.ranking]
+    return {
+        "ranking": standing.ranking,
+        "precision": precision,
+        "teacher_agreement": agreement,
+        "difference": {
+            f"{standing.rung}-{base}": {
+                "mean": round(measured.difference(standing.ranking, base).mean, 6),
+                "interval": _rounded(measured.difference(standing.ranking, base)),
+                **measured.record(standing.ranking, base)._asdict(),
+            }
+            for base in bases
+        },
+        "latency_ms": {"hits": HITS, "p50": standing.p50_ms, "p95": standing.p95_ms, "samples": standing.samples},
+    }
+
+
+def _timed_queries(first_stage: FirstStage, split: Split) -> list[str]:
+    """Return the judged queries that find ``HITS`` products; all of them where none does. Their judgments are not looked at."""
+    queries = list(dict.fromkeys(j.query for j in [*split.held_out, *split.train]))
+    full = [query for query in queries if len(first_stage.search(query, HITS)) == HITS]
+    return full or queries
+
+
+def _rounded(interval: Any) -> list[float]:
+    return [round(interval.low, 4), round(interval.high, 4)]

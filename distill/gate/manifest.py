@@ -1,0 +1,40 @@
+"""What a bundle's manifest says of how its student came to be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from distill.recipe import Recipe, Student
+from distill.splits import Split
+from distill.stages import Stage
+
+
+def bundle_manifest(recipe: Recipe, split: Split, made: Mapping[str, Stage], settings: Student, student: Stage) -> dict[str, Any]:
+    """Return the manifest of a student, without calibration and metrics."""
+    return {
+        "name": recipe.name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "template": recipe.template.model_dump(mode="json"),
+        "max_length": settings.max_length,
+        "student": {"start": settings.model, **{k: student.report[k] for k in ("layers", "width", "parameters")}},
+        "teacher": {"model": recipe.teacher.model, "judged_pairs": made["teacher"].report["pairs"]},
+        "training": {
+            "labelled_pairs": made["labels"].report["pairs"],
+            "epochs": settings.epochs,
+            "loss": settings.loss,
+            "larger_share": student.report.get("larger_share", 0.0),
+            "seed": recipe.seed,
+        },
+        "seen": {"intents": sorted({j.intent for j in split.train}), "queries": sorted({j.query for j in split.train})},
+        "licences": [
+            {"of": "student's start point", "name": settings.model, "licence": settings.licence},
+            {"of": "teacher", "name": recipe.teacher.model, "licence": recipe.teacher.licence},
+            {
+                "of": "training data",
+                "name": recipe.data.catalog,
+                "licence": "Open Icecat; Chorus (Apache-2.0)" if recipe.data.catalog == "demo" else "your own",
+            },
+        ],
+    }

@@ -1,0 +1,75 @@
+"""The model card: a bundle's manifest as a page for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+CARD = "MODEL_CARD.md"
+_RANKINGS = {"bm25": "BM25", "minilm_cosine": "all-MiniLM-L6-v2 cosine, untrained", "teacher": "teacher"}
+
+
+def model_card(manifest: Mapping[str, Any]) -> str:
+    """Return the card, Markdown, of a manifest as ``write_bundle`` takes it, with the gate's ``metrics``."""
+    student, teacher, training, metrics = (manifest[key] for key in ("student", "teacher", "training", "metrics"))
+    latency = metrics["latency_ms"]
+    lines = [
+        f"# {manifest['name']}: a distilled product reranker",
+        "",
+        f"A cross-encoder of {student['layers']} layers, {student['width']} wide, {student['parameters']:,} parameters, "
+        f"started from {student['start']}. "
+        f"It reads a query and a product ({', '.join(manifest['template']['fields'])}; at most {manifest['max_length']} tokens) and gives a relevance, 0 to 1. "
+        f"Made {manifest['created']}.",
+        "",
+        "## Use",
+        "",
+        "```python",
+        "from reranker import Reranker",
+        "",
+        'reranker = Reranker.load("path/of/this/folder")',
+        'print(reranker.score("laptop", [{"id": "1", "title": "Laptop lock"}]))',
+        "```",
+        "",
+        "## How it was made",
+        "",
+        f"{teacher['model']}, fine-tuned on {teacher['judged_pairs']:,} judged pairs, labelled {training['labelled_pairs']:,} pairs of queries and products. "
+        f"The student learnt from them for {training['epochs']:g} epochs (loss: {training['loss']}). "
+        + (f"A larger student's scores made up {training['larger_share']:.0%} of what it learnt. " if training["larger_share"] else "")
+        + "Method: arXiv 2505.07105.",
+        "",
+        "## Quality",
+        "",
+        f"Judged-only nDCG@10 on {metrics['queries']} queries of intents that no stage of the training saw, with 95 % bootstrap intervals:",
+        "",
+        "| ranking | nDCG@10 | interval |",
+        "|---|---|---|",
+    ]
+    lines += [
+        f"| {_RANKINGS.get(name, name)}{' (this bundle)' if name == metrics['ranking'] else ''} | {value:.3f} | {_range(metrics['interval'][name])} |"
+        for name, value in metrics["ndcg@10"].items()
+    ]
+    lines += ["", "Differences, with paired intervals:", "", "| difference | mean | interval |", "|---|---|---|"]
+    lines += [f"| {name} | {told['mean']:+.3f} | {_range(told['interval'], '+')} |" for name, told in metrics["difference"].items()]
+    lines += [
+        "",
+        f"Served as {metrics['precision']}. Reranking {latency['hits']} hits took {latency['p50']:.0f} ms (p50; p95 {latency['p95']:.0f}) "
+        "on the machine that made it.",
+    ]
+    lines += ["", *(f"The gate refused this student: {why}." for why in metrics.get("refused", []))]
+    lines += [
+        "## Limits",
+        "",
+        f"- {metrics['queries']} queries are what the figures rest on: read the intervals.",
+        f"- It knows the kind of products and queries of its training data ({manifest['licences'][-1]['name']}); measure it on yours before you serve it.",
+        f"- Text beyond {manifest['max_length']} tokens is not read. Scores order the products of one query; they are no probabilities of purchase.",
+        "- What the teacher judges wrongly, the student learnt.",
+        "",
+        "## Licences",
+        "",
+        *(f"- {entry['of']}: {entry['name']}, {entry['licence']}" for entry in manifest["licences"]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _range(interval: list[float], sign: str = "") -> str:
+    return f"{interval[0]:{sign}.3f} to {interval[1]:{sign}.3f}"

@@ -1,0 +1,91 @@
+"""The students that the gate measures: a bundle for each precision of each rung, calibrated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from distill.calibration import calibrate
+from distill.export import PRECISIONS, model_file
+from distill.gate.manifest import bundle_manifest
+from distill.gate.model_card import CARD, model_card
+from distill.ladder import MadeRung
+from distill.pairs import LabelledPair
+from distill.recipe import Recipe
+from distill.splits import Split
+from distill.stages import Stage
+from reranker.bundle import Bundle, write_bundle
+from reranker.products import Product
+from reranker.student import Reranker
+
+CALIBRATION_PAIRS = 2_000
+
+
+class LoadedRung(NamedTuple):
+    """A rung ready to be measured; ``agreement`` is its rank correlation with the teacher on labelled pairs."""
+
+    name: str
+    precision: str
+    students: dict[str, Reranker]
+    manifest: dict[str, Any]
+    files: dict[str, Path]
+    agreement: float
+
+    @property
+    def chosen(self) -> Reranker:
+        return self.students[self.precision]
+
+    @property
+    def megabytes(self) -> float:
+        return sum(entry.bytes for entry in self.chosen.bundle.manifest.files.values()) / 1e6
+
+
+def load_rung(
+    rung: MadeRung,
+    recipe: Recipe,
+    split: Split,
+    made: Mapping[str, Stage],
+    labelled: Sequence[LabelledPair],
+    products: Mapping[str, Product],
+    folder: Path,
+) -> LoadedRung:
+    """Write the rung's bundles below ``folder``, calibrated on labelled pairs, and load them."""
+    sample = [labelled[i] for i in np.random.default_rng(recipe.seed).permutation(len(labelled))[:CALIBRATION_PAIRS]]
+    texts = [(pair.query, recipe.template.render(products[pair.product_id])) for pair in sample]
+    relevance = np.array([pair.relevance for pair in sample])
+    manifest = bundle_manifest(recipe, split, made, rung.settings, rung.student)
+    files = {"tokenizer.json": rung.student.folder / "tokenizer.json"}
+    if recipe.teacher.notice:
+        files["NOTICE"] = folder / "NOTICE"
+        files["NOTICE"].write_text(recipe.teacher.notice + "\n", encoding="utf-8")
+    students, agreement = {}, {}
+    for precision in PRECISIONS:
+        model = model_file(rung.export.folder, precision)
+        if model.is_file():
+            at, own = folder / f"{rung.name}_{precision}", {"model.onnx": model, **files}
+            logits = Reranker(write_bundle(at, own, manifest)).logits(texts)
+            students[precision] = Reranker(write_bundle(at, own, {**manifest, "calibration": calibrate(logits, relevance).model_dump()}))
+            agreement[precision] = _rank_correlation(logits, relevance)
+    chosen = rung.export.report["precision"]
+    return LoadedRung(rung.name, chosen, students, manifest, {"model.onnx": model_file(rung.export.folder, chosen), **files}, round(agreement[chosen], 4))
+
+
+def write_final(rung: LoadedRung, target: Path, metrics: Mapping[str, Any]) -> Bundle:
+    """Write the rung's bundle with what the gate measured, and its model card."""
+    manifest = {**rung.manifest, "calibration": rung.chosen.bundle.manifest.calibration.model_dump(), "metrics": dict(metrics)}
+    card = target.parent / f"{rung.name}.md"
+    card.parent.mkdir(parents=True, exist_ok=True)
+    card.write_text(model_card(manifest), encoding="utf-8")
+    try:
+        return write_bundle(target, {**rung.files, CARD: card}, manifest)
+    finally:
+        card.unlink()
+
+
+def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    from scipy.stats import spearmanr
+
+    return float(np.nan_to_num(spearmanr(a, b).statistic))

@@ -1,0 +1,76 @@
+"""The gate's verdicts: why a student may not serve, and which student of the ladder does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from distill.recipe import TOP_RUNG, Gate
+from reranker.evaluation.bootstrap import Interval
+from reranker.evaluation.embedder import NAME as EMBEDDER
+
+
+class Standing(NamedTuple):
+    """What the gate measured of one rung: nDCG@10 with its interval, milliseconds for 50 hits, size, and why it may not serve."""
+
+    rung: str
+    ranking: str
+    interval: Interval
+    p50_ms: float
+    p95_ms: float
+    samples: int
+    megabytes: float
+    refused: list[str]
+
+    @property
+    def ndcg(self) -> float:
+        return round(self.interval.mean, 4)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the rung's line of the report's table."""
+        return {
+            "rung": self.rung,
+            "ndcg@10": self.ndcg,
+            "interval": [round(self.interval.low, 4), round(self.interval.high, 4)],
+            "p50_ms": self.p50_ms,
+            "p95_ms": self.p95_ms,
+            "samples": self.samples,
+            "megabytes": self.megabytes,
+            "refused": self.refused,
+        }
+
+
+def refusals(ndcg: Mapping[str, float], student: str, fp32: str, gate: Gate) -> list[str]:
+    """Return why a student's quality does not do; empty where it does.
+
+    Args:
+        ndcg: mean nDCG@10 by ranking, ``bm25`` and perhaps the embedder's among them.
+        student: the name of the ranking that would serve, ``fp32`` that of its fp32 form.
+    """
+    own, why = ndcg[student], []
+    if own < ndcg[fp32] - gate.max_loss:
+        why.append(f"nDCG@10 {own:.3f} is more than {gate.max_loss:g} below its fp32 form's {ndcg[fp32]:.3f}")
+    if own < ndcg["bm25"] + gate.beat_bm25_by:
+        why.append(f"nDCG@10 {own:.3f} is not {gate.beat_bm25_by:g} above BM25's {ndcg['bm25']:.3f}")
+    if gate.beat_embedder and EMBEDDER in ndcg and own < ndcg[EMBEDDER]:
+        why.append(f"nDCG@10 {own:.3f} is below the off-the-shelf embedder's {ndcg[EMBEDDER]:.3f}")
+    return why
+
+
+def choose(ladder: Sequence[Standing], budget_ms: float | None) -> tuple[Standing | None, list[str]]:
+    """Return the student to serve, or None, and why none may.
+
+    Without a budget it is that of [student]. With one, the highest nDCG@10 of those that are within it (p50) and good
+    enough; of equals, the faster.
+    """
+    if budget_ms is None:
+        top = next(standing for standing in ladder if standing.rung == TOP_RUNG)
+        return (None, top.refused) if top.refused else (top, [])
+    within = [standing for standing in ladder if standing.p50_ms <= budget_ms]
+    if not within:
+        told = ", ".join(f"{standing.rung} {standing.p50_ms:.1f} ms" for standing in ladder)
+        return None, [f"no student reranks 50 hits within {budget_ms:g} ms (p50, on this machine): {told}"]
+    good = [standing for standing in within if not standing.refused]
+    if not good:
+        return None, [f"{standing.rung}, {standing.p50_ms:.1f} ms: {why}" for standing in within for why in standing.refused]
+    return max(good, key=lambda standing: (standing.ndcg, -standing.p50_ms)), []

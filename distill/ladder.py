@@ -1,0 +1,102 @@
+"""The ladder: students of several sizes, the largest first; each is trained and exported in stages of its own."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from distill.checkpoints import CHECKPOINTS, resolve_checkpoint
+from distill.pairs import read_labelled
+from distill.recipe import TOP_RUNG, Recipe, Student
+from distill.stages import Stage, Stages
+from reranker.products import Product
+
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+"""Takes what is done and how many there are; gives a function that is told the number done since."""
+
+
+class MadeRung(NamedTuple):
+    """A rung after its two stages; ``settings`` is what it was trained by."""
+
+    name: str
+    settings: Student
+    student: Stage
+    export: Stage
+
+
+def climb(recipe: Recipe, stages: Stages, labels: Stage, products: dict[str, Product], models: Path, progress: Progress) -> list[MadeRung]:
+    """Train and export the student, and after it each rung of the ladder, which learns from its scores too."""
+
+    def learn(name: str, settings: Student, reads: dict[str, Any], scores: Stage | None, share: float) -> MadeRung:
+        suffix = "" if name == TOP_RUNG else f"-{name}"
+        common = {"labels": labels.fingerprint, "template": recipe.template.model_dump(), "seed": recipe.seed}
+        student = stages.run(
+            f"4-student{suffix}",
+            {**common, "student": settings.model_dump(), **reads},
+            lambda at: _learn(recipe, settings, labels, products, models, at, scores=scores, share=share),
+        )
+        export = stages.run(
+            f"5-export{suffix}",
+            {"student": student.fingerprint, "export": recipe.export.model_dump()},
+            lambda at: _export(recipe, settings, student, labels, products, at),
+        )
+        return MadeRung(name, settings, student, export)
+
+    rungs = [learn(TOP_RUNG, recipe.student, {}, None, 0.0)]
+    if any(rung.larger_share for rung in recipe.ladder):
+        top = rungs[0].student
+        scores = stages.run("4-student-scores", {"student": top.fingerprint}, lambda at: _score(recipe, top, labels, products, at, progress))
+    for rung in recipe.ladder:
+        reads = {"larger": scores.fingerprint, "larger_share": rung.larger_share} if rung.larger_share else {}
+        rungs.append(learn(rung.name, recipe.student_of(rung), reads, scores if rung.larger_share else None, rung.larger_share))
+    return rungs
+
+
+def _learn(
+    recipe: Recipe,
+    settings: Student,
+    labels: Stage,
+    products: dict[str, Product],
+    models: Path,
+    at: Path,
+    *,
+    scores: Stage | None,
+    share: float,
+) -> dict[str, Any]:
+    from distill.student.training import mixed_relevance, read_scores, train_student
+
+    labelled = read_labelled(sorted(labels.folder.glob("labels-*.parquet")))
+    checkpoint = resolve_checkpoint(settings.model, models)
+    relevance = None if scores is None else mixed_relevance(labelled, read_scores(scores.folder), share)
+    report = train_student(
+        labelled, products, checkpoint=checkpoint, settings=settings, template=recipe.template, seed=recipe.seed, folder=at, relevance=relevance
+    )
+    shutil.rmtree(at / CHECKPOINTS, ignore_errors=True)
+    return report if scores is None else {**report, "larger_share": share}
+
+
+def _score(recipe: Recipe, student: Stage, labels: Stage, products: dict[str, Product], at: Path, progress: Progress) -> dict[str, Any]:
+    from distill.student.training import score_pairs
+
+    labelled = read_labelled(sorted(labels.folder.glob("labels-*.parquet")))
+    with progress("scoring pairs for the ladder", len(labelled)) as advance:
+        score_pairs(student.folder, labelled, products, template=recipe.template, folder=at, on_pairs=advance)
+    return {"pairs": len(labelled)}
+
+
+def _export(recipe: Recipe, settings: Student, student: Stage, labels: Stage, products: dict[str, Product], at: Path) -> dict[str, Any]:
+    from distill.export import export_student
+
+    labelled = read_labelled(sorted(labels.folder.glob("labels-*.parquet")))
+    sample = random.Random(recipe.seed).sample(labelled, min(recipe.export.calibration_pairs, len(labelled)))
+    pairs = [(pair.query, recipe.template.render(products[pair.product_id])) for pair in sample]
+    return export_student(student.folder, at, settings=recipe.export, pairs=pairs, max_length=settings.max_length)
+
+
+def stages_of(rungs: list[MadeRung]) -> dict[str, Stage]:
+    """Return the rungs' stages under the names that the report gives them: student, export, student-NAME, export-NAME."""
+    return {stage.folder.name.partition("-")[2]: stage for rung in rungs for stage in (rung.student, rung.export)}

@@ -1,0 +1,31 @@
+"""What the losses over lists share: one forward pass over all products of a batch, scores by query."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from sentence_transformers import CrossEncoder
+from sentence_transformers.util import batch_to_device
+from torch import Tensor, nn
+
+
+class LossOverLists(nn.Module):
+    """Mean over the queries of a batch of ``of_list``, a loss of one query's scores and labels, both (n,)."""
+
+    def __init__(self, model: CrossEncoder) -> None:
+        super().__init__()
+        self.model = model
+
+    def of_list(self, scores: Tensor, labels: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def forward(self, inputs: list[Any], labels: list[Tensor], prompt: str | None = None, task: str | None = None) -> Tensor:
+        queries, lists = inputs
+        tokens = self.model.preprocess([(query, text) for query, texts in zip(queries, lists, strict=True) for text in texts], prompt=prompt, task=task)
+        scores = self.model(batch_to_device(tokens, self.model.device))["scores"].view(-1).float()
+        by_query = scores.split([len(texts) for texts in lists])
+        return torch.stack([self.of_list(own, wanted.to(own)) for own, wanted in zip(by_query, labels, strict=True)]).mean()
+
+    def get_config_dict(self) -> dict[str, Any]:
+        return {}

@@ -1,0 +1,123 @@
+"""Training the student, and asking a trained one for scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from sentence_transformers import CrossEncoder
+from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
+
+from distill.calibration import calibrate
+from distill.checkpoints import CHECKPOINTS, last_checkpoint
+from distill.losses import make_loss
+from distill.pairs import LabelledPair
+from distill.recipe import Student as StudentSettings
+from distill.student.lists import product_lists
+from distill.student.start_points import device, load_start_point
+from reranker.errors import RecipeError
+from reranker.products import Product
+from reranker.text import ProductTemplate
+
+SCORES_PER_SHARD = 2_000
+
+
+def train_student(
+    labelled: Sequence[LabelledPair],
+    products: Mapping[str, Product],
+    *,
+    checkpoint: str,
+    settings: StudentSettings,
+    template: ProductTemplate,
+    seed: int,
+    folder: Path,
+    relevance: Sequence[float] | np.ndarray | None = None,
+) -> dict[str, Any]:
+    """Train the student and save it into ``folder``; goes on from a checkpoint left there. Returns what the report says of it.
+
+    Args:
+        relevance: what it learns instead of the teacher's relevance, by pair (see ``mixed_relevance``).
+
+    Raises:
+        RecipeError: no query has two products, or the start point cannot be loaded.
+    """
+    torch.manual_seed(seed)
+    rows = product_lists(labelled, products, template, settings, seed, relevance=relevance)
+    if not rows:
+        raise RecipeError("No query has two labelled products, so there are no margins to learn.", hint="Raise the recipe's [augmentation] numbers.")
+    model = load_start_point(checkpoint, settings)
+    arguments = CrossEncoderTrainingArguments(
+        output_dir=str(folder / CHECKPOINTS),
+        num_train_epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        per_device_train_batch_size=settings.lists_per_batch,
+        warmup_ratio=0.06,
+        lr_scheduler_type="linear",
+        bf16=settings.bf16,
+        use_cpu=not torch.accelerator.is_available(),
+        seed=seed,
+        save_steps=100,
+        save_total_limit=1,
+        logging_steps=25,
+        report_to="none",
+        dataloader_pin_memory=False,
+    )
+    trainer = CrossEncoderTrainer(model=model, args=arguments, train_dataset=Dataset.from_list(rows), loss=make_loss(settings.loss, model))
+    result = trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+    model.save_pretrained(str(folder))
+    network: Any = model.model
+    return {
+        "pairs": sum(len(row["docs"]) for row in rows),
+        "lists": len(rows),
+        "epochs": settings.epochs,
+        "learnt_by": settings.loss,
+        "loss": round(result.training_loss, 4),
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "layers": network.config.num_hidden_layers,
+        "width": network.config.hidden_size,
+    }
+
+
+def score_pairs(
+    student: Path,
+    labelled: Sequence[LabelledPair],
+    products: Mapping[str, Product],
+    *,
+    template: ProductTemplate,
+    folder: Path,
+    on_pairs: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Write a trained student's scores of the pairs to shards in ``folder``; a shard already there is kept."""
+    model: CrossEncoder | None = None
+    for number, start in enumerate(range(0, len(labelled), SCORES_PER_SHARD)):
+        path, shard = folder / f"scores-{number:05d}.npy", labelled[start : start + SCORES_PER_SHARD]
+        if not path.is_file():
+            model = model or CrossEncoder(str(student), device=device())
+            texts: list[Any] = [(pair.query, template.render(products[pair.product_id])) for pair in shard]
+            staging = folder / f".{path.name}"
+            np.save(staging, np.asarray(model.predict(texts, batch_size=64, show_progress_bar=False), dtype=np.float32))
+            staging.rename(path)
+        on_pairs(len(shard))
+
+
+def read_scores(folder: Path) -> np.ndarray:
+    """Return the scores that ``score_pairs`` wrote, float32 (n,), in the pairs' order."""
+    return np.concatenate([np.load(path) for path in sorted(folder.glob("scores-*.npy"))])
+
+
+def mixed_relevance(labelled: Sequence[LabelledPair], larger: np.ndarray, share: float) -> np.ndarray:
+    """Return what a smaller student learns: (1 − share) · the teacher's relevance + share · the larger student's, (n,).
+
+    Args:
+        larger: the larger student's scores of the pairs; calibrated to the teacher's relevance first.
+        share: 0 to 1. The larger student's margins are of a form that a small network can follow (a teacher assistant,
+            arXiv 1902.03393).
+    """
+    teacher = np.array([pair.relevance for pair in labelled])
+    fit = calibrate(larger, teacher)
+    mixed: np.ndarray = (1 - share) * teacher + share / (1 + np.exp(-(fit.scale * larger + fit.bias)))
+    return mixed

@@ -1,0 +1,140 @@
+"""The gate refuses with reasons, and picks the best student within the budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from distill.gate.ladder_picture import draw_ladder
+from distill.gate.model_card import model_card
+from distill.gate.verdict import Standing, choose, refusals
+from distill.recipe import Gate, Recipe, Rung, load_recipe
+from reranker.errors import RecipeError
+from reranker.evaluation import Comparison, QueryScores
+from reranker.evaluation.bootstrap import Interval
+
+GOOD = {"bm25": 0.70, "minilm_cosine": 0.85, "student_fp32": 0.90, "student_int8": 0.899}
+
+
+def standing(rung: str, ndcg: float, ms: float, refused: tuple[str, ...] = ()) -> Standing:
+    return Standing(rung, f"{rung}_int8", Interval(ndcg, ndcg - 0.1, ndcg + 0.05), ms, 2 * ms, 20, 23.0, list(refused))
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({}, []),
+        ({"student_int8": 0.894}, ["nDCG@10 0.894 is more than 0.005 below its fp32 form's 0.900"]),
+        ({"bm25": 0.89}, ["nDCG@10 0.899 is not 0.02 above BM25's 0.890"]),
+        ({"minilm_cosine": 0.91}, ["nDCG@10 0.899 is below the off-the-shelf embedder's 0.910"]),
+    ],
+)
+def test_quality_is_refused_with_its_reason(changed: dict[str, float], told: list[str]) -> None:
+    assert refusals({**GOOD, **changed}, "student_int8", "student_fp32", Gate()) == told
+
+
+def test_an_embedder_that_is_absent_or_not_minded_refuses_nothing() -> None:
+    absent = {name: value for name, value in GOOD.items() if name != "minilm_cosine"}
+    assert refusals(absent, "student_int8", "student_fp32", Gate()) == []
+    assert refusals({**GOOD, "minilm_cosine": 0.99}, "student_int8", "student_fp32", Gate(beat_embedder=False)) == []
+
+
+def test_without_a_budget_the_top_student_serves_or_none() -> None:
+    assert choose([standing("student", 0.88, 150), standing("small", 0.9, 20)], None)[0].rung == "student"
+    chosen, why = choose([standing("student", 0.88, 150, ("too weak",)), standing("small", 0.9, 20)], None)
+    assert chosen is None
+    assert why == ["too weak"]
+
+
+def test_within_a_budget_the_best_serves_and_of_equals_the_faster() -> None:
+    ladder = [standing("student", 0.92, 150), standing("half", 0.90, 60), standing("small", 0.90, 20), standing("tiny", 0.85, 8)]
+    assert choose(ladder, 200)[0].rung == "student"
+    assert choose(ladder, 100)[0].rung == "small"
+    assert choose(ladder, 10)[0].rung == "tiny"
+    assert choose([standing("half", 0.95, 60, ("worse than BM25",)), *ladder[2:]], 100)[0].rung == "small"
+
+
+def test_a_budget_that_none_meets_is_refused_with_each_rungs_time() -> None:
+    chosen, why = choose([standing("student", 0.92, 150), standing("small", 0.90, 20.4)], 5)
+    assert chosen is None
+    assert why == ["no student reranks 50 hits within 5 ms (p50, on this machine): student 150.0 ms, small 20.4 ms"]
+
+
+def test_within_the_budget_but_too_weak_is_refused_by_name() -> None:
+    assert choose([standing("student", 0.92, 150), standing("small", 0.6, 20, ("not above BM25",))], 50) == (None, ["small, 20.0 ms: not above BM25"])
+
+
+def test_a_rung_takes_from_student_what_it_does_not_give() -> None:
+    recipe = Recipe(name="x", student={"layers": 3, "loss": "bce"}, ladder=[{"name": "small", "width": 128, "epochs": 5}])
+    settings = recipe.student_of(recipe.ladder[0])
+    assert (settings.layers, settings.width, settings.epochs, settings.loss) == (3, 128, 5, "bce")
+    assert Rung(name="x").larger_share == 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('[[ladder]]\nname = "a"\n[[ladder]]\nname = "a"\n', "a name of its own"),
+        ('[[ladder]]\nname = "student"\n', "a name of its own"),
+        ("[[ladder]]\nlayers = 2\n", "ladder.0.name"),
+        ('[student]\nloss = "hinge"\n', "student.loss"),
+        ('[student]\nloss = "blend"\nmargin_of = "logit"\n', "margin_of"),
+        ("[gate]\nbudget_ms = 0\n", "gate.budget_ms"),
+        ('[export]\ntarget = "arm"\n', "export.target"),
+    ],
+)
+def test_a_wrong_ladder_is_told(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "r.toml").write_text(f'name = "x"\n{text}')
+    with pytest.raises(RecipeError) as error:
+        load_recipe(str(tmp_path / "r.toml"))
+    assert told in str(error.value)
+
+
+def test_the_card_tells_quality_with_intervals_limits_and_licences() -> None:
+    card = model_card(
+        {
+            "name": "shop",
+            "created": "2025-01-01",
+            "template": {"fields": ["title"]},
+            "max_length": 96,
+            "student": {"start": "some-encoder", "layers": 2, "width": 128, "parameters": 5_000_000},
+            "teacher": {"model": "big-llm", "judged_pairs": 1316},
+            "training": {"labelled_pairs": 19359, "epochs": 3.0, "loss": "list_margin_mse", "larger_share": 0.5, "seed": 1},
+            "metrics": {
+                "queries": 16,
+                "ndcg@10": {"bm25": 0.74, "student_int8": 0.9},
+                "interval": {"bm25": [0.5, 0.9], "student_int8": [0.8, 0.98]},
+                "difference": {"student-bm25": {"mean": 0.16, "interval": [0.02, 0.34]}},
+                "ranking": "student_int8",
+                "precision": "int8",
+                "latency_ms": {"hits": 50, "p50": 42.0, "p95": 80.0},
+                "refused": ["nDCG@10 0.900 is below the off-the-shelf embedder's 0.910"],
+            },
+            "licences": [{"of": "teacher", "name": "big-llm", "licence": "Its Terms"}, {"of": "training data", "name": "demo", "licence": "Open"}],
+        }
+    )
+    for told in (
+        "big-llm",
+        "Its Terms",
+        "BM25 | 0.740 | 0.500 to 0.900",
+        "student_int8 (this bundle) | 0.900",
+        "+0.160 | +0.020 to +0.340",
+        "42 ms",
+        "50%",
+        "below the off-the-shelf",
+        "## Limits",
+    ):
+        assert told in card
+
+
+def test_the_picture_is_written_with_and_without_embedder_and_budget(tmp_path: Path) -> None:
+    per_query = [QueryScores(f"q{i}", "i", 9, {"bm25": 0.6 + 0.05 * i, "minilm_cosine": 0.8, "student_int8": 0.9}) for i in range(4)]
+    ladder = [standing("student", 0.9, 150), standing("small", 0.86, 20)]
+    draw_ladder(ladder, Comparison(per_query, []), 1.1, 50.0, tmp_path / "a.png")
+    bare = [q._replace(ndcg={"bm25": q.ndcg["bm25"]}) for q in per_query]
+    draw_ladder(ladder, Comparison(bare, []), 1.1, None, tmp_path / "b.png")
+    assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
+    assert (tmp_path / "a.png").stat().st_size > (tmp_path / "b.png").stat().st_size
