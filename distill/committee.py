@@ -84,10 +84,11 @@ def _attribute_names(products: Sequence[Product]) -> Any:
 
 
 class Judged(NamedTuple):
-    """What the committee found: the pairs with its word on each, and how far its members agree."""
+    """What the committee found: the pairs with its word on each, how far its members agree (rank correlation), and its embedder's range."""
 
     labelled: list[LabelledPair]
     agreement: float
+    range: tuple[float, float]
 
 
 def judge_together(
@@ -97,17 +98,24 @@ def judge_together(
 
     The embedder's scores are stretched to 0–1 first, from their 1st percentile to the top thousandth.
 
-    Returns:
-        The pairs, in order, and the rank correlation of the two members.
+    Raises:
+        RecipeError: there is no pair.
     """
     from scipy.stats import spearmanr
 
     if not labelled:
         raise RecipeError("There is no labelled pair.", hint="Raise the recipe's [augmentation] numbers.")
     scores = embedder.scores([(pair.query, pair.product_id) for pair in labelled], on_pairs)
-    low, high = np.percentile(scores, [1, 99.9])
-    stretched = np.clip((scores - low) / max(high - low, 1e-6), 0, 1)
+    low, high = (float(bound) for bound in np.percentile(scores, [1, 99.9]))
     teacher = np.array([pair.relevance for pair in labelled])
-    together = teacher_share * teacher + (1 - teacher_share) * stretched
-    judged = [pair._replace(together=float(value)) for pair, value in zip(labelled, together, strict=True)]
-    return Judged(judged, round(float(spearmanr(teacher, stretched).statistic), 4))
+    relevance = together(teacher, scores, teacher_share=teacher_share, scores_range=(low, high))
+    judged = [pair._replace(together=float(value)) for pair, value in zip(labelled, relevance, strict=True)]
+    return Judged(judged, round(float(np.nan_to_num(spearmanr(teacher, scores).statistic)), 4), (low, high))
+
+
+def together(teacher: np.ndarray, embedder: np.ndarray, *, teacher_share: float, scores_range: tuple[float, float]) -> np.ndarray:
+    """Return the committee's relevance, 0 to 1, of the teacher's relevance and the embedder's scores, both (n,)."""
+    low, high = scores_range
+    stretched = np.clip((embedder - low) / max(high - low, 1e-6), 0, 1)
+    relevance: np.ndarray = teacher_share * teacher + (1 - teacher_share) * stretched
+    return relevance

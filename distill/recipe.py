@@ -74,6 +74,25 @@ class Teacher(Section):
         return prompt
 
 
+class Embedder(Section):
+    """An off-the-shelf embedder beside the teacher. It finds products near a query in meaning, and judges with the teacher.
+
+    ``share`` is its part in the relevance that the student learns (0: the teacher alone, as in the paper): large for a small
+    teacher with few judgments, small for a 7B teacher with many. A product's score is half its own cosine, half the mean of
+    its ``neighbours`` in the catalogue.
+    """
+
+    model: str = Field(default="all-MiniLM-L6-v2", description='a hub name or folder, or none: ""')
+    licence: str = "Apache-2.0"
+    share: float = Field(default=0.9, ge=0.0, le=1.0)
+    neighbours: int = Field(default=30, ge=1)
+
+    @property
+    def judges(self) -> bool:
+        """Whether it has a say in what the student learns."""
+        return bool(self.model) and self.share > 0
+
+
 class Augmentation(Section):
     """Unlabelled pairs. Queries come from the log, from the catalogue's own words and, where asked for, from a language model.
 
@@ -87,8 +106,7 @@ class Augmentation(Section):
     deeper_products: int = Field(default=8, ge=0, description="sampled from the hits below, down to max_rank")
     max_rank: int = Field(default=50, ge=1)
     hard_products: int = Field(default=2, ge=0, description="near misses: found by one of the query's words, or by another query that shares a word")
-    similar_products: int = Field(default=4, ge=0, description="the nearest by meaning that are not among the others")
-    embedder: str = Field(default="all-MiniLM-L6-v2", description='finds the similar products; a hub name or folder, or none: ""')
+    similar_products: int = Field(default=4, ge=0, description="the nearest in meaning, by [embedder], that are not among the others")
     random_products: int = Field(default=2, ge=0)
     llm_queries: int = Field(default=0, ge=0, description="written by a language model, a product at a time")
     llm_endpoint: str = Field(default="", description="OpenAI-compatible, such as http://localhost:8000/v1")
@@ -193,6 +211,7 @@ class Recipe(Section):
     template: ProductTemplate = ProductTemplate()
     data: Data = Data()
     teacher: Teacher = Teacher()
+    embedder: Embedder = Embedder()
     augmentation: Augmentation = Augmentation()
     labelling: Labelling = Labelling()
     student: Student = Student()

@@ -21,7 +21,7 @@ from distill.checkpoints import CHECKPOINTS, resolve_checkpoint
 from distill.labelling import label_pairs
 from distill.ladder import MadeRung, climb, stages_of
 from distill.pairs import read_labelled, read_pairs, write_rows
-from distill.product_vectors import embed_products
+from distill.product_vectors import ProductVectors, embed_products
 from distill.recipe import Recipe, data_file
 from distill.splits import Split, deal_intents, split_by_intent
 from distill.stages import Stage, Stages
@@ -72,29 +72,46 @@ def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = Fal
             shutil.copyfile(recipe_path, folder / "recipe.toml")
         models.mkdir(exist_ok=True)
         teacher = stages.run("1-teacher", {**data, "teacher": recipe.teacher.model_dump()}, lambda at: _teach(recipe, split, products, models, at))
+        vectors: Stage | None = None
+        if recipe.embedder.model and (recipe.embedder.judges or recipe.augmentation.similar_products):
+            reads = {name: data[name] for name in ("release", "catalog", "template")} | {"model": recipe.embedder.model}
+            vectors = stages.run("2-vectors", reads, lambda at: _embed(recipe, products, models, at, console))
         pairs = stages.run(
             "2-pairs",
-            {**data, "augmentation": recipe.augmentation.model_dump(), "log": sha256(log_file) if log_file else None},
-            lambda at: _pair(recipe, split, products, log_file, at, console),
+            {
+                **data,
+                "augmentation": recipe.augmentation.model_dump(),
+                "log": sha256(log_file) if log_file else None,
+                "vectors": vectors.fingerprint if vectors and recipe.augmentation.similar_products else None,
+            },
+            lambda at: _pair(recipe, split, products, log_file, vectors, models, at, console),
         )
         labels = stages.run(
             "3-labels",
             {"teacher": teacher.fingerprint, "pairs": pairs.fingerprint, "labelling": recipe.labelling.model_dump()},
             lambda at: _label(recipe, teacher, pairs, products, at, console),
         )
-        rungs = climb(recipe, stages, labels, products, models, lambda what, total: _progress(what, total, console))
-        made = {"teacher": teacher, "pairs": pairs, "labels": labels}
+        taught, together = labels, {}
+        if vectors and recipe.embedder.judges:
+            taught = stages.run(
+                "3-together",
+                {"labels": labels.fingerprint, "vectors": vectors.fingerprint, "embedder": recipe.embedder.model_dump()},
+                lambda at: _judge_together(recipe, labels, vectors, products, models, at, console),
+            )
+            together = {"together": taught}
+        rungs = climb(recipe, stages, taught, products, models, lambda what, total: _progress(what, total, console))
+        made = {"teacher": teacher, "pairs": pairs, "labels": taught} | ({"vectors": vectors} if vectors else {})
         gate = stages.run(
             "6-gate",
             {
                 "exports": {rung.name: rung.export.fingerprint for rung in rungs},
-                "labels": labels.fingerprint,
+                "labels": taught.fingerprint,
                 "gate": recipe.gate.model_dump(),
                 "name": recipe.name,
             },
             lambda at: _gate(recipe, split, products, made, rungs, at, console),
         )
-        report = _report(recipe, folder, {**made, **stages_of(rungs), "gate": gate})
+        report = _report(recipe, folder, {**made, "labels": labels, **together, **stages_of(rungs), "gate": gate})
         if gate.report["refused"]:
             raise GateRefusal(f"The gate refuses the bundle: {'; '.join(gate.report['refused'])}.", hint=f"The whole report: {folder / 'report.json'}")
         chosen = gate.report["chosen"]
@@ -140,17 +157,25 @@ def _teach(recipe: Recipe, split: Split, products: dict[str, Product], models: P
     return report
 
 
-def _pair(recipe: Recipe, split: Split, products: dict[str, Product], log_file: Path | None, at: Path, console: Console) -> dict[str, Any]:
+def _embed(recipe: Recipe, products: dict[str, Product], models: Path, at: Path, console: Console) -> dict[str, Any]:
+    with _progress("encoding products", len(products), console) as advance:
+        vectors = embed_products(products, embedder=recipe.embedder.model, template=recipe.template, folder=at, models=models, on_products=advance)
+    return {"products": len(vectors.ids), "width": vectors.vectors.shape[1]}
+
+
+def _vectors(recipe: Recipe, stage: Stage, products: dict[str, Product], models: Path) -> ProductVectors:
+    """Return what the vectors' stage left."""
+    return embed_products(products, embedder=recipe.embedder.model, template=recipe.template, folder=stage.folder, models=models)
+
+
+def _pair(
+    recipe: Recipe, split: Split, products: dict[str, Product], log_file: Path | None, vectors: Stage | None, models: Path, at: Path, console: Console
+) -> dict[str, Any]:
     settings = recipe.augmentation
     check_endpoint(settings)
     build_index(at / "index", products.values())
     log = read_query_log(log_file) if log_file else []
-    similar = None
-    if settings.similar_products and settings.embedder:
-        with _progress("encoding products", len(products), console) as advance:
-            similar = embed_products(
-                products, embedder=settings.embedder, template=recipe.template, folder=at, models=at.parent / "pretrained", on_products=advance
-            )
+    similar = _vectors(recipe, vectors, products, models) if vectors and settings.similar_products else None
     wanted = settings.catalogue_queries + settings.llm_queries + (settings.log_queries if log else 0)
     notes: dict[str, Any] = {}
     with _progress("choosing queries", wanted + round(settings.misspelt_share * (wanted + len({j.query for j in split.train}))), console) as advance:
@@ -192,6 +217,22 @@ def _label(recipe: Recipe, teacher: Stage, pairs: Stage, products: dict[str, Pro
         shards = label_pairs(todo, products, Teacher(teacher.folder), folder=at, settings=recipe.labelling, on_pairs=advance)
     labelled = read_labelled(shards)
     return {"pairs": len(labelled), "mean_relevance": round(sum(p.relevance for p in labelled) / len(labelled), 4)}
+
+
+def _judge_together(recipe: Recipe, labels: Stage, vectors: Stage, products: dict[str, Product], models: Path, at: Path, console: Console) -> dict[str, Any]:
+    from distill.committee import NeighbourhoodEmbedder, judge_together
+
+    labelled = read_labelled(sorted(labels.folder.glob("labels-*.parquet")))
+    embedder = NeighbourhoodEmbedder(_vectors(recipe, vectors, products, models), products, neighbours=recipe.embedder.neighbours)
+    with _progress("judging together", len(labelled), console) as advance:
+        judged = judge_together(labelled, embedder, teacher_share=1 - recipe.embedder.share, on_pairs=advance)
+    write_rows(at / "labels-00000.parquet", judged.labelled)
+    return {
+        "pairs": len(judged.labelled),
+        "embedder_share": recipe.embedder.share,
+        "agreement_of_teacher_and_embedder": judged.agreement,
+        "range": judged.range,
+    }
 
 
 def _gate(

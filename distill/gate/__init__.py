@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from distill.committee import NeighbourhoodEmbedder, together
 from distill.gate.ladder_picture import draw_ladder
 from distill.gate.rungs import load_rung, write_final
 from distill.gate.verdict import Standing, choose, refusals
 from distill.ladder import MadeRung
 from distill.pairs import read_labelled
+from distill.product_vectors import embed_products
 from distill.recipe import Recipe
 from distill.splits import Split
 from distill.stages import Stage
@@ -54,6 +56,8 @@ def pass_gate(
     labelled = read_labelled(sorted(made["labels"].folder.glob("labels-*.parquet")))
     loaded = [load_rung(rung, recipe, split, made, labelled, products, folder) for rung in rungs]
     rankers: dict[str, Callable[..., Any]] = {"bm25": bm25_ranker(first_stage), "teacher": Teacher(made["teacher"].folder).relevance}
+    if "agreement_of_teacher_and_embedder" in made["labels"].report:
+        rankers["committee"] = _committee(recipe, made, products, rankers["teacher"], folder.parent / "pretrained")
     rankers |= {f"{rung.name}_{precision}": student.score for rung in loaded for precision, student in rung.students.items()}
     embedder = load_embedder(recipe.template)
     absent = {}
@@ -108,9 +112,22 @@ def pass_gate(
     return {**common, "chosen": shown.rung, **_of_rung(measured, rung.precision, shown, rung.agreement), "refused": refused}
 
 
+def _committee(recipe: Recipe, made: Mapping[str, Stage], products: Mapping[str, Product], teacher: Callable[..., Any], models: Path) -> Callable[..., Any]:
+    """Return whose relevance the student learnt, as a ranker."""
+    vectors = embed_products(products, embedder=recipe.embedder.model, template=recipe.template, folder=made["vectors"].folder, models=models)
+    embedder = NeighbourhoodEmbedder(vectors, products, neighbours=recipe.embedder.neighbours)
+    low, high = made["labels"].report["range"]
+
+    def relevance(query: str, asked: list[Product]) -> Any:
+        scores = embedder.scores([(query, product["id"]) for product in asked])
+        return together(teacher(query, asked), scores, teacher_share=1 - recipe.embedder.share, scores_range=(low, high))
+
+    return relevance
+
+
 def _of_rung(measured: Comparison, precision: str, standing: Standing, agreement: float) -> dict[str, Any]:
     """Return what is told of one student, with paired intervals of its differences."""
-    bases = [name for name in ("bm25", EMBEDDER, "teacher", f"{standing.rung}_fp32") if name in measured.rankings and name != standing.ranking]
+    bases = [name for name in ("bm25", EMBEDDER, "teacher", "committee", f"{standing.rung}_fp32") if name in measured.rankings and name != standing.ranking]
     return {
         "ranking": standing.ranking,
         "precision": precision,

@@ -19,7 +19,7 @@ def bundle_manifest(recipe: Recipe, split: Split, made: Mapping[str, Stage], set
         "template": recipe.template.model_dump(mode="json"),
         "max_length": settings.max_length,
         "student": {"start": settings.model, **{k: student.report[k] for k in ("layers", "width", "parameters")}},
-        "teacher": {"model": recipe.teacher.model, "judged_pairs": made["teacher"].report["pairs"]},
+        "teacher": {"model": recipe.teacher.model, "judged_pairs": made["teacher"].report["pairs"], **_embedder(recipe)},
         "training": {
             "labelled_pairs": made["labels"].report["pairs"],
             "epochs": settings.epochs,
@@ -31,6 +31,7 @@ def bundle_manifest(recipe: Recipe, split: Split, made: Mapping[str, Stage], set
         "licences": [
             {"of": "student's start point", "name": settings.model, "licence": settings.licence},
             {"of": "teacher", "name": recipe.teacher.model, "licence": recipe.teacher.licence},
+            *([{"of": "embedder", "name": recipe.embedder.model, "licence": recipe.embedder.licence}] if recipe.embedder.judges else []),
             {
                 "of": "training data",
                 "name": recipe.data.catalog,
@@ -38,3 +39,7 @@ def bundle_manifest(recipe: Recipe, split: Split, made: Mapping[str, Stage], set
             },
         ],
     }
+
+
+def _embedder(recipe: Recipe) -> dict[str, Any]:
+    return {"embedder": recipe.embedder.model, "embedder_share": recipe.embedder.share} if recipe.embedder.judges else {}

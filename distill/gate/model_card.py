@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 CARD = "MODEL_CARD.md"
-_RANKINGS = {"bm25": "BM25", "minilm_cosine": "all-MiniLM-L6-v2 cosine, untrained", "teacher": "teacher"}
+_RANKINGS = {"bm25": "BM25", "minilm_cosine": "all-MiniLM-L6-v2 cosine, untrained", "teacher": "teacher", "committee": "teacher and embedder together"}
 
 
 def model_card(manifest: Mapping[str, Any]) -> str:
@@ -34,6 +34,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         "",
         f"{teacher['model']}, fine-tuned on {teacher['judged_pairs']:,} judged pairs, labelled {training['labelled_pairs']:,} pairs of queries and products. "
         f"The student learnt from them for {training['epochs']:g} epochs (loss: {training['loss']}). "
+        + (f"{teacher['embedder']} made up {teacher['embedder_share']:.0%} of each label. " if teacher.get("embedder") else "")
         + (f"A larger student's scores made up {training['larger_share']:.0%} of what it learnt. " if training["larger_share"] else "")
         + "Method: arXiv 2505.07105.",
         "",
