@@ -26,7 +26,7 @@ def pairs() -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, str]]) -> Path:
-    """A tiny student one of whose layers reads a value far above the others, which takes most of that layer's 8 bits."""
+    """A tiny student one of whose layers, the one that tells pairs apart, reads a value far above the others, which takes most of its 8 bits."""
     folder = tmp_path_factory.mktemp("student")
     torch.manual_seed(0)
     model = load_start_point(resolve_checkpoint("all-MiniLM-L6-v2", folder / "models"), Student(layers=2, width=64, max_length=48))
@@ -34,6 +34,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, st
     with torch.no_grad():
         layer.intermediate.dense.bias[0] += 400
         layer.output.dense.weight[:, 0] /= 4_000
+        layer.output.dense.weight[:, 1:] *= 5
         model.model.classifier.weight *= 50
     model.save_pretrained(str(folder / "trained"))
     return folder / "trained"
@@ -45,8 +46,8 @@ def export(student: Path, folder: Path, pairs: list[tuple[str, str]], **settings
 
 
 def test_the_layer_that_harms_the_order_most_is_left_in_floats(exported: Path, pairs: list[tuple[str, str]], tmp_path: Path) -> None:
-    report = export(exported, tmp_path, pairs, least_agreement=0.99)
-    assert report["agreement"]["int8_of_all_layers"]["spearman"] < 0.99 <= report["agreement"]["int8"]["spearman"]
+    report = export(exported, tmp_path, pairs, least_agreement=0.95)
+    assert report["agreement"]["int8_of_all_layers"]["spearman"] < 0.95 <= report["agreement"]["int8"]["spearman"]
     assert HARMED in report["left_in_fp32"][0]
     assert len(report["left_in_fp32"]) <= 4
     assert report["precision"] == "int8"

@@ -79,7 +79,10 @@ def test_onnx_scores_like_the_trained_student(run: Path) -> None:
 
 def test_the_report_tells_every_stage(run: Path) -> None:
     report = json.loads((run / "report.json").read_text())
-    assert list(report["stages"]) == ["teacher", "pairs", "labels", "student", "export", "student-narrow", "export-narrow", "gate"]
+    assert list(report["stages"]) == [
+        *("teacher", "pairs", "labels", "vectors", "together"),
+        *("student", "export", "student-narrow", "export-narrow", "gate"),
+    ]
     assert report["stages"]["labels"]["pairs"] == report["stages"]["pairs"]["pairs"] > 1000
 
 
