@@ -35,6 +35,8 @@ from reranker.products import Product, read_catalog
 
 PICTURE = "evaluation.png"
 LADDER_PICTURE = "ladder.png"
+FILES = "files.json"
+"""Where the run's catalogue and judgments were, for the experiments that are made on it."""
 
 
 class GateRefusal(RerankerError):
@@ -70,6 +72,7 @@ def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = Fal
     with stages.locked():
         if recipe_path.resolve() != (folder / "recipe.toml").resolve():
             shutil.copyfile(recipe_path, folder / "recipe.toml")
+        (folder / FILES).write_text(json.dumps({"catalog": str(catalog), "judgments": str(judgment_file)}, indent=1), encoding="utf-8")
         models.mkdir(exist_ok=True)
         teacher = stages.run("1-teacher", {**data, "teacher": recipe.teacher.model_dump()}, lambda at: _teach(recipe, split, products, models, at))
         vectors: Stage | None = None

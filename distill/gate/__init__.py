@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,9 @@ from reranker.student import Reranker
 
 HITS = 50
 """How many hits the latency budget is for."""
+
+PER_QUERY = "per-query.json"
+"""nDCG@10 of each ranking on each held-out query, as the gate measured it: several runs' can be pooled."""
 
 
 def pass_gate(
@@ -67,6 +71,7 @@ def pass_gate(
     else:
         rankers[EMBEDDER] = embedder
     measured = evaluate_rankings(split.held_out, products, rankers)
+    (folder / PER_QUERY).write_text(json.dumps([scores._asdict() for scores in measured.per_query], indent=1), encoding="utf-8")
     ndcg = {name: measured.mean(name) for name in rankers}
     say(f"  nDCG@10 on {measured.queries} queries of held-out intents: " + ", ".join(f"{name} {value:.3f}" for name, value in ndcg.items()))
 
