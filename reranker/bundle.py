@@ -75,9 +75,10 @@ class Bundle(NamedTuple):
         return self.manifest.files[MODEL].sha256[:12]
 
 
-def shipped_bundle() -> Path:
-    """Return the folder of the bundle that comes with the package."""
-    return Path(str(resources.files("reranker") / "bundles" / "default"))
+def shipped_bundles() -> dict[str, Path]:
+    """Return the folders of the bundles that come with the package by name; ``default`` is among them."""
+    folder = Path(str(resources.files("reranker") / "bundles"))
+    return {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{MANIFEST}"))}
 
 
 def sha256(path: Path) -> str:
@@ -86,16 +87,19 @@ def sha256(path: Path) -> str:
 
 
 def load_bundle(path: str | Path | None = None) -> Bundle:
-    """Read and verify a bundle; None means the shipped one.
+    """Read and verify a bundle: a folder, or the name of a shipped one where there is no folder of that name; None means ``default``.
 
     Raises:
         BundleError: a file is missing, does not match its checksum, or the format is of another release.
     """
-    folder = shipped_bundle() if path is None else Path(path)
+    shipped = shipped_bundles()
+    folder = shipped["default"] if path is None else Path(path)
+    if not folder.exists():
+        folder = shipped.get(str(path), folder)
     if not folder.is_dir():
         raise BundleError(
             f"{folder} is not a folder." if folder.exists() else f"There is no bundle at {folder}.",
-            hint="Give a folder made by `reranker distill`, or none for the shipped bundle.",
+            hint=f"Give a folder made by `reranker distill`, or a shipped bundle's name: {', '.join(shipped)}.",
         )
     manifest_path = folder / MANIFEST
     try:

@@ -30,7 +30,7 @@ class Ranked(NamedTuple):
 class Reranker:
     """A loaded bundle. Safe to share between threads.
 
-    Use ``Reranker.load()`` for the shipped bundle, or ``Reranker.load(path)``.
+    Use ``Reranker.load()`` for the shipped bundle, ``Reranker.load("fast")`` for the shipped small one, or ``Reranker.load(path)``.
     """
 
     def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
@@ -55,7 +55,7 @@ class Reranker:
 
     @classmethod
     def load(cls, path: str | Path | None = None, *, threads: int | None = None) -> Reranker:
-        """Load a bundle from a folder, or the shipped one.
+        """Load a bundle from a folder, or a shipped one by name: ``default`` (None too) or ``fast``.
 
         Raises:
             BundleError: it is incomplete, corrupt or of a later format.

@@ -21,6 +21,9 @@ def distill(
         float | None,
         typer.Option("--budget-ms", metavar="MS", min=0.001, help="The bundle: the best student of the ladder that reranks 50 hits in this time (p50, here)."),
     ] = None,
+    fold: Annotated[
+        int | None, typer.Option("--fold", metavar="N", min=0, help="Hold out this fold of the intents, not the recipe's: a run a fold is a cross-validation.")
+    ] = None,
     keys: Annotated[bool, typer.Option("--keys", help="Print every key that a recipe may have, with its default, as TOML; then stop.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -38,6 +41,10 @@ def distill(
             raise MissingExtraError("reranker distill", "distill")
     if budget_ms is not None:
         loaded = loaded.model_copy(update={"gate": loaded.gate.model_copy(update={"budget_ms": budget_ms})})
+    if fold is not None:
+        if fold >= loaded.data.folds:
+            raise typer.BadParameter(f"the recipe has {loaded.data.folds} folds; they count from 0.", param_hint="--fold")
+        loaded = loaded.model_copy(update={"data": loaded.data.model_copy(update={"held_out_fold": fold})})
     from distill.run import distil
 
     report = distil(loaded, path, run or Path("runs") / loaded.name, quiet=as_json)

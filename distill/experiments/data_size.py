@@ -1,0 +1,58 @@
+"""Does the student's quality rise with the amount of labelled data, and does it pass its teacher? (arXiv 2505.07105, data expansion)"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
+
+from distill.experiments.finished_run import FinishedRun
+from distill.experiments.plan import Plan
+from distill.experiments.trials import Trial, try_student
+from distill.pairs import LabelledPair
+from distill.recipe import Student
+
+QUESTION = "Student quality against the amount of labelled data"
+SHARES = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
+FEWEST_STEPS = 400
+MOST_EPOCHS = 12.0
+
+
+def part_of(labelled: Sequence[LabelledPair], pairs: int, seed: int) -> list[LabelledPair]:
+    """Return about ``pairs`` labelled pairs: whole queries, drawn at random; a larger part holds the smaller ones of its seed."""
+    of_query: dict[str, list[LabelledPair]] = defaultdict(list)
+    for pair in labelled:
+        of_query[pair.query].append(pair)
+    queries = list(of_query)
+    random.Random(seed).shuffle(queries)
+    part: list[LabelledPair] = []
+    for query in queries:
+        if len(part) >= pairs:
+            break
+        part += of_query[query]
+    return part
+
+
+def epochs(settings: Student, pairs: int) -> float:
+    """Return how often a part of the data is gone through: more often the smaller it is, up to ``FEWEST_STEPS`` batches, so that the curve shows data."""
+    steps = pairs / (settings.products_per_list * settings.lists_per_batch)
+    return min(MOST_EPOCHS, max(settings.epochs, FEWEST_STEPS / max(steps, 1)))
+
+
+def trials(plan: Plan) -> tuple[list[Trial], list[str]]:
+    """Train a student a size, seed and run; return the trials and the settings from the smallest size up."""
+    made, names = [], []
+    for share in SHARES:
+        name = f"1/{round(1 / share)}" if share < 1 else "all"
+        names.append(name)
+        for seed in plan.seeds:
+            made += [plan.trials.make(run, name, seed, partial(_learn, plan, run, share, seed)) for run in plan.runs]
+    return made, names
+
+
+def _learn(plan: Plan, run: FinishedRun, share: float, seed: int) -> tuple[int, dict[str, float]]:
+    part = part_of(run.labelled, round(share * len(run.labelled)), seed)
+    settings = plan.student(run)
+    settings = settings.model_copy(update={"epochs": epochs(settings, len(part))})
+    return try_student(run, part, settings, seed=seed, work=plan.work)

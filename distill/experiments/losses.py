@@ -1,0 +1,32 @@
+"""Margins against each product by itself, and against orders: every loss on the same lists (arXiv 2505.07105 learns margins)."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import get_args
+
+from distill.experiments.data_size import part_of
+from distill.experiments.finished_run import FinishedRun
+from distill.experiments.plan import Plan
+from distill.experiments.trials import Trial, try_student
+from distill.recipe import LossName
+
+QUESTION = "What the student learns from: margins, pointwise labels, orders"
+BASE = "margin_mse"
+"""The paper's loss, which the others are compared with."""
+
+
+def trials(plan: Plan) -> tuple[list[Trial], list[str]]:
+    """Train a student a loss, seed and run."""
+    names = list(get_args(LossName))
+    made = []
+    for name in names:
+        for seed in plan.seeds:
+            made += [plan.trials.make(run, name, seed, partial(_learn, plan, run, name, seed)) for run in plan.runs]
+    return made, names
+
+
+def _learn(plan: Plan, run: FinishedRun, loss: LossName, seed: int) -> tuple[int, dict[str, float]]:
+    settings = plan.student(run).model_copy(update={"loss": loss, "margin_of": "relevance"})
+    part = part_of(run.labelled, plan.pairs or len(run.labelled), seed)
+    return try_student(run, part, settings, seed=seed, work=plan.work)

@@ -1,0 +1,89 @@
+"""An experiment's result: a row a setting, with intervals over queries and the spread over seeds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from distill.experiments.finished_run import FinishedRun, pooled
+from distill.experiments.trials import Trial, by_query
+from reranker.evaluation.bootstrap import Interval, bootstrap
+
+LINES = {"bm25": "BM25", "minilm_cosine": "all-MiniLM-L6-v2 cosine", "teacher": "teacher", "committee": "teacher with embedder"}
+"""The rankings of the runs' gates that an experiment's trials are set beside, and what a picture calls them."""
+
+
+class Row(NamedTuple):
+    """One setting: its mean over queries and seeds with the interval over queries, each seed's mean, and paired differences."""
+
+    setting: str
+    pairs: int
+    ndcg: Interval
+    seeds: list[float]
+    difference: dict[str, Interval]
+
+
+def rows(trials: Sequence[Trial], runs: list[FinishedRun], settings: Sequence[str], *, against: Sequence[str] = (), base: str | None = None) -> list[Row]:
+    """Return a row a setting.
+
+    Args:
+        against: rankings of the runs' gates that each setting is compared with, paired by query.
+        base: a setting that the others are compared with, paired by query.
+    """
+    gate = {(run.name, row.query): row.ndcg for run in runs for row in run.measured}
+    of_base = by_query([t for t in trials if t.setting == base])
+    made = []
+    for setting in settings:
+        own = [trial for trial in trials if trial.setting == setting]
+        values = by_query(own)
+        seeds = sorted({trial.seed for trial in own})
+        difference = {name: bootstrap([value - gate[key][name] for key, value in values.items()]) for name in against}
+        if base is not None and setting != base:
+            difference[base] = bootstrap([value - of_base[key] for key, value in values.items()])
+        made.append(
+            Row(
+                setting,
+                round(float(np.mean([trial.pairs for trial in own]))),
+                bootstrap(list(values.values())),
+                [float(np.mean(list(by_query([t for t in own if t.seed == seed]).values()))) for seed in seeds],
+                difference,
+            )
+        )
+    return made
+
+
+def lines(runs: list[FinishedRun]) -> dict[str, Interval]:
+    """Return what the runs' gates measured of the rankings in ``LINES``."""
+    measured = pooled(runs)
+    return {name: measured.interval(name) for name in LINES if name in measured.rankings}
+
+
+def write(path: Path, *, question: str, runs: list[FinishedRun], of: Sequence[Row], **more: Any) -> dict[str, Any]:
+    """Write the result as JSON, and return it."""
+    result = {
+        "question": question,
+        "runs": [run.name for run in runs],
+        "queries": pooled(runs).queries,
+        **more,
+        "reference": {name: _rounded(interval) for name, interval in lines(runs).items()},
+        "settings": [
+            {
+                "setting": row.setting,
+                "pairs": row.pairs,
+                "ndcg@10": _rounded(row.ndcg),
+                "seeds": [round(value, 4) for value in row.seeds],
+                "difference": {name: _rounded(interval) for name, interval in row.difference.items()},
+            }
+            for row in of
+        ],
+    }
+    path.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return result
+
+
+def _rounded(interval: Interval) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in interval._asdict().items()}

@@ -1,0 +1,50 @@
+"""What the embedder's share in the labels gives: the teacher alone (0), both, or the embedder alone (1), which needs no judgments at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from distill.committee import NeighbourhoodEmbedder, judge_together
+from distill.experiments.data_size import part_of
+from distill.experiments.finished_run import FinishedRun
+from distill.experiments.plan import Plan
+from distill.experiments.trials import Trial, try_student
+from distill.pairs import LabelledPair
+from distill.product_vectors import embed_products
+from reranker.errors import RerankerError
+
+QUESTION = "Who labels: the teacher alone, teacher and embedder, the embedder alone (no human judgments)"
+SHARES = (0.0, 0.5, 0.9, 1.0)
+BASE = "embedder's share 0"
+
+
+def trials(plan: Plan) -> tuple[list[Trial], list[str]]:
+    """Train a student a share, seed and run.
+
+    Raises:
+        RerankerError: a run has no embedder.
+    """
+    for run in plan.runs:
+        if not run.recipe.embedder.model:
+            raise RerankerError(f"The run {run.folder} has no embedder.", hint='Its recipe says [embedder] model = "".')
+    names = [f"embedder's share {share:g}" for share in SHARES]
+    made = []
+    for share, name in zip(SHARES, names, strict=True):
+        for seed in plan.seeds:
+            made += [plan.trials.make(run, name, seed, partial(_learn, plan, run, share, seed)) for run in plan.runs]
+    return made, names
+
+
+def _learn(plan: Plan, run: FinishedRun, share: float, seed: int) -> tuple[int, dict[str, float]]:
+    part = part_of(run.labelled, plan.pairs or len(run.labelled), seed)
+    return try_student(run, _relabelled(run, part, share), plan.student(run), seed=seed, work=plan.work)
+
+
+def _relabelled(run: FinishedRun, part: Sequence[LabelledPair], share: float) -> list[LabelledPair]:
+    if share == 0:
+        return [pair._replace(together=None) for pair in part]
+    recipe = run.recipe
+    vectors = embed_products(run.products, embedder=recipe.embedder.model, template=recipe.template, folder=run.folder / "2-vectors", models=run.models)
+    embedder = NeighbourhoodEmbedder(vectors, run.products, neighbours=recipe.embedder.neighbours)
+    return judge_together([pair._replace(together=None) for pair in part], embedder, teacher_share=1 - share).labelled

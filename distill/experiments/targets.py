@@ -1,0 +1,38 @@
+"""Soft against hard targets for the teacher: the raters' votes as a distribution, or the final grade alone (arXiv 2505.07105)."""
+
+from __future__ import annotations
+
+import shutil
+from functools import partial
+
+from distill.checkpoints import resolve_checkpoint
+from distill.experiments.finished_run import FinishedRun
+from distill.experiments.plan import Plan
+from distill.experiments.trials import Trial
+from reranker.evaluation import evaluate_rankings
+
+QUESTION = "The teacher's targets: the raters' votes, or the final grade"
+SMOOTHINGS = {"soft: votes": 0.0, "half way": 0.5, "hard: final grade": 1.0}
+BASE = "hard: final grade"
+
+
+def trials(plan: Plan) -> tuple[list[Trial], list[str]]:
+    """Train a teacher a kind of target, seed and run; the teacher itself is measured."""
+    made = []
+    for name, smoothing in SMOOTHINGS.items():
+        for seed in plan.seeds:
+            made += [plan.trials.make(run, name, seed, partial(_teach, plan, run, smoothing, seed)) for run in plan.runs]
+    return made, list(SMOOTHINGS)
+
+
+def _teach(plan: Plan, run: FinishedRun, smoothing: float, seed: int) -> tuple[int, dict[str, float]]:
+    from distill.teacher import Teacher, train_teacher
+
+    shutil.rmtree(plan.work, ignore_errors=True)
+    plan.work.mkdir(parents=True)
+    settings = run.recipe.teacher.model_copy(update={"smoothing": smoothing})
+    checkpoint = resolve_checkpoint(settings.model, run.models)
+    report = train_teacher(run.split.train, run.products, checkpoint=checkpoint, settings=settings, template=run.recipe.template, seed=seed, folder=plan.work)
+    measured = evaluate_rankings(run.split.held_out, run.products, {"teacher": Teacher(plan.work).relevance})
+    shutil.rmtree(plan.work)
+    return report["pairs"], {row.query: row.ndcg["teacher"] for row in measured.per_query}

@@ -1,0 +1,66 @@
+"""``reranker experiment``: a question about distillation, answered on finished runs with a result file and a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reranker.cli.options import AsJson
+
+_NAMES = "data-size, losses, shares, targets, cross-validation"
+
+
+def experiment(
+    name: Annotated[str, typer.Argument(metavar="NAME", help=f"Which: {_NAMES}.")],
+    run: Annotated[list[Path], typer.Option("--run", metavar="DIR", help="The folder of a finished run; once for each fold to cross-validate over.")],
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where result and picture go; experiments/ in the first run's folder.")] = None,
+    seeds: Annotated[int, typer.Option("--seeds", metavar="N", min=1, help="How many seeds a setting is tried with.")] = 3,
+    student: Annotated[str, typer.Option("--student", metavar="NAME", help="Which student of the runs' ladder is trained.")] = "student",
+    pairs: Annotated[
+        int | None, typer.Option("--pairs", metavar="N", min=24, help="Labelled pairs that each student learns from; all where not given.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask a question on finished runs; trials already made are not made again.
+
+    data-size: does quality rise with the labelled data? losses: margins against pointwise and orders. shares: teacher,
+    embedder or both as labellers; share 1 needs no judgments. targets: soft against hard, for the teacher.
+    cross-validation: all rankings of runs that hold out different folds (reranker distill RECIPE --fold N), pooled.
+    """
+    import importlib.util
+
+    from reranker.errors import MissingExtraError
+
+    for library in ("torch", "sentence_transformers", "peft"):
+        if importlib.util.find_spec(library) is None:
+            raise MissingExtraError("reranker experiment", "distill")
+    from rich.console import Console
+
+    from distill.experiments import EXPERIMENTS
+    from distill.experiments import experiment as make
+
+    if name not in EXPERIMENTS:
+        raise typer.BadParameter(f"there is no experiment {name}; there are {', '.join(EXPERIMENTS)}.", param_hint="NAME")
+    console = Console(stderr=True, quiet=as_json, highlight=False)
+    folder = out or run[0] / "experiments"
+    result = make(name, run, out=folder, seeds=[13 + i for i in range(seeds)], rung=student, pairs=pairs, say=lambda text: console.print(f"[bold]·[/] {text}"))
+    if as_json:
+        import json
+
+        print(json.dumps(result, indent=2, ensure_ascii=False))
+        return
+    print(_table(result))
+    console.print(f"Result and picture: [bold]{folder / name}.json[/], .png")
+
+
+def _table(result: dict) -> str:
+    width = max(len(row["setting"]) for row in result["settings"])
+    rows = [f"{result['question']}: nDCG@10 on {result['queries']} held-out queries"]
+    for name, value in result["reference"].items():
+        rows.append(f"  {name:<{width}}           {value['mean']:.4f}  ({value['low']:.3f} to {value['high']:.3f})")
+    for row in result["settings"]:
+        value = row["ndcg@10"]
+        rows.append(f"  {row['setting']:<{width}}  {row['pairs']:>7,}  {value['mean']:.4f}  ({value['low']:.3f} to {value['high']:.3f})")
+    return "\n".join(rows)

@@ -1,0 +1,77 @@
+"""Experiments on a finished run: what they leave, and that they go on where they were stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from distill.experiments import data_size, experiment
+from distill.experiments.trials import Trials
+
+pytestmark = pytest.mark.slow
+
+
+def command(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "reranker", "experiment", *words], capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+
+
+def test_losses_are_compared_and_not_tried_twice(run: Path, tmp_path: Path) -> None:
+    words = ["losses", "--run", str(run), "--student", "narrow", "--pairs", "150", "--seeds", "1", "--out", str(tmp_path)]
+    done = command(*words)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "losses.json").read_text())
+    assert [row["setting"] for row in result["settings"]] == ["list_margin_mse", "margin_mse", "bce", "mse", "ranknet", "lambda", "blend"]
+    assert all(0 < row["ndcg@10"]["mean"] <= 1 and 150 <= row["pairs"] < 400 for row in result["settings"])
+    assert {"bm25", "teacher", "committee"} <= set(result["reference"])
+    assert (tmp_path / "losses.png").stat().st_size > 10_000
+    trials = (tmp_path / "losses.trials.jsonl").read_bytes()
+    again = command(*words, "--json")
+    assert json.loads(again.stdout) == result
+    assert (tmp_path / "losses.trials.jsonl").read_bytes() == trials
+
+
+def test_a_curve_over_data_sizes(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_size, "SHARES", (1 / 16, 1.0))
+    monkeypatch.setattr(data_size, "FEWEST_STEPS", 3)
+    result = experiment("data-size", [run], out=tmp_path, seeds=[1, 2], rung="narrow", pairs=None, say=lambda _: None)
+    small, whole = result["settings"]
+    assert small["pairs"] < whole["pairs"] / 8
+    assert len(small["seeds"]) == len(whole["seeds"]) == 2
+    assert set(whole["difference"]) >= {"teacher", "minilm_cosine"}
+    assert (tmp_path / "data-size.png").stat().st_size > 10_000
+
+
+def test_cross_validation_tells_every_ranking(run: Path, tmp_path: Path) -> None:
+    assert command("cross-validation", "--run", str(run), "--out", str(tmp_path)).returncode == 0
+    result = json.loads((tmp_path / "cross-validation.json").read_text())
+    assert {"teacher", "committee", "bundle", "student_fp32", "narrow_fp32"} <= {row["setting"] for row in result["settings"]}
+    report = json.loads((run / "report.json").read_text())["stages"]["gate"]
+    bundle = next(row for row in result["settings"] if row["setting"] == "bundle")
+    assert bundle["ndcg@10"]["mean"] == pytest.approx(report["ndcg@10"][report["ranking"]], abs=1e-4)
+    assert "minilm_cosine" in bundle["difference"]
+
+
+def test_what_cannot_be_done_is_told(run: Path, tmp_path: Path) -> None:
+    for words, said in (
+        (["losses", "--run", str(tmp_path)], "No distillation has been finished"),
+        (["losses", "--run", str(run), "--student", "wide"], "has no student wide"),
+        (["cross-validation", "--run", str(run), "--run", str(run)], "hold out the same fold"),
+        (["weather", "--run", str(run)], "there is no experiment weather"),
+    ):
+        done = command(*words, "--out", str(tmp_path / "out"))
+        assert done.returncode != 0
+        assert said in " ".join(done.stderr.split())
+        assert "Traceback" not in done.stderr
+
+
+def test_a_killed_experiments_half_line_is_made_again(tmp_path: Path) -> None:
+    path = tmp_path / "losses.trials.jsonl"
+    whole = {"run": "small-fold0", "setting": "bce", "seed": 1, "pairs": 9, "ndcg": {"laptop": 0.5}, "reads": json.dumps({"pairs": 9})}
+    path.write_text(json.dumps(whole) + "\n" + json.dumps({**whole, "seed": 2})[:40])
+    assert [trial.seed for trial in Trials(path, {"pairs": 9}, print).done] == [1]
+    assert Trials(path, {"pairs": 10}, print).done == []
