@@ -84,17 +84,17 @@ def _attribute_names(products: Sequence[Product]) -> Any:
 
 
 class Judged(NamedTuple):
-    """What the committee found: the pairs with its word on each, how far its members agree (rank correlation), and its embedder's range."""
+    """What the committee found: the pairs with its word on each, how far its members agree (rank correlation; None without a teacher), its embedder's range."""
 
     labelled: list[LabelledPair]
-    agreement: float
+    agreement: float | None
     range: tuple[float, float]
 
 
 def judge_together(
     labelled: Sequence[LabelledPair], embedder: NeighbourhoodEmbedder, *, teacher_share: float, on_pairs: Callable[[int], None] | None = None
 ) -> Judged:
-    """Give each pair the committee's relevance: ``teacher_share`` of the teacher's, the rest the embedder's.
+    """Give each pair the committee's relevance: ``teacher_share`` of the teacher's, the rest the embedder's; pairs without a teacher's word take share 0.
 
     The embedder's scores are stretched to 0–1 first, from their 1st percentile to the top thousandth.
 
@@ -107,10 +107,11 @@ def judge_together(
         raise RecipeError("There is no labelled pair.", hint="Raise the recipe's [augmentation] numbers.")
     scores = embedder.scores([(pair.query, pair.product_id) for pair in labelled], on_pairs)
     low, high = (float(bound) for bound in np.percentile(scores, [1, 99.9]))
-    teacher = np.array([pair.relevance for pair in labelled])
+    teacher = np.array([pair.relevance if pair.distribution else 0.0 for pair in labelled])
     relevance = together(teacher, scores, teacher_share=teacher_share, scores_range=(low, high))
     judged = [pair._replace(together=float(value)) for pair, value in zip(labelled, relevance, strict=True)]
-    return Judged(judged, round(float(np.nan_to_num(spearmanr(teacher, scores).statistic)), 4), (low, high))
+    agreement = round(float(np.nan_to_num(spearmanr(teacher, scores).statistic)), 4) if teacher.any() else None
+    return Judged(judged, agreement, (low, high))
 
 
 def together(teacher: np.ndarray, embedder: np.ndarray, *, teacher_share: float, scores_range: tuple[float, float]) -> np.ndarray:

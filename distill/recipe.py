@@ -14,42 +14,50 @@ from reranker.demo_data import demo_file
 from reranker.errors import RecipeError
 from reranker.text import ProductTemplate
 
+GEMMA_NOTICE = (
+    "This student was trained on labels made by a fine-tuned Gemma model. Gemma is provided under and subject to the Gemma Terms of Use "
+    "found at ai.google.dev/gemma/terms; use must respect the policy at ai.google.dev/gemma/prohibited_use_policy."
+)
+
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Data(Section):
-    """Where catalogue, judgments and query log are; ``demo`` stands for the shipped file.
+    """Where catalogue, judgments and query log are; ``demo`` stands for the shipped file. ESCI's parquet tables will do too.
 
-    Intents are dealt into ``folds`` groups; the judgments of group ``held_out_fold`` are kept from every stage but the gate.
+    Judgments may be none, ``""``, where teacher or embedder needs none. Else intents are dealt into ``folds`` groups; the
+    judgments of group ``held_out_fold`` are kept from every stage but the gate.
     """
 
     catalog: str = "demo"
     judgments: str = "demo"
     query_log: str | None = "demo"
+    locale: str | None = Field(default=None, description="for ESCI's tables: keep only this product_locale, such as us")
     folds: int = Field(default=3, ge=2)
     held_out_fold: int = Field(default=0, ge=0)
     max_intents: int | None = Field(default=None, ge=2, description="use only this many intents: for a quick trial")
 
 
 class Teacher(Section):
-    """The large model, fine-tuned as a classifier of grades; any hub name or folder of a decoder or an encoder.
+    """The large model that grades pairs: fine-tuned as a classifier (any hub name or folder of a decoder or an encoder), or asked zero-shot.
 
-    ``smoothing`` moves the votes' distribution towards the final grade (0: votes as they are, 1: the final grade alone).
+    ``kind = "zero_shot"`` needs no judgments: ``model`` is then the name of an instruct LLM behind the OpenAI-compatible
+    ``endpoint``, which must give token probabilities. ``classes`` names the grades from the worst up, such as Irrelevant,
+    Complement, Substitute, Exact. ``targets``: soft (the raters' votes) or hard (the final grade); ``smoothing`` moves
+    the votes' distribution towards the final grade (0: votes as they are, 1: the final grade alone).
     ``lora_rank`` 0 trains all weights.
     """
 
+    kind: Literal["fine_tuned", "zero_shot"] = "fine_tuned"
     model: str = "gemma-3-270m"
-    licence: str = "Gemma Terms of Use"
-    notice: str = Field(
-        default=(
-            "This student was trained on labels made by a fine-tuned Gemma model. Gemma is provided under and subject to the Gemma Terms of Use "
-            "found at ai.google.dev/gemma/terms; use must respect the policy at ai.google.dev/gemma/prohibited_use_policy."
-        ),
-        description="goes into the bundle as NOTICE",
-    )
-    grades: int = Field(default=4, ge=2)
+    licence: str = Field(default="", description="for the model card; Gemma's is known")
+    notice: str = Field(default="", description="goes into the bundle as NOTICE; Gemma's is known")
+    classes: tuple[str, ...] = Field(default=("irrelevant", "slightly relevant", "relevant", "exactly right"), min_length=2, max_length=10)
+    endpoint: str = Field(default="", description="zero-shot: OpenAI-compatible, such as http://localhost:8000/v1")
+    api_key_env: str = Field(default="", description="zero-shot: the environment variable that holds the endpoint's key")
+    targets: Literal["soft", "hard"] = "soft"
     smoothing: float = Field(default=0.0, ge=0.0, le=1.0)
     prompt: str = Field(default="Product: {product}\nSearch query: {query}\nRelevance:", description="{product} and {query} stand for their texts")
     max_length: int = Field(default=80, ge=16)
@@ -57,6 +65,7 @@ class Teacher(Section):
     learning_rate: float = Field(default=3e-4, gt=0)
     batch_size: int = Field(default=16, ge=1)
     gradient_accumulation: int = Field(default=1, ge=1)
+    gradient_checkpointing: bool = Field(default=False, description="less memory, a third more time: for models of billions")
     lora_rank: int = Field(default=16, ge=0)
     load_dtype: Literal["float32", "bfloat16"] = "float32"
     bf16: bool = Field(default=True, description="train under bfloat16 autocast and label in bfloat16")
@@ -72,6 +81,19 @@ class Teacher(Section):
         if "<product>" not in filled or "<query>" not in filled:
             raise ValueError("the prompt must hold {product} and {query}, and no other braces")
         return prompt
+
+    @model_validator(mode="after")
+    def _names_its_endpoint(self) -> Teacher:
+        if self.kind == "zero_shot" and not self.endpoint.startswith(("http://", "https://")):
+            raise ValueError('kind = "zero_shot" needs endpoint, an http address such as http://localhost:8000/v1')
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError("two classes have the same name")
+        return self
+
+    @property
+    def grades(self) -> int:
+        """How many grades there are; they count from 0."""
+        return len(self.classes)
 
 
 class Embedder(Section):
@@ -91,6 +113,11 @@ class Embedder(Section):
     def judges(self) -> bool:
         """Whether it has a say in what the student learns."""
         return bool(self.model) and self.share > 0
+
+    @property
+    def alone(self) -> bool:
+        """Whether it judges without a teacher."""
+        return self.judges and self.share == 1
 
 
 class Augmentation(Section):
@@ -217,6 +244,31 @@ class Recipe(Section):
     student: Student = Student()
     export: Export = Export()
     gate: Gate = Gate()
+
+    @property
+    def learns_from_judgments(self) -> bool:
+        """Whether any stage is trained on human judgments; where none is, all of them are for the gate."""
+        return self.teacher.kind == "fine_tuned" and not self.embedder.alone
+
+    @property
+    def teacher_licence(self) -> str:
+        """Under which terms the labels come."""
+        return self.teacher.licence or ("Gemma Terms of Use" if self._gemma else "see its model card")
+
+    @property
+    def notice(self) -> str:
+        """What a bundle must say of its teacher; empty where nothing."""
+        return "" if self.embedder.alone else self.teacher.notice or (GEMMA_NOTICE if self._gemma else "")
+
+    @property
+    def _gemma(self) -> bool:
+        return "gemma" in self.teacher.model.lower()
+
+    @model_validator(mode="after")
+    def _judgments_where_needed(self) -> Recipe:
+        if not self.data.judgments and self.learns_from_judgments:
+            raise ValueError('data.judgments = "" needs a teacher without judgments: teacher.kind = "zero_shot", or embedder.share = 1.0')
+        return self
 
     @field_validator("ladder")
     @classmethod

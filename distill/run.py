@@ -16,22 +16,21 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from distill.augmentation import augment, read_query_log
-from distill.augmentation.generated_queries import check_endpoint
 from distill.checkpoints import CHECKPOINTS, resolve_checkpoint
+from distill.inputs import check_disk, read_inputs
 from distill.labelling import label_pairs
 from distill.ladder import MadeRung, climb, stages_of
-from distill.pairs import read_labelled, read_pairs, write_rows
+from distill.pairs import LabelledPair, read_labelled, read_pairs, write_rows
 from distill.product_vectors import ProductVectors, embed_products
-from distill.recipe import Recipe, data_file
-from distill.splits import Split, deal_intents, split_by_intent
+from distill.recipe import Recipe
+from distill.splits import Split
 from distill.stages import Stage, Stages
 from reranker import __version__
 from reranker.bundle import sha256
 from reranker.embedded import EmbeddedFirstStage, build_index
-from reranker.errors import JudgmentError, RerankerError
+from reranker.errors import RerankerError
 from reranker.folders import whole_folder
-from reranker.judgments import Judgment, load_judgments
-from reranker.products import Product, read_catalog
+from reranker.products import Product
 
 PICTURE = "evaluation.png"
 LADDER_PICTURE = "ladder.png"
@@ -55,15 +54,11 @@ def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = Fal
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     console = Console(stderr=True, quiet=quiet, highlight=False)
     stages = Stages(folder, lambda text: console.print(f"[bold]·[/] {text}"))
-    catalog = data_file(recipe.data.catalog, recipe_path, "products.jsonl.gz")
-    judgment_file = data_file(recipe.data.judgments, recipe_path, "judgments.csv")
-    log_file = data_file(recipe.data.query_log, recipe_path, "queries.tsv") if recipe.data.query_log else None
-    products: dict[str, Product] = {p["id"]: p for p in read_catalog(catalog)}
-    split = _split(recipe, load_judgments(judgment_file), products, console)
+    catalog, judgment_file, log_file, products, split = read_inputs(recipe, recipe_path, console.print)
     data = {
         "release": __version__,
         "catalog": sha256(catalog),
-        "judgments": sha256(judgment_file),
+        "judgments": sha256(judgment_file) if judgment_file else None,
         "data": recipe.data.model_dump(),
         "seed": recipe.seed,
         "template": recipe.template.model_dump(),
@@ -72,9 +67,13 @@ def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = Fal
     with stages.locked():
         if recipe_path.resolve() != (folder / "recipe.toml").resolve():
             shutil.copyfile(recipe_path, folder / "recipe.toml")
-        (folder / FILES).write_text(json.dumps({"catalog": str(catalog), "judgments": str(judgment_file)}, indent=1), encoding="utf-8")
+        check_disk(folder)
+        (folder / FILES).write_text(json.dumps({"catalog": str(catalog), "judgments": str(judgment_file or "")}, indent=1), encoding="utf-8")
         models.mkdir(exist_ok=True)
-        teacher = stages.run("1-teacher", {**data, "teacher": recipe.teacher.model_dump()}, lambda at: _teach(recipe, split, products, models, at))
+        made: dict[str, Stage] = {}
+        if not recipe.embedder.alone:
+            reads = {**data, "teacher": recipe.teacher.model_dump()}
+            made["teacher"] = stages.run("1-teacher", reads, lambda at: _teach(recipe, split, products, models, at))
         vectors: Stage | None = None
         if recipe.embedder.model and (recipe.embedder.judges or recipe.augmentation.similar_products):
             reads = {name: data[name] for name in ("release", "catalog", "template")} | {"model": recipe.embedder.model}
@@ -89,21 +88,22 @@ def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = Fal
             },
             lambda at: _pair(recipe, split, products, log_file, vectors, models, at, console),
         )
-        labels = stages.run(
-            "3-labels",
-            {"teacher": teacher.fingerprint, "pairs": pairs.fingerprint, "labelling": recipe.labelling.model_dump()},
-            lambda at: _label(recipe, teacher, pairs, products, at, console),
-        )
-        taught, together = labels, {}
-        if vectors and recipe.embedder.judges:
-            taught = stages.run(
-                "3-together",
-                {"labels": labels.fingerprint, "vectors": vectors.fingerprint, "embedder": recipe.embedder.model_dump()},
-                lambda at: _judge_together(recipe, labels, vectors, products, models, at, console),
+        told = {**made, "pairs": pairs}
+        if not recipe.embedder.alone:
+            told["labels"] = stages.run(
+                "3-labels",
+                {"teacher": made["teacher"].fingerprint, "pairs": pairs.fingerprint, "labelling": recipe.labelling.model_dump()},
+                lambda at: _label(recipe, made["teacher"], pairs, products, at, console),
             )
-            together = {"together": taught}
+        if vectors:
+            told["vectors"] = vectors
+        if vectors and recipe.embedder.judges:
+            reads = {"pairs": pairs.fingerprint, "vectors": vectors.fingerprint, "embedder": recipe.embedder.model_dump()}
+            reads |= {"labels": told["labels"].fingerprint} if "labels" in told else {}
+            told["together"] = stages.run("3-together", reads, lambda at: _judge_together(recipe, told, products, models, at, console))
+        taught = told.get("together") or told["labels"]
         rungs = climb(recipe, stages, taught, products, models, lambda what, total: _progress(what, total, console))
-        made = {"teacher": teacher, "pairs": pairs, "labels": taught} | ({"vectors": vectors} if vectors else {})
+        made |= {"pairs": pairs, "labels": taught} | ({"vectors": vectors} if vectors else {})
         gate = stages.run(
             "6-gate",
             {
@@ -114,7 +114,7 @@ def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = Fal
             },
             lambda at: _gate(recipe, split, products, made, rungs, at, console),
         )
-        report = _report(recipe, folder, {**made, "labels": labels, **together, **stages_of(rungs), "gate": gate})
+        report = _report(recipe, folder, {**told, **stages_of(rungs), "gate": gate})
         if gate.report["refused"]:
             raise GateRefusal(f"The gate refuses the bundle: {'; '.join(gate.report['refused'])}.", hint=f"The whole report: {folder / 'report.json'}")
         chosen = gate.report["chosen"]
@@ -129,32 +129,10 @@ def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = Fal
     return report
 
 
-def _split(recipe: Recipe, judgments: list[Judgment], products: dict[str, Product], console: Console) -> Split:
-    unknown = [j for j in judgments if j.product_id not in products]
-    if unknown:
-        named = ", ".join(f"{j.product_id} ({j.query})" for j in unknown[:5])
-        if len(unknown) > len(judgments) / 2:
-            raise JudgmentError(
-                f"{len(unknown):,} of {len(judgments):,} judgments are for products the catalogue does not hold: {named} …",
-                hint="Do the two files belong together?",
-            )
-        console.print(f"[yellow]{len(unknown):,} judgments are left out: the catalogue does not hold their products: {named} …[/]")
-    judgments = [j for j in judgments if j.product_id in products]
-    if recipe.data.max_intents is not None:
-        kept = set(deal_intents(judgments, max(1, round(len({j.intent for j in judgments}) / recipe.data.max_intents)), recipe.seed)[0])
-        judgments = [j for j in judgments if j.intent in kept]
-    split = split_by_intent(judgments, folds=recipe.data.folds, held_out_fold=recipe.data.held_out_fold, seed=recipe.seed)
-    if not split.train or not split.held_out:
-        raise JudgmentError(
-            f"{len({j.intent for j in judgments})} intents cannot be dealt into {recipe.data.folds} folds.", hint="Judge more queries, or lower data.folds."
-        )
-    return split
-
-
 def _teach(recipe: Recipe, split: Split, products: dict[str, Product], models: Path, at: Path) -> dict[str, Any]:
     from distill.teacher import train_teacher
 
-    checkpoint = resolve_checkpoint(recipe.teacher.model, models)
+    checkpoint = resolve_checkpoint(recipe.teacher.model, models) if recipe.teacher.kind == "fine_tuned" else recipe.teacher.model
     report = train_teacher(split.train, products, checkpoint=checkpoint, settings=recipe.teacher, template=recipe.template, seed=recipe.seed, folder=at)
     shutil.rmtree(at / CHECKPOINTS, ignore_errors=True)
     return report
@@ -175,7 +153,6 @@ def _pair(
     recipe: Recipe, split: Split, products: dict[str, Product], log_file: Path | None, vectors: Stage | None, models: Path, at: Path, console: Console
 ) -> dict[str, Any]:
     settings = recipe.augmentation
-    check_endpoint(settings)
     build_index(at / "index", products.values())
     log = read_query_log(log_file) if log_file else []
     similar = _vectors(recipe, vectors, products, models) if vectors and settings.similar_products else None
@@ -213,20 +190,23 @@ def _pair(
 
 
 def _label(recipe: Recipe, teacher: Stage, pairs: Stage, products: dict[str, Product], at: Path, console: Console) -> dict[str, Any]:
-    from distill.teacher import Teacher
+    from distill.teacher import load_teacher
 
     todo = read_pairs(pairs.folder / "pairs.parquet")
     with _progress("labelling pairs", len(todo), console) as advance:
-        shards = label_pairs(todo, products, Teacher(teacher.folder), folder=at, settings=recipe.labelling, on_pairs=advance)
+        shards = label_pairs(todo, products, load_teacher(teacher.folder), folder=at, settings=recipe.labelling, on_pairs=advance)
     labelled = read_labelled(shards)
     return {"pairs": len(labelled), "mean_relevance": round(sum(p.relevance for p in labelled) / len(labelled), 4)}
 
 
-def _judge_together(recipe: Recipe, labels: Stage, vectors: Stage, products: dict[str, Product], models: Path, at: Path, console: Console) -> dict[str, Any]:
+def _judge_together(recipe: Recipe, told: dict[str, Stage], products: dict[str, Product], models: Path, at: Path, console: Console) -> dict[str, Any]:
     from distill.committee import NeighbourhoodEmbedder, judge_together
 
-    labelled = read_labelled(sorted(labels.folder.glob("labels-*.parquet")))
-    embedder = NeighbourhoodEmbedder(_vectors(recipe, vectors, products, models), products, neighbours=recipe.embedder.neighbours)
+    if "labels" in told:
+        labelled = read_labelled(sorted(told["labels"].folder.glob("labels-*.parquet")))
+    else:
+        labelled = [LabelledPair(*pair, distribution=()) for pair in read_pairs(told["pairs"].folder / "pairs.parquet")]
+    embedder = NeighbourhoodEmbedder(_vectors(recipe, told["vectors"], products, models), products, neighbours=recipe.embedder.neighbours)
     with _progress("judging together", len(labelled), console) as advance:
         judged = judge_together(labelled, embedder, teacher_share=1 - recipe.embedder.share, on_pairs=advance)
     write_rows(at / "labels-00000.parquet", judged.labelled)

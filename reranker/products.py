@@ -66,37 +66,36 @@ def read_catalog(
     *,
     on_problem: Literal["refuse", "skip"] = "refuse",
     problems: list[CatalogProblem] | None = None,
+    locale: str | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yield the products of a catalogue file, ids as strings.
 
     Args:
-        path: JSON Lines, plain, .gz or .zst.
+        path: JSON Lines, plain, .gz or .zst; or the products table of Amazon ESCI (.parquet).
         on_problem: ``refuse`` raises at the end of the file's check, naming the first problems;
             ``skip`` leaves the lines out and appends them to ``problems``.
         problems: receives every line left out.
+        locale: for ESCI: keep only this ``product_locale``, such as ``us``.
 
     Raises:
         CatalogError: the file cannot be read, is empty, or (``refuse``) holds unusable lines.
+        MissingExtraError: parquet is to be read and pyarrow is not installed.
     """
     path = Path(path)
     found = problems if problems is not None else []
     seen: dict[str, int] = {}
     broken = False
     try:
-        with open_text(path) as lines:
-            for number, line in enumerate(lines, start=1):
-                if not line.strip():
-                    continue
-                product, problem = _parse(line, number, seen)
-                if problem is not None:
-                    found.append(problem)
-                    broken = on_problem == "refuse"
-                    if broken and len(found) >= 1000:
-                        break
-                elif not broken and product is not None:
-                    yield product
+        for product, problem in _rows(path, seen, locale):
+            if problem is not None:
+                found.append(problem)
+                broken = on_problem == "refuse"
+                if broken and len(found) >= 1000:
+                    break
+            elif not broken and product is not None:
+                yield product
     except FileNotFoundError:
-        raise CatalogError(f"There is no catalogue at {path}.", hint="Give a JSON Lines file (.jsonl, .jsonl.gz or .jsonl.zst).") from None
+        raise CatalogError(f"There is no catalogue at {path}.", hint="Give a JSON Lines file (.jsonl, .jsonl.gz or .jsonl.zst), or ESCI's .parquet.") from None
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise CatalogError(f"The catalogue {path} cannot be read: {error}", hint="Is it a UTF-8 JSON Lines file, whole and packed as its name says?") from error
     except Exception as error:  # zstandard raises its own type, imported only where needed
@@ -114,6 +113,21 @@ def read_catalog(
         raise CatalogError(f"The catalogue {path} holds no usable product.", hint="Expected one JSON object a line, each with 'id' and 'title'.")
 
 
+def _rows(path: Path, seen: dict[str, int], locale: str | None) -> Iterator[tuple[dict[str, Any] | None, CatalogProblem | None]]:
+    if path.suffix == ".parquet":
+        from reranker.esci_catalogue import read_esci_products
+
+        if not path.is_file():
+            raise FileNotFoundError(path)
+        for number, value in read_esci_products(path, locale):
+            yield _checked(value, number, seen)
+        return
+    with open_text(path) as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield _parse(line, number, seen)
+
+
 def _parse(line: str, number: int, seen: dict[str, int]) -> tuple[dict[str, Any] | None, CatalogProblem | None]:
     try:
         value = json.loads(line, parse_constant=_refuse_constant)
@@ -121,6 +135,10 @@ def _parse(line: str, number: int, seen: dict[str, int]) -> tuple[dict[str, Any]
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:  # ValueError: broken JSON, a number of 5,000 digits, half a surrogate pair
         return None, CatalogProblem(number, None, f"not valid JSON ({error})")
+    return _checked(value, number, seen)
+
+
+def _checked(value: Any, number: int, seen: dict[str, int]) -> tuple[dict[str, Any] | None, CatalogProblem | None]:
     message = check_product(value)
     product_id = str(value["id"]) if isinstance(value, dict) and value.get("id") is not None else None
     if message is None and product_id in seen:

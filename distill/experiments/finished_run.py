@@ -8,10 +8,11 @@ from functools import cached_property
 from pathlib import Path
 
 from distill.gate import PER_QUERY
+from distill.inputs import split_judgments
 from distill.pairs import LabelledPair, read_labelled
 from distill.recipe import Recipe
 from distill.run import FILES
-from distill.splits import Split, split_by_intent
+from distill.splits import Split
 from reranker.errors import RerankerError
 from reranker.evaluation import Comparison
 from reranker.evaluation.comparison import QueryScores
@@ -37,13 +38,12 @@ class FinishedRun:
 
     @cached_property
     def products(self) -> dict[str, Product]:
-        return {product["id"]: product for product in read_catalog(self._files["catalog"])}
+        return {product["id"]: product for product in read_catalog(self._files["catalog"], locale=self.recipe.data.locale)}
 
     @cached_property
     def split(self) -> Split:
-        judgments = [j for j in load_judgments(self._files["judgments"]) if j.product_id in self.products]
-        data = self.recipe.data
-        return split_by_intent(judgments, folds=data.folds, held_out_fold=data.held_out_fold, seed=self.recipe.seed)
+        judgments = [j for j in load_judgments(self._files["judgments"], locale=self.recipe.data.locale) if j.product_id in self.products]
+        return split_judgments(self.recipe, judgments)
 
     @cached_property
     def labelled(self) -> list[LabelledPair]:
@@ -76,7 +76,9 @@ def open_run(folder: Path) -> FinishedRun:
         for needed in (folder / FILES, folder / "6-gate" / PER_QUERY):
             needed.stat()
     except (OSError, ValueError):
-        raise RerankerError(f"No distillation has been finished in {folder}.", hint="Give the folder of one: reranker distill RECIPE --run DIR") from None
+        raise RerankerError(
+            f"No distillation with judgments has been finished in {folder}.", hint="Give the folder of one: reranker distill RECIPE --run DIR"
+        ) from None
     return FinishedRun(folder, Recipe.model_validate(report["recipe"]))
 
 

@@ -26,13 +26,13 @@ def trials(plan: Plan) -> tuple[list[Trial], list[str]]:
 
 
 def _teach(plan: Plan, run: FinishedRun, smoothing: float, seed: int) -> tuple[int, dict[str, float]]:
-    from distill.teacher import Teacher, train_teacher
+    from distill.teacher import load_teacher, train_teacher
 
     shutil.rmtree(plan.work, ignore_errors=True)
     plan.work.mkdir(parents=True)
     settings = run.recipe.teacher.model_copy(update={"smoothing": smoothing})
     checkpoint = resolve_checkpoint(settings.model, run.models)
     report = train_teacher(run.split.train, run.products, checkpoint=checkpoint, settings=settings, template=run.recipe.template, seed=seed, folder=plan.work)
-    measured = evaluate_rankings(run.split.held_out, run.products, {"teacher": Teacher(plan.work).relevance})
+    measured = evaluate_rankings(run.split.held_out, run.products, {"teacher": load_teacher(plan.work).relevance})
     shutil.rmtree(plan.work)
     return report["pairs"], {row.query: row.ndcg["teacher"] for row in measured.per_query}

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from distill.committee import NeighbourhoodEmbedder, together
 from distill.gate.ladder_picture import draw_ladder
+from distill.gate.rankers import load_rankers
 from distill.gate.rungs import load_rung, write_final
 from distill.gate.verdict import Standing, choose, refusals
 from distill.ladder import MadeRung
-from distill.pairs import read_labelled
-from distill.product_vectors import embed_products
+from distill.pairs import LabelledPair, read_labelled
 from distill.recipe import Recipe
 from distill.splits import Split
 from distill.stages import Stage
-from distill.teacher import Teacher
 from reranker.evaluation import Comparison, evaluate_rankings
 from reranker.evaluation.embedder import NAME as EMBEDDER
-from reranker.evaluation.embedder import load_embedder
 from reranker.evaluation.latency import measure_latency
 from reranker.evaluation.picture import draw
-from reranker.evaluation.report import bm25_ranker, evaluate
+from reranker.evaluation.report import evaluate
 from reranker.first_stage import FirstStage
 from reranker.products import Product
 from reranker.search import TwoStageSearch
@@ -31,6 +28,8 @@ from reranker.student import Reranker
 
 HITS = 50
 """How many hits the latency budget is for."""
+
+_MOST_TIMED = 200
 
 PER_QUERY = "per-query.json"
 """nDCG@10 of each ranking on each held-out query, as the gate measured it: several runs' can be pooled."""
@@ -55,27 +54,25 @@ def pass_gate(
     of [student], or with a budget the best within it, becomes ``folder/bundle``; every rung's bundle is ``folder/bundles/NAME``.
 
     Returns:
-        The measurements, and under ``refused`` why no bundle may serve (empty: it may).
+        The measurements (none of quality without judgments), and under ``refused`` why no bundle may serve (empty: it may).
     """
     labelled = read_labelled(sorted(made["labels"].folder.glob("labels-*.parquet")))
     loaded = [load_rung(rung, recipe, split, made, labelled, products, folder) for rung in rungs]
-    rankers: dict[str, Callable[..., Any]] = {"bm25": bm25_ranker(first_stage), "teacher": Teacher(made["teacher"].folder).relevance}
-    if "agreement_of_teacher_and_embedder" in made["labels"].report:
-        rankers["committee"] = _committee(recipe, made, products, rankers["teacher"], folder.parent / "pretrained")
-    rankers |= {f"{rung.name}_{precision}": student.score for rung in loaded for precision, student in rung.students.items()}
-    embedder = load_embedder(recipe.template)
-    absent = {}
-    if isinstance(embedder, str):
-        absent[EMBEDDER] = embedder
-        say(f"  [yellow]the off-the-shelf embedder is not compared: {embedder}[/]")
+    measured: Comparison | None = None
+    ndcg: dict[str, float] = {}
+    absent: dict[str, str] = {}
+    if split.held_out:
+        rankers, absent = load_rankers(recipe, made, loaded, products, first_stage, folder.parent / "pretrained")
+        for name, why in absent.items():
+            say(f"  [yellow]{name} is not compared: {why}[/]")
+        measured = evaluate_rankings(split.held_out, products, rankers)
+        (folder / PER_QUERY).write_text(json.dumps([scores._asdict() for scores in measured.per_query], indent=1), encoding="utf-8")
+        ndcg = {name: measured.mean(name) for name in rankers}
+        say(f"  nDCG@10 on {measured.queries} queries of held-out intents: " + ", ".join(f"{name} {value:.3f}" for name, value in ndcg.items()))
     else:
-        rankers[EMBEDDER] = embedder
-    measured = evaluate_rankings(split.held_out, products, rankers)
-    (folder / PER_QUERY).write_text(json.dumps([scores._asdict() for scores in measured.per_query], indent=1), encoding="utf-8")
-    ndcg = {name: measured.mean(name) for name in rankers}
-    say(f"  nDCG@10 on {measured.queries} queries of held-out intents: " + ", ".join(f"{name} {value:.3f}" for name, value in ndcg.items()))
+        say("  [yellow]there are no judgments: quality is not measured, only int8 against fp32, and latency[/]")
 
-    queries = _timed_queries(first_stage, split)
+    queries = _timed_queries(first_stage, split, labelled)
     ladder: list[Standing] = []
     bm25_ms = 0.0
     for rung in loaded:
@@ -85,20 +82,21 @@ def pass_gate(
         standing = Standing(
             rung=rung.name,
             ranking=name,
-            interval=measured.interval(name),
+            interval=measured.interval(name) if measured else None,
             p50_ms=round(rerank.p50, 2),
             p95_ms=round(rerank.p95, 2),
             samples=rerank.samples,
             megabytes=round(rung.megabytes, 1),
-            refused=refusals(ndcg, name, f"{rung.name}_fp32", recipe.gate),
+            refused=refusals(ndcg, name, f"{rung.name}_fp32", recipe.gate) if measured else [],
         )
         ladder.append(standing)
-        say(f"  {standing.rung}: nDCG@10 {standing.ndcg:.3f}, {standing.p50_ms:.1f} ms for {HITS} hits, {standing.megabytes} MB, {rung.precision}")
+        quality = f"nDCG@10 {standing.ndcg:.3f}, " if measured else ""
+        say(f"  {standing.rung}: {quality}{standing.p50_ms:.1f} ms for {HITS} hits, {standing.megabytes} MB, {rung.precision}")
     chosen, refused = choose(ladder, recipe.gate.budget_ms)
     common = {
-        "queries": measured.queries,
+        "queries": measured.queries if measured else 0,
         "ndcg@10": {name: round(value, 4) for name, value in ndcg.items()},
-        "interval": {name: _rounded(measured.interval(name)) for name in rankers},
+        "interval": {name: _rounded(measured.interval(name)) for name in ndcg} if measured else {},
         "absent": absent,
         "ladder": [standing.as_dict() for standing in ladder],
         "budget_ms": recipe.gate.budget_ms,
@@ -107,32 +105,20 @@ def pass_gate(
         write_final(
             rung, folder / "bundles" / rung.name, {**common, **_of_rung(measured, rung.precision, standing, rung.agreement), "refused": standing.refused}
         )
-    if len(ladder) > 1:
+    if measured and len(ladder) > 1:
         draw_ladder(ladder, measured, bm25_ms, recipe.gate.budget_ms, ladder_picture)
     shown = chosen or ladder[0]
     rung = loaded[ladder.index(shown)]
-    say("  drawing what the bundle does on them")
-    evaluation = evaluate(first_stage, Reranker.load(folder / "bundles" / shown.rung), split.held_out)
-    draw(evaluation, picture)
+    if measured:
+        say("  drawing what the bundle does on them")
+        draw(evaluate(first_stage, Reranker.load(folder / "bundles" / shown.rung), split.held_out), picture)
     return {**common, "chosen": shown.rung, **_of_rung(measured, rung.precision, shown, rung.agreement), "refused": refused}
 
 
-def _committee(recipe: Recipe, made: Mapping[str, Stage], products: Mapping[str, Product], teacher: Callable[..., Any], models: Path) -> Callable[..., Any]:
-    """Return whose relevance the student learnt, as a ranker."""
-    vectors = embed_products(products, embedder=recipe.embedder.model, template=recipe.template, folder=made["vectors"].folder, models=models)
-    embedder = NeighbourhoodEmbedder(vectors, products, neighbours=recipe.embedder.neighbours)
-    low, high = made["labels"].report["range"]
-
-    def relevance(query: str, asked: list[Product]) -> Any:
-        scores = embedder.scores([(query, product["id"]) for product in asked])
-        return together(teacher(query, asked), scores, teacher_share=1 - recipe.embedder.share, scores_range=(low, high))
-
-    return relevance
-
-
-def _of_rung(measured: Comparison, precision: str, standing: Standing, agreement: float) -> dict[str, Any]:
+def _of_rung(measured: Comparison | None, precision: str, standing: Standing, agreement: float) -> dict[str, Any]:
     """Return what is told of one student, with paired intervals of its differences."""
-    bases = [name for name in ("bm25", EMBEDDER, "teacher", "committee", f"{standing.rung}_fp32") if name in measured.rankings and name != standing.ranking]
+    compared = ("bm25", EMBEDDER, "teacher", "committee", f"{standing.rung}_fp32")
+    bases = [name for name in compared if measured and name in measured.rankings and name != standing.ranking]
     return {
         "ranking": standing.ranking,
         "precision": precision,
@@ -144,14 +130,16 @@ def _of_rung(measured: Comparison, precision: str, standing: Standing, agreement
                 **measured.record(standing.ranking, base)._asdict(),
             }
             for base in bases
+            if measured
         },
         "latency_ms": {"hits": HITS, "p50": standing.p50_ms, "p95": standing.p95_ms, "samples": standing.samples},
     }
 
 
-def _timed_queries(first_stage: FirstStage, split: Split) -> list[str]:
-    """Return the judged queries that find ``HITS`` products; all of them where none does. Their judgments are not looked at."""
-    queries = list(dict.fromkeys(j.query for j in [*split.held_out, *split.train]))
+def _timed_queries(first_stage: FirstStage, split: Split, labelled: Sequence[LabelledPair]) -> list[str]:
+    """Return queries that find ``HITS`` products, the judged ones (their judgments are not looked at) or the first labelled ones; all where none does."""
+    judged = [j.query for j in [*split.held_out, *split.train]]
+    queries = list(dict.fromkeys(judged or [pair.query for pair in labelled]))[:_MOST_TIMED]
     full = [query for query in queries if len(first_stage.search(query, HITS)) == HITS]
     return full or queries
 

@@ -19,7 +19,7 @@ def bundle_manifest(recipe: Recipe, split: Split, made: Mapping[str, Stage], set
         "template": recipe.template.model_dump(mode="json"),
         "max_length": settings.max_length,
         "student": {"start": settings.model, **{k: student.report[k] for k in ("layers", "width", "parameters")}},
-        "teacher": {"model": recipe.teacher.model, "judged_pairs": made["teacher"].report["pairs"], **_embedder(recipe)},
+        "teacher": _teacher(recipe, made),
         "training": {
             "labelled_pairs": made["labels"].report["pairs"],
             "epochs": settings.epochs,
@@ -30,7 +30,7 @@ def bundle_manifest(recipe: Recipe, split: Split, made: Mapping[str, Stage], set
         "seen": {"intents": sorted({j.intent for j in split.train}), "queries": sorted({j.query for j in split.train})},
         "licences": [
             {"of": "student's start point", "name": settings.model, "licence": settings.licence},
-            {"of": "teacher", "name": recipe.teacher.model, "licence": recipe.teacher.licence},
+            *([] if recipe.embedder.alone else [{"of": "teacher", "name": recipe.teacher.model, "licence": recipe.teacher_licence}]),
             *([{"of": "embedder", "name": recipe.embedder.model, "licence": recipe.embedder.licence}] if recipe.embedder.judges else []),
             {
                 "of": "training data",
@@ -41,5 +41,8 @@ def bundle_manifest(recipe: Recipe, split: Split, made: Mapping[str, Stage], set
     }
 
 
-def _embedder(recipe: Recipe) -> dict[str, Any]:
-    return {"embedder": recipe.embedder.model, "embedder_share": recipe.embedder.share} if recipe.embedder.judges else {}
+def _teacher(recipe: Recipe, made: Mapping[str, Stage]) -> dict[str, Any]:
+    embedder = {"embedder": recipe.embedder.model, "embedder_share": recipe.embedder.share} if recipe.embedder.judges else {}
+    if recipe.embedder.alone:
+        return {"kind": "embedder", "model": recipe.embedder.model, "judged_pairs": 0, **embedder}
+    return {"kind": recipe.teacher.kind, "model": recipe.teacher.model, "judged_pairs": made["teacher"].report.get("pairs", 0), **embedder}

@@ -32,9 +32,9 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         "",
         "## How it was made",
         "",
-        f"{teacher['model']}, fine-tuned on {teacher['judged_pairs']:,} judged pairs, labelled {training['labelled_pairs']:,} pairs of queries and products. "
+        f"{_labeller(teacher)} labelled {training['labelled_pairs']:,} pairs of queries and products. "
         f"The student learnt from them for {training['epochs']:g} epochs (loss: {training['loss']}). "
-        + (f"{teacher['embedder']} made up {teacher['embedder_share']:.0%} of each label. " if teacher.get("embedder") else "")
+        + (f"{teacher['embedder']} made up {teacher['embedder_share']:.0%} of each label. " if teacher.get("embedder_share", 1) < 1 else "")
         + (f"A larger student's scores made up {training['larger_share']:.0%} of what it learnt. " if training["larger_share"] else "")
         + "Method: arXiv 2505.07105.",
         "",
@@ -45,11 +45,14 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         "| ranking | nDCG@10 | interval |",
         "|---|---|---|",
     ]
+    if not metrics["queries"]:
+        lines[-4:] = ["Not measured: there were no judgments. Judge some queries and run `reranker evaluate` before you serve it."]
     lines += [
         f"| {_RANKINGS.get(name, name)}{' (this bundle)' if name == metrics['ranking'] else ''} | {value:.3f} | {_range(metrics['interval'][name])} |"
         for name, value in metrics["ndcg@10"].items()
     ]
-    lines += ["", "Differences, with paired intervals:", "", "| difference | mean | interval |", "|---|---|---|"]
+    if metrics["queries"]:
+        lines += ["", "Differences, with paired intervals:", "", "| difference | mean | interval |", "|---|---|---|"]
     lines += [f"| {name} | {told['mean']:+.3f} | {_range(told['interval'], '+')} |" for name, told in metrics["difference"].items()]
     lines += [
         "",
@@ -60,7 +63,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
     lines += [
         "## Limits",
         "",
-        f"- {metrics['queries']} queries are what the figures rest on: read the intervals.",
+        f"- {metrics['queries']} queries are what the figures rest on: read the intervals." if metrics["queries"] else "- Its quality was not measured.",
         f"- It knows the kind of products and queries of its training data ({manifest['licences'][-1]['name']}); measure it on yours before you serve it.",
         f"- Text beyond {manifest['max_length']} tokens is not read. Scores order the products of one query; they are no probabilities of purchase.",
         "- What the teacher judges wrongly, the student learnt.",
@@ -70,6 +73,14 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         *(f"- {entry['of']}: {entry['name']}, {entry['licence']}" for entry in manifest["licences"]),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _labeller(teacher: Mapping[str, Any]) -> str:
+    if teacher.get("kind") == "embedder":
+        return f"{teacher['model']}, an embedder that knows each product's neighbours in the catalogue,"
+    if teacher.get("kind") == "zero_shot":
+        return f"{teacher['model']}, asked for a grade as it is,"
+    return f"{teacher['model']}, fine-tuned on {teacher['judged_pairs']:,} judged pairs,"
 
 
 def _range(interval: list[float], sign: str = "") -> str:

@@ -58,9 +58,9 @@ def load_rung(
     relevance = np.array([pair.relevance for pair in sample])
     manifest = bundle_manifest(recipe, split, made, rung.settings, rung.student)
     files = {"tokenizer.json": rung.student.folder / "tokenizer.json"}
-    if recipe.teacher.notice:
+    if recipe.notice:
         files["NOTICE"] = folder / "NOTICE"
-        files["NOTICE"].write_text(recipe.teacher.notice + "\n", encoding="utf-8")
+        files["NOTICE"].write_text(recipe.notice + "\n", encoding="utf-8")
     students, agreement = {}, {}
     for precision in PRECISIONS:
         model = model_file(rung.export.folder, precision)

@@ -11,11 +11,11 @@ from reranker.evaluation.embedder import NAME as EMBEDDER
 
 
 class Standing(NamedTuple):
-    """What the gate measured of one rung: nDCG@10 with its interval, milliseconds for 50 hits, size, and why it may not serve."""
+    """What the gate measured of one rung: nDCG@10 with its interval (None without judgments), milliseconds for 50 hits, size, and why it may not serve."""
 
     rung: str
     ranking: str
-    interval: Interval
+    interval: Interval | None
     p50_ms: float
     p95_ms: float
     samples: int
@@ -23,15 +23,15 @@ class Standing(NamedTuple):
     refused: list[str]
 
     @property
-    def ndcg(self) -> float:
-        return round(self.interval.mean, 4)
+    def ndcg(self) -> float | None:
+        return round(self.interval.mean, 4) if self.interval else None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the rung's line of the report's table."""
         return {
             "rung": self.rung,
             "ndcg@10": self.ndcg,
-            "interval": [round(self.interval.low, 4), round(self.interval.high, 4)],
+            "interval": [round(self.interval.low, 4), round(self.interval.high, 4)] if self.interval else None,
             "p50_ms": self.p50_ms,
             "p95_ms": self.p95_ms,
             "samples": self.samples,
@@ -61,7 +61,7 @@ def choose(ladder: Sequence[Standing], budget_ms: float | None) -> tuple[Standin
     """Return the student to serve, or None, and why none may.
 
     Without a budget it is that of [student]. With one, the highest nDCG@10 of those that are within it (p50) and good
-    enough; of equals, the faster.
+    enough; of equals, the faster. Without judgments the largest within it.
     """
     if budget_ms is None:
         top = next(standing for standing in ladder if standing.rung == TOP_RUNG)
@@ -73,4 +73,4 @@ def choose(ladder: Sequence[Standing], budget_ms: float | None) -> tuple[Standin
     good = [standing for standing in within if not standing.refused]
     if not good:
         return None, [f"{standing.rung}, {standing.p50_ms:.1f} ms: {why}" for standing in within for why in standing.refused]
-    return max(good, key=lambda standing: (standing.ndcg, -standing.p50_ms)), []
+    return max(good, key=lambda standing: (standing.megabytes if standing.ndcg is None else standing.ndcg, -standing.p50_ms)), []

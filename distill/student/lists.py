@@ -64,7 +64,7 @@ def product_lists(
                     {
                         "query": query,
                         "docs": [template.render(products[p.product_id]) for p, _ in hand],
-                        "labels": [label(wanted, settings, len(p.distribution)) for p, wanted in hand],
+                        "labels": [label(wanted, settings, len(p.distribution) or 4) for p, wanted in hand],
                     }
                 )
     rng.shuffle(rows)

@@ -13,7 +13,7 @@ from reranker.errors import MissingExtraError
 
 
 def distill(
-    recipe: Annotated[str | None, typer.Argument(metavar="RECIPE", help="A TOML file, or the name of a shipped recipe: demo, small.")] = None,
+    recipe: Annotated[str | None, typer.Argument(metavar="RECIPE", help="A TOML file, or the name of a shipped recipe: demo, small, llm-7b.")] = None,
     run: Annotated[
         Path | None, typer.Option("--run", metavar="DIR", help="The run's folder; runs/NAME where none is given. A run stopped anywhere goes on from there.")
     ] = None,
@@ -24,6 +24,9 @@ def distill(
     fold: Annotated[
         int | None, typer.Option("--fold", metavar="N", min=0, help="Hold out this fold of the intents, not the recipe's: a run a fold is a cross-validation.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the recipe and what it names, build the teacher without its weights, say what it takes; train nothing.")
+    ] = False,
     keys: Annotated[bool, typer.Option("--keys", help="Print every key that a recipe may have, with its default, as TOML; then stop.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -45,6 +48,15 @@ def distill(
         if fold >= loaded.data.folds:
             raise typer.BadParameter(f"the recipe has {loaded.data.folds} folds; they count from 0.", param_hint="--fold")
         loaded = loaded.model_copy(update={"data": loaded.data.model_copy(update={"held_out_fold": fold})})
+    if dry_run:
+        from distill.dry_run import rehearse
+
+        found = rehearse(loaded, path, quiet=as_json)
+        if as_json:
+            import json
+
+            print(json.dumps(found, indent=2, ensure_ascii=False))
+        return
     from distill.run import distil
 
     report = distil(loaded, path, run or Path("runs") / loaded.name, quiet=as_json)

@@ -18,7 +18,7 @@ Catalog = Annotated[
     Path | None,
     typer.Option("--catalog", metavar="FILE", help="JSON Lines catalogue (.jsonl, .gz, .zst). [default: what the index holds, at first the demo catalogue]"),
 ]
-BundlePath = Annotated[Path | None, typer.Option("--bundle", metavar="DIR|NAME", help="The student: a bundle's folder, or a shipped one's name (default, fast).")]
+BundlePath = Annotated[Path | None, typer.Option("--bundle", metavar="DIR|NAME", help="The student: a bundle's folder, or a shipped one's name.")]
 OpenSearch = Annotated[
     str | None,
     typer.Option(

@@ -58,7 +58,7 @@ def test_cross_validation_tells_every_ranking(run: Path, tmp_path: Path) -> None
 
 def test_what_cannot_be_done_is_told(run: Path, tmp_path: Path) -> None:
     for words, said in (
-        (["losses", "--run", str(tmp_path)], "No distillation has been finished"),
+        (["losses", "--run", str(tmp_path)], "No distillation with judgments has been finished"),
         (["losses", "--run", str(run), "--student", "wide"], "has no student wide"),
         (["cross-validation", "--run", str(run), "--run", str(run)], "hold out the same fold"),
         (["weather", "--run", str(run)], "there is no experiment weather"),

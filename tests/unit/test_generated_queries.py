@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from distill.augmentation import augment
-from distill.augmentation.generated_queries import LanguageModelError, generated_queries, parse_answer
+from distill.augmentation.generated_queries import generated_queries, parse_answer
+from distill.llm_endpoint import LanguageModelError
 from distill.recipe import Augmentation, load_recipe
 from reranker.embedded import EmbeddedFirstStage, build_index
 from reranker.errors import RecipeError
@@ -117,7 +118,7 @@ def test_answers_are_kept_for_a_run_that_goes_on(model, tmp_path: Path) -> None:
 
 
 def test_a_moment_s_failure_is_passed_over_and_a_lasting_one_told(model, monkeypatch) -> None:
-    monkeypatch.setattr("distill.augmentation.generated_queries.time.sleep", lambda s: None)
+    monkeypatch.setattr("distill.llm_endpoint.time.sleep", lambda s: None)
     model.failures = 2
     assert list(generated_queries(SHOP, settings(model), template=ProductTemplate(), seed=1))
     model.failures = 1_000

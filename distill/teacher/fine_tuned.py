@@ -1,4 +1,4 @@
-"""The teacher: a large model fine-tuned to classify (query, product) pairs into grades, with soft targets.
+"""A fine-tuned teacher: a large model learns to classify (query, product) pairs into grades, with soft targets.
 
 Source: arXiv 2505.07105, section on teacher training: the raters' disagreement is kept as a probability per grade.
 """
@@ -18,21 +18,14 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trai
 
 from distill.checkpoints import CHECKPOINTS, last_checkpoint
 from distill.recipe import Teacher as TeacherSettings
+from distill.teacher.prompts import render_prompt, tokenised
+from distill.teacher.soft_targets import expected_relevance, soft_target
 from reranker.errors import RecipeError
 from reranker.judgments import Judgment
 from reranker.products import Product
 from reranker.text import ProductTemplate
 
 _SETTINGS = "teacher.json"
-
-
-def soft_target(judgment: Judgment, grades: int, smoothing: float) -> np.ndarray:
-    """Return the grade distribution of a judgment, float32 (grades,): its votes' shares, moved towards the final grade by ``smoothing``."""
-    final = np.eye(grades, dtype=np.float32)[judgment.rating]
-    if not judgment.votes:
-        return final
-    votes = np.bincount(judgment.votes, minlength=grades).astype(np.float32)
-    return smoothing * final + (1 - smoothing) * votes / votes.sum()
 
 
 class SoftTargetTrainer(Trainer):
@@ -57,24 +50,12 @@ class PromptCollator:
         return batch
 
 
-def render_prompt(settings: TeacherSettings, tokenizer: Any, query: str, product_text: str) -> str:
-    """Fill the prompt, shortening the product's text rather than losing the query behind it."""
-    room = settings.max_length - len(tokenizer(settings.prompt.format(product="", query=query))["input_ids"]) - 2
-    ids = tokenizer(product_text, add_special_tokens=False)["input_ids"]
-    if len(ids) > max(room, 1):
-        product_text = tokenizer.decode(ids[: max(room, 1)])
-    return settings.prompt.format(product=product_text, query=query)
-
-
-def tokenised(settings: TeacherSettings, tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
-    ids: list[list[int]] = tokenizer(list(prompts), truncation=True, max_length=settings.max_length)["input_ids"]
-    return ids
-
-
 def _load(checkpoint: str, settings: TeacherSettings) -> tuple[Any, Any]:
     try:
         tokenizer = AutoTokenizer.from_pretrained(checkpoint)
         model = AutoModelForSequenceClassification.from_pretrained(checkpoint, num_labels=settings.grades, dtype=getattr(torch, settings.load_dtype))
+        model.config.id2label = dict(enumerate(settings.classes))
+        model.config.label2id = {name: grade for grade, name in enumerate(settings.classes)}
     except (OSError, ValueError, KeyError) as error:
         raise RecipeError(f"The teacher {checkpoint} cannot be loaded: {error}", hint="Give a hub name or a folder with model and tokenizer.") from error
     if tokenizer.pad_token is None:
@@ -83,7 +64,7 @@ def _load(checkpoint: str, settings: TeacherSettings) -> tuple[Any, Any]:
     return model, tokenizer
 
 
-def train_teacher(
+def fine_tune(
     judgments: Sequence[Judgment],
     products: Mapping[str, Product],
     *,
@@ -98,13 +79,8 @@ def train_teacher(
     Returns what the run's report says of it.
 
     Raises:
-        RecipeError: the checkpoint cannot be loaded, or the judgments hold one grade only or a grade beyond ``settings.grades``.
+        RecipeError: the checkpoint cannot be loaded.
     """
-    seen_grades = {j.rating for j in judgments} | {vote for j in judgments for vote in j.votes}
-    if len({j.rating for j in judgments}) < 2:
-        raise RecipeError("All training judgments have the same grade.", hint="A teacher needs relevant and irrelevant products to learn from.")
-    if max(seen_grades) >= settings.grades:
-        raise RecipeError(f"A judgment has grade {max(seen_grades)}, and the recipe has {settings.grades} grades.", hint="Set teacher.grades.")
     judgments = list(judgments)
     if settings.max_pairs is not None and len(judgments) > settings.max_pairs:
         judgments = random.Random(seed).sample(judgments, settings.max_pairs)
@@ -116,7 +92,7 @@ def train_teacher(
         lora = LoraConfig(task_type="SEQ_CLS", r=settings.lora_rank, lora_alpha=2 * settings.lora_rank, lora_dropout=0.05, target_modules="all-linear")
         model = get_peft_model(model, lora)
     prompts = [render_prompt(settings, tokenizer, j.query, template.render(products[j.product_id])) for j in judgments]
-    targets = [soft_target(j, settings.grades, settings.smoothing) for j in judgments]
+    targets = [soft_target(j, settings) for j in judgments]
     rows = [{"input_ids": ids, "targets": t} for ids, t in zip(tokenised(settings, tokenizer, prompts), targets, strict=True)]
     arguments = TrainingArguments(
         output_dir=str(folder / CHECKPOINTS),
@@ -124,6 +100,7 @@ def train_teacher(
         learning_rate=settings.learning_rate,
         per_device_train_batch_size=settings.batch_size,
         gradient_accumulation_steps=settings.gradient_accumulation,
+        gradient_checkpointing=settings.gradient_checkpointing,
         lr_scheduler_type="linear",
         warmup_ratio=0.06,
         bf16=settings.bf16,
@@ -167,7 +144,7 @@ def _label_in_bfloat16(model: nn.Module, grades: int) -> None:
     setattr(model.get_submodule(parent), child, _Float32Head(head))
 
 
-class Teacher:
+class FineTunedTeacher:
     """A fine-tuned teacher, ready to label."""
 
     def __init__(self, folder: Path) -> None:
@@ -205,6 +182,4 @@ class Teacher:
 
     def relevance(self, query: str, products: Sequence[Product]) -> np.ndarray:
         """Return the expected grade of each product, scaled to 0–1: float32 (n,)."""
-        distributions = self.distributions([(query, product) for product in products])
-        grades: np.ndarray = distributions @ np.arange(distributions.shape[1], dtype=np.float32) / (distributions.shape[1] - 1)
-        return grades
+        return expected_relevance(self.distributions([(query, product) for product in products]))

@@ -1,0 +1,52 @@
+"""The rankings that the gate compares: BM25, the teacher, what the students learnt, the students, the off-the-shelf embedder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distill.committee import NeighbourhoodEmbedder, together
+from distill.gate.rungs import LoadedRung
+from distill.product_vectors import embed_products
+from distill.recipe import Recipe
+from distill.stages import Stage
+from distill.teacher import load_teacher
+from reranker.evaluation.comparison import Ranker
+from reranker.evaluation.embedder import NAME as EMBEDDER
+from reranker.evaluation.embedder import load_embedder
+from reranker.evaluation.report import bm25_ranker
+from reranker.first_stage import FirstStage
+from reranker.products import Product
+
+
+def load_rankers(
+    recipe: Recipe, made: Mapping[str, Stage], rungs: list[LoadedRung], products: Mapping[str, Product], first_stage: FirstStage, models: Path
+) -> tuple[dict[str, Ranker], dict[str, str]]:
+    """Return the rankers by name, and why one is absent."""
+    rankers: dict[str, Ranker] = {"bm25": bm25_ranker(first_stage)}
+    if "teacher" in made:
+        rankers["teacher"] = load_teacher(made["teacher"].folder).relevance
+    if "range" in made["labels"].report:
+        rankers["committee"] = _committee(recipe, made, products, rankers.get("teacher"), models)
+    rankers |= {f"{rung.name}_{precision}": student.score for rung in rungs for precision, student in rung.students.items()}
+    embedder = load_embedder(recipe.template)
+    if isinstance(embedder, str):
+        return rankers, {EMBEDDER: embedder}
+    return {**rankers, EMBEDDER: embedder}, {}
+
+
+def _committee(recipe: Recipe, made: Mapping[str, Stage], products: Mapping[str, Product], teacher: Ranker | None, models: Path) -> Callable[..., Any]:
+    """Return whose relevance the students learnt."""
+    vectors = embed_products(products, embedder=recipe.embedder.model, template=recipe.template, folder=made["vectors"].folder, models=models)
+    embedder = NeighbourhoodEmbedder(vectors, products, neighbours=recipe.embedder.neighbours)
+    low, high = made["labels"].report["range"]
+
+    def relevance(query: str, asked: list[Product]) -> np.ndarray:
+        scores = embedder.scores([(query, product["id"]) for product in asked])
+        of_teacher = np.zeros(len(asked)) if teacher is None else np.asarray(teacher(query, asked))
+        return together(of_teacher, scores, teacher_share=1 - recipe.embedder.share, scores_range=(low, high))
+
+    return relevance

@@ -1,0 +1,129 @@
+"""What a run reads, checked before hours are spent on it."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from distill.augmentation.generated_queries import endpoint as queries_endpoint
+from distill.recipe import Recipe, data_file
+from distill.splits import Split, deal_intents, split_by_intent
+from reranker.errors import JudgmentError, RecipeError, RerankerError
+from reranker.evaluation.comparison import tells_apart
+from reranker.judgments import Judgment, load_judgments
+from reranker.products import Product, read_catalog
+
+_MEGABYTES_NEEDED = 2_000
+
+
+class Inputs(NamedTuple):
+    """The recipe's files, the catalogue by id, and the judgments, split: ``train`` for the teacher, ``held_out`` for the gate."""
+
+    catalog: Path
+    judgments: Path | None
+    query_log: Path | None
+    products: dict[str, Product]
+    split: Split
+
+
+def read_inputs(recipe: Recipe, recipe_path: Path, say: Callable[[str], None]) -> Inputs:
+    """Read and check everything that a recipe names.
+
+    Raises:
+        RecipeError: a file is not there, a key of an endpoint is not set, the judgments do not fit the recipe's classes.
+        CatalogError: the catalogue cannot be read.
+        JudgmentError: the judgments cannot be read, are for another catalogue, or cannot be dealt into folds.
+    """
+    if recipe.augmentation.llm_queries:
+        queries_endpoint(recipe.augmentation).check()
+    if recipe.teacher.kind == "zero_shot" and not recipe.embedder.alone:
+        from distill.teacher.zero_shot import endpoint
+
+        endpoint(recipe.teacher).check()
+    catalog = data_file(recipe.data.catalog, recipe_path, "products.jsonl.gz")
+    log = data_file(recipe.data.query_log, recipe_path, "queries.tsv") if recipe.data.query_log else None
+    file = data_file(recipe.data.judgments, recipe_path, "judgments.csv") if recipe.data.judgments else None
+    products: dict[str, Product] = {p["id"]: p for p in read_catalog(catalog, locale=recipe.data.locale)}
+    if len(products) < 2:
+        raise RecipeError(f"The catalogue {catalog} holds one product.", hint="A student learns from the margins between products.")
+    judgments = _of_the_catalogue(load_judgments(file, locale=recipe.data.locale), products, say) if file else []
+    return Inputs(catalog, file, log, products, split_judgments(recipe, judgments))
+
+
+def check_disk(folder: Path) -> None:
+    """Refuse to begin on a disk that is nearly full.
+
+    Raises:
+        RerankerError: there is less room than a small run takes.
+    """
+    free = shutil.disk_usage(folder).free / 1e6
+    if free < _MEGABYTES_NEEDED:
+        raise RerankerError(
+            f"Only {free:,.0f} MB are free where {folder} is; a run takes {_MEGABYTES_NEEDED:,} MB and more.",
+            hint="Free some space, or give --run a folder elsewhere.",
+        )
+
+
+def _of_the_catalogue(judgments: list[Judgment], products: dict[str, Product], say: Callable[[str], None]) -> list[Judgment]:
+    unknown = [j for j in judgments if j.product_id not in products]
+    if unknown:
+        named = ", ".join(f"{j.product_id} ({j.query})" for j in unknown[:5])
+        if len(unknown) > len(judgments) / 2:
+            raise JudgmentError(
+                f"{len(unknown):,} of {len(judgments):,} judgments are for products the catalogue does not hold: {named} …",
+                hint="Do the two files belong together?",
+            )
+        say(f"[yellow]{len(unknown):,} judgments are left out: the catalogue does not hold their products: {named} …[/]")
+        empty = {j.query for j in unknown} - {j.query for j in judgments if j.product_id in products}
+        if empty:
+            say(f"[yellow]{len(empty):,} queries have no judged product left: {', '.join(sorted(empty)[:5])} …[/]")
+    return [j for j in judgments if j.product_id in products]
+
+
+def split_judgments(recipe: Recipe, judgments: list[Judgment]) -> Split:
+    """Split the catalogue's judgments as a run does: by intent, or all for the gate where nothing is trained on them.
+
+    Raises:
+        JudgmentError, RecipeError: as ``read_inputs``.
+    """
+    if not judgments:
+        return Split([], [])
+    if recipe.data.max_intents is not None:
+        kept = set(deal_intents(judgments, max(1, round(len({j.intent for j in judgments}) / recipe.data.max_intents)), recipe.seed)[0])
+        judgments = [j for j in judgments if j.intent in kept]
+    if not recipe.learns_from_judgments:
+        split = Split([], judgments)
+    else:
+        split = split_by_intent(judgments, folds=recipe.data.folds, held_out_fold=recipe.data.held_out_fold, seed=recipe.seed)
+        if not split.train or not split.held_out:
+            raise JudgmentError(
+                f"{len({j.intent for j in judgments})} intents cannot be dealt into {recipe.data.folds} folds.", hint="Judge more queries, or lower data.folds."
+            )
+        _check_grades(recipe, split.train)
+    ratings: dict[str, list[int]] = {}
+    for judgment in split.held_out:
+        ratings.setdefault(judgment.query, []).append(judgment.rating)
+    if not any(tells_apart(of_query) for of_query in ratings.values()):
+        raise JudgmentError(
+            f"None of the {len(ratings):,} held-out queries can tell rankings apart, so the gate could not measure anything.",
+            hint="A query needs a product rated 2 or 3 and one rated 0: judge more products, or hold out another fold (data.held_out_fold).",
+        )
+    return split
+
+
+def _check_grades(recipe: Recipe, train: list[Judgment]) -> None:
+    ratings = Counter(j.rating for j in train)
+    if len(ratings) < 2:
+        raise RecipeError(
+            f"All {len(train):,} judgments for training have grade {next(iter(ratings))}.",
+            hint="A teacher needs relevant and irrelevant products to learn from.",
+        )
+    highest = max(max(j.rating, *j.votes) if j.votes else j.rating for j in train)
+    if highest >= recipe.teacher.grades:
+        raise RecipeError(
+            f"A judgment has grade {highest}, and teacher.classes names {recipe.teacher.grades}, for grades 0 to {recipe.teacher.grades - 1}.",
+            hint="Name a class for each grade.",
+        )
