@@ -43,8 +43,10 @@ class GateRefusal(RerankerError):
     exit_code = 5
 
 
-def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = False) -> dict[str, Any]:
+def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = False, ray: str | None = None) -> dict[str, Any]:
     """Run a recipe in ``folder``, going on from whatever is there, and return the report; the bundle is ``folder/bundle``.
+
+    With ``ray``, the address of a Ray cluster or "local", the teacher labels there.
 
     Raises:
         RecipeError, CatalogError, JudgmentError: what the recipe names cannot be used.
@@ -88,8 +90,8 @@ def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = Fal
         )
         labels = stages.run(
             "3-labels",
-            {"teacher": teacher.fingerprint, "pairs": pairs.fingerprint, "labelling": recipe.labelling.model_dump()},
-            lambda at: _label(recipe, teacher, pairs, products, at, console),
+            {"teacher": teacher.fingerprint, "pairs": pairs.fingerprint, "labelling": recipe.labelling.model_dump(exclude_none=True)},
+            lambda at: _label(recipe, teacher, pairs, products, at, console, ray),
         )
         taught, together = labels, {}
         if vectors and recipe.embedder.judges:
@@ -209,12 +211,10 @@ def _pair(
     }
 
 
-def _label(recipe: Recipe, teacher: Stage, pairs: Stage, products: dict[str, Product], at: Path, console: Console) -> dict[str, Any]:
-    from distill.teacher import Teacher
-
+def _label(recipe: Recipe, teacher: Stage, pairs: Stage, products: dict[str, Product], at: Path, console: Console, ray: str | None) -> dict[str, Any]:
     todo = read_pairs(pairs.folder / "pairs.parquet")
     with _progress("labelling pairs", len(todo), console) as advance:
-        shards = label_pairs(todo, products, Teacher(teacher.folder), folder=at, settings=recipe.labelling, on_pairs=advance)
+        shards = label_pairs(todo, products, teacher.folder, folder=at, settings=recipe.labelling, on_pairs=advance, ray=ray)
     labelled = read_labelled(shards)
     return {"pairs": len(labelled), "mean_relevance": round(sum(p.relevance for p in labelled) / len(labelled), 4)}
 
