@@ -145,8 +145,8 @@ def connected(address: str, *, cpus: int | None = None) -> Iterator[None]:
     except Exception as error:  # Ray has many kinds, down to Exception itself
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise RerankerError(
-            f"No Ray cluster can be used at {address}: {reason}",
-            hint=f'Is it up? Its nodes need {versions}, as here; "local" starts a cluster on this machine.',
+            f"No Ray cluster can be used at {address}: {reason[:300]}",
+            hint=f'Is it up, with {versions} as here, and its token, if it has one, in RAY_AUTH_TOKEN? "local" starts a cluster on this machine.',
         ) from error
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
