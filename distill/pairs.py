@@ -40,7 +40,7 @@ def write_rows(path: Path, rows: Sequence[Any]) -> None:
 
     staging = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        pq.write_table(pa.Table.from_pylist([row._asdict() for row in rows]), staging)
+        pq.write_table(pa.Table.from_pylist([row._asdict() for row in rows]), staging, write_page_checksum=True)
         staging.rename(path)
     finally:
         staging.unlink(missing_ok=True)
@@ -55,5 +55,5 @@ def read_pairs(path: Path) -> list[Pair]:
 def read_labelled(paths: Sequence[Path]) -> list[LabelledPair]:
     import pyarrow.parquet as pq
 
-    rows = (row for path in paths for row in pq.read_table(path).to_pylist())
+    rows = (row for path in paths for row in pq.read_table(path, page_checksum_verification=True).to_pylist())
     return [LabelledPair(r["query"], r["product_id"], r["source"], tuple(r["distribution"]), r.get("together")) for r in rows]

@@ -147,11 +147,18 @@ class Augmentation(Section):
         return self
 
 
+Precision = Literal["float32", "bfloat16", "int8"]
+
+
 class Labelling(Section):
-    """The teacher's work: ``shard_size`` pairs are labelled and stored at a time."""
+    """The teacher's work: ``shard_size`` pairs are labelled and stored at a time.
+
+    ``precision``: float32, bfloat16 or int8 (linear layers with 8-bit weights; on CPUs only).
+    """
 
     shard_size: int = Field(default=2_000, ge=1)
     tokens_per_batch: int = Field(default=4_096, ge=128)
+    precision: Precision | None = Field(default=None, description="as teacher.bf16 says, where it is not given")
 
 
 LossName = Literal["list_margin_mse", "margin_mse", "bce", "mse", "ranknet", "lambda", "blend"]

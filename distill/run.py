@@ -28,7 +28,7 @@ from distill.stages import Stage, Stages
 from reranker import __version__
 from reranker.bundle import sha256
 from reranker.embedded import EmbeddedFirstStage, build_index
-from reranker.errors import RerankerError
+from reranker.errors import RecipeError, RerankerError
 from reranker.folders import whole_folder
 from reranker.products import Product
 
@@ -44,8 +44,10 @@ class GateRefusal(RerankerError):
     exit_code = 5
 
 
-def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = False) -> dict[str, Any]:
+def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = False, ray: str | None = None) -> dict[str, Any]:
     """Run a recipe in ``folder``, going on from whatever is there, and return the report; the bundle is ``folder/bundle``.
+
+    With ``ray``, the address of a Ray cluster or "local", the teacher labels there.
 
     Raises:
         RecipeError, CatalogError, JudgmentError: what the recipe names cannot be used.
@@ -54,6 +56,8 @@ def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = Fal
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     console = Console(stderr=True, quiet=quiet, highlight=False)
     stages = Stages(folder, lambda text: console.print(f"[bold]·[/] {text}"))
+    if ray is not None and recipe.teacher.kind == "zero_shot":
+        raise RecipeError("A zero-shot teacher is asked through its endpoint, not on a Ray cluster.", hint="Leave --ray out.")
     catalog, judgment_file, log_file, products, split = read_inputs(recipe, recipe_path, console.print)
     data = {
         "release": __version__,
@@ -92,8 +96,8 @@ def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = Fal
         if not recipe.embedder.alone:
             told["labels"] = stages.run(
                 "3-labels",
-                {"teacher": made["teacher"].fingerprint, "pairs": pairs.fingerprint, "labelling": recipe.labelling.model_dump()},
-                lambda at: _label(recipe, made["teacher"], pairs, products, at, console),
+                {"teacher": made["teacher"].fingerprint, "pairs": pairs.fingerprint, "labelling": recipe.labelling.model_dump(exclude_none=True)},
+                lambda at: _label(recipe, made["teacher"], pairs, products, at, console, ray),
             )
         if vectors:
             told["vectors"] = vectors
@@ -189,12 +193,10 @@ def _pair(
     }
 
 
-def _label(recipe: Recipe, teacher: Stage, pairs: Stage, products: dict[str, Product], at: Path, console: Console) -> dict[str, Any]:
-    from distill.teacher import load_teacher
-
+def _label(recipe: Recipe, teacher: Stage, pairs: Stage, products: dict[str, Product], at: Path, console: Console, ray: str | None) -> dict[str, Any]:
     todo = read_pairs(pairs.folder / "pairs.parquet")
     with _progress("labelling pairs", len(todo), console) as advance:
-        shards = label_pairs(todo, products, load_teacher(teacher.folder), folder=at, settings=recipe.labelling, on_pairs=advance)
+        shards = label_pairs(todo, products, teacher.folder, folder=at, settings=recipe.labelling, on_pairs=advance, ray=ray)
     labelled = read_labelled(shards)
     return {"pairs": len(labelled), "mean_relevance": round(sum(p.relevance for p in labelled) / len(labelled), 4)}
 

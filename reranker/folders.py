@@ -25,3 +25,8 @@ def whole_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def cache_folder() -> Path:
+    """Return the folder for what is kept between commands: $RERANKER_HOME, or ~/.cache/distilled-reranker."""
+    return Path(os.environ.get("RERANKER_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "distilled-reranker")

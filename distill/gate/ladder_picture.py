@@ -43,7 +43,7 @@ def draw_ladder(ladder: Sequence[Standing], measured: Comparison, bm25_ms: float
         axes.set_xscale("log")
         label: dict[str, Any] = {"textcoords": "offset points", "fontsize": 8.5}
         points = [("BM25 alone", bm25_ms, measured.interval("bm25"), _BM25)]
-        points += [(f"{s.rung}\n{s.megabytes:.0f} MB", s.p50_ms, measured.interval(s.ranking), _STUDENT) for s in ladder]
+        points += [(f"{s.rung}\n{s.megabytes:.0f} MB", s.p50_ms, s.interval, _STUDENT) for s in ladder if s.interval]
         for name, ms, interval, colour in points:
             bars = [[max(0.0, interval.mean - interval.low)], [max(0.0, interval.high - interval.mean)]]
             axes.errorbar(ms, interval.mean, yerr=bars, fmt="o", color=colour, capsize=4, markersize=7, linewidth=1.2)
@@ -51,7 +51,7 @@ def draw_ladder(ladder: Sequence[Standing], measured: Comparison, bm25_ms: float
                 f"{name}\n{interval.mean:.3f}, {ms:.1f} ms", (ms, interval.mean), xytext=(8, 6), textcoords="offset points", fontsize=8.5, color=colour
             )
         by_speed = sorted(ladder, key=lambda s: s.p50_ms)
-        axes.plot([s.p50_ms for s in by_speed], [measured.mean(s.ranking) for s in by_speed], color=_STUDENT, linewidth=1, alpha=0.4)
+        axes.plot([s.p50_ms for s in by_speed], [s.interval.mean for s in by_speed if s.interval], color=_STUDENT, linewidth=1, alpha=0.4)
         if EMBEDDER in measured.rankings:
             mean = measured.mean(EMBEDDER)
             axes.axhline(mean, color=_EMBEDDER, linestyle="--", linewidth=1.2)

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from distill.recipe import Precision
 from distill.recipe import Teacher as TeacherSettings
 from reranker.judgments import Judgment
 from reranker.products import Product
@@ -54,12 +55,16 @@ def train_teacher(
     return fine_tune(judgments, products, checkpoint=checkpoint, settings=settings, template=template, seed=seed, folder=folder)
 
 
-def load_teacher(folder: Path) -> Teacher:
-    """Return the teacher that ``train_teacher`` left in a folder, ready to label."""
+def load_teacher(folder: Path, precision: Precision | None = None) -> Teacher:
+    """Return the teacher that ``train_teacher`` left in a folder, ready to label.
+
+    Args:
+        precision: what a fine-tuned one labels in; None: as it was trained.
+    """
     from distill.teacher import zero_shot
 
     if (folder / zero_shot.SETTINGS).is_file():
         return zero_shot.ZeroShotTeacher(folder)
     from distill.teacher.fine_tuned import FineTunedTeacher
 
-    return FineTunedTeacher(folder)
+    return FineTunedTeacher(folder, precision)

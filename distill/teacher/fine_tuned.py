@@ -17,6 +17,8 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer, TrainingArguments
 
 from distill.checkpoints import CHECKPOINTS, last_checkpoint
+from distill.precision import turn_to
+from distill.recipe import Precision
 from distill.recipe import Teacher as TeacherSettings
 from distill.teacher.prompts import render_prompt, tokenised
 from distill.teacher.soft_targets import expected_relevance, soft_target
@@ -124,38 +126,18 @@ def fine_tune(
     return {"pairs": len(rows), "epochs": settings.epochs, "loss": round(result.training_loss, 4), "parameters": sum(p.numel() for p in merged.parameters())}
 
 
-class _Float32Head(nn.Module):
-    """The last layer in float32: bfloat16 grades would tie products that differ."""
-
-    def __init__(self, head: nn.Linear) -> None:
-        super().__init__()
-        self.head = head.float()
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        graded: torch.Tensor = self.head(hidden.float())
-        return graded
-
-
-def _label_in_bfloat16(model: nn.Module, grades: int) -> None:
-    """Turn the weights to bfloat16 once: autocast would turn the frozen ones anew for each batch."""
-    model.to(torch.bfloat16)
-    name, head = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear) and m.out_features == grades][-1]
-    parent, _, child = name.rpartition(".")
-    setattr(model.get_submodule(parent), child, _Float32Head(head))
-
-
 class FineTunedTeacher:
     """A fine-tuned teacher, ready to label."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, precision: Precision | None = None) -> None:
         saved = json.loads((folder / _SETTINGS).read_text())
         self.settings = TeacherSettings.model_validate(saved["settings"])
         self.template = ProductTemplate.model_validate(saved["template"])
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model, self.tokenizer = _load(str(folder), self.settings)
         self.model.eval().to(self.device)
-        if self.settings.bf16:
-            _label_in_bfloat16(self.model, self.settings.grades)
+        if precision or self.settings.bf16:
+            turn_to(precision or "bfloat16", self.model, self.settings.grades)
 
     def distributions(
         self, pairs: Sequence[tuple[str, Product]], *, tokens_per_batch: int = 4_096, on_pairs: Callable[[int], None] | None = None

@@ -27,6 +27,10 @@ def distill(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the recipe and what it names, build the teacher without its weights, say what it takes; train nothing.")
     ] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option("--ray", metavar="ADDRESS", help='The teacher labels on this Ray cluster: HOST:6379, "auto", or "local", which starts one here.'),
+    ] = None,
     keys: Annotated[bool, typer.Option("--keys", help="Print every key that a recipe may have, with its default, as TOML; then stop.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -42,6 +46,8 @@ def distill(
     for library in ("torch", "sentence_transformers", "peft", "optimum"):
         if importlib.util.find_spec(library) is None:
             raise MissingExtraError("reranker distill", "distill")
+    if ray is not None and importlib.util.find_spec("ray") is None:
+        raise MissingExtraError("--ray", "ray")
     if budget_ms is not None:
         loaded = loaded.model_copy(update={"gate": loaded.gate.model_copy(update={"budget_ms": budget_ms})})
     if fold is not None:
@@ -59,7 +65,7 @@ def distill(
         return
     from distill.run import distil
 
-    report = distil(loaded, path, run or Path("runs") / loaded.name, quiet=as_json)
+    report = distil(loaded, path, run or Path("runs") / loaded.name, quiet=as_json, ray=ray)
     if as_json:
         import json
 

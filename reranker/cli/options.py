@@ -10,6 +10,7 @@ import typer
 
 from reranker.errors import CatalogError, InputError
 from reranker.first_stage import check_index_name
+from reranker.folders import cache_folder
 
 if TYPE_CHECKING:
     from reranker.first_stage import FirstStage
@@ -37,7 +38,7 @@ def home() -> Path:
     Raises:
         InputError: it cannot be made or written to.
     """
-    folder = Path(os.environ.get("RERANKER_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "distilled-reranker")
+    folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TRAINING = {"torch", "transformers", "sentence_transformers", "peft", "optimum", "datasets", "accelerate"}
+TRAINING = {"ray", "torch", "transformers", "sentence_transformers", "peft", "optimum", "datasets", "accelerate"}
 
 
 def imports(path: Path) -> Iterator[tuple[str, bool]]:

@@ -2,52 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from distill.labelling import label_pairs
-from distill.pairs import Pair, read_labelled
-from distill.recipe import Labelling
 from distill.stages import Stages
 from reranker.errors import RerankerError
-
-
-class CountingTeacher:
-    """Labels by a rule, and dies before its n-th shard."""
-
-    def __init__(self, dies_at: int | None = None) -> None:
-        self.labelled: list[tuple[str, str]] = []
-        self.calls = 0
-        self.dies_at = dies_at
-
-    def distributions(self, pairs: Sequence[tuple[str, Any]], *, tokens_per_batch: int, on_pairs: Callable[[int], None] | None) -> np.ndarray:
-        self.calls += 1
-        if self.calls == self.dies_at:
-            raise KeyboardInterrupt
-        self.labelled += [(query, product["id"]) for query, product in pairs]
-        grade = [int(product["id"]) % 4 for _, product in pairs]
-        return np.eye(4, dtype=np.float32)[grade]
-
-
-def test_a_labelling_that_was_killed_labels_nothing_twice(tmp_path: Path) -> None:
-    products = {str(i): {"id": str(i), "title": f"product {i}"} for i in range(25)}
-    pairs = [Pair("q", i, "log/rank 1") for i in products]
-    settings = Labelling(shard_size=10)
-    first = CountingTeacher(dies_at=2)
-    with pytest.raises(KeyboardInterrupt):
-        label_pairs(pairs, products, first, folder=tmp_path, settings=settings)
-    second = CountingTeacher()
-    shards = label_pairs(pairs, products, second, folder=tmp_path, settings=settings)
-    assert len(first.labelled) == 10
-    assert len(second.labelled) == 15
-    labelled = read_labelled(shards)
-    assert [p.product_id for p in labelled] == list(products)
-    assert labelled[6].relevance == pytest.approx((6 % 4) / 3)
-    assert labelled[0].source == "log/rank 1"
 
 
 def test_a_stage_runs_again_only_when_what_it_reads_has_changed(tmp_path: Path) -> None:

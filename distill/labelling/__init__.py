@@ -1,0 +1,53 @@
+"""Labelling: the teacher's grade distribution for every pair, in Parquet shards that are written once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from distill.labelling.in_process import label_here
+from distill.labelling.labeller import Labeller, load_labeller
+from distill.labelling.shards import deal
+from distill.pairs import Pair
+from distill.recipe import Labelling
+from reranker.products import Product
+
+__all__ = ["Labeller", "label_pairs", "load_labeller"]
+
+
+def label_pairs(
+    pairs: Sequence[Pair],
+    products: Mapping[str, Product],
+    teacher: Labeller | Path,
+    *,
+    folder: Path,
+    settings: Labelling,
+    on_pairs: Callable[[int], None] | None = None,
+    ray: str | None = None,
+) -> list[Path]:
+    """Label pairs shard by shard into ``folder`` and return the shards' paths, with a row for each pair.
+
+    A shard that is there and holds the labels of its pairs is kept, any other is labelled again: stopped anywhere, no more than
+    the shards in work are lost. Pairs of the same query and product are labelled once.
+
+    Args:
+        teacher: a labeller, or the folder of a fine-tuned teacher, which is loaded only if a shard is still to be labelled.
+        on_pairs: told the number of pairs done, including those done before; for progress.
+        ray: address of a Ray cluster that does the work ("local" starts one here), instead of this process.
+
+    Raises:
+        RerankerError: a worker failed, the cluster cannot be reached, or the teacher's labels are unusable.
+        MissingExtraError: ``ray`` is given and the extra is not installed.
+        OSError: a shard cannot be written; those before it are kept.
+    """
+    dealt = deal(pairs, folder, settings.shard_size)
+    if on_pairs and dealt.pairs_done:
+        on_pairs(dealt.pairs_done)
+    if dealt.todo and ray is not None:
+        from distill.labelling.on_ray import label_on_ray
+
+        label_on_ray(dealt.todo, products, teacher, address=ray, settings=settings, on_pairs=on_pairs)
+    elif dealt.todo:
+        labeller = load_labeller(teacher, settings.precision) if isinstance(teacher, Path) else teacher
+        label_here(dealt.todo, products, labeller, tokens_per_batch=settings.tokens_per_batch, on_pairs=on_pairs)
+    return dealt.paths
