@@ -73,7 +73,8 @@ def test_every_file_that_is_linked_exists() -> None:
     assert not [link for link in links if not (ROOT / link).exists()]
 
 
-def test_the_recipe_example_is_valid(shop: Path) -> None:
-    (shop / "recipe.toml").write_text(next(text for kind, text in BLOCKS if kind == "toml"), encoding="utf-8")
+@pytest.mark.parametrize("text", [text for kind, text in BLOCKS if kind == "toml"])
+def test_the_recipe_examples_are_valid(shop: Path, text: str) -> None:
+    (shop / "recipe.toml").write_text(text, encoding="utf-8")
     recipe, path = load_recipe(str(shop / "recipe.toml"))
     assert data_file(recipe.data.catalog, path, "products.jsonl.gz") == shop / "my-products.jsonl"
