@@ -76,7 +76,8 @@ def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = Fal
         models.mkdir(exist_ok=True)
         made: dict[str, Stage] = {}
         if not recipe.embedder.alone:
-            reads = {**data, "teacher": recipe.teacher.model_dump()}
+            learns = data if recipe.learns_from_judgments else {"template": data["template"]}
+            reads = {**learns, "teacher": recipe.teacher.model_dump()}
             made["teacher"] = stages.run("1-teacher", reads, lambda at: _teach(recipe, split, products, models, at))
         vectors: Stage | None = None
         if recipe.embedder.model and (recipe.embedder.judges or recipe.augmentation.similar_products):
