@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from distill.augmentation import augment, read_query_log
 from distill.checkpoints import CHECKPOINTS, resolve_checkpoint
-from distill.inputs import check_disk, read_inputs
+from distill.inputs import check_means, read_inputs
 from distill.labelling import label_pairs
 from distill.ladder import MadeRung, climb, stages_of
 from distill.pairs import LabelledPair, read_labelled, read_pairs, write_rows
@@ -58,7 +58,9 @@ def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = Fal
     stages = Stages(folder, lambda text: console.print(f"[bold]·[/] {text}"))
     if ray is not None and recipe.teacher.kind == "zero_shot":
         raise RecipeError("A zero-shot teacher is asked through its endpoint, not on a Ray cluster.", hint="Leave --ray out.")
-    catalog, judgment_file, log_file, products, split = read_inputs(recipe, recipe_path, console.print)
+    inputs = read_inputs(recipe, recipe_path, console.print)
+    check_means(recipe, folder, inputs)
+    catalog, judgment_file, log_file, products, split = inputs
     data = {
         "release": __version__,
         "catalog": sha256(catalog),
@@ -71,7 +73,6 @@ def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = Fal
     with stages.locked():
         if recipe_path.resolve() != (folder / "recipe.toml").resolve():
             shutil.copyfile(recipe_path, folder / "recipe.toml")
-        check_disk(folder)
         (folder / FILES).write_text(json.dumps({"catalog": str(catalog), "judgments": str(judgment_file or "")}, indent=1), encoding="utf-8")
         models.mkdir(exist_ok=True)
         made: dict[str, Stage] = {}
