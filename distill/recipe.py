@@ -258,12 +258,14 @@ class Gate(Section):
     """What a bundle must do on the held-out intents (nDCG@10), and how fast.
 
     Beat BM25 by ``beat_bm25_by``, be as good as the off-the-shelf embedder (``beat_embedder``), lose at most ``max_loss``
-    to its fp32 form, rerank 50 hits within ``budget_ms`` (p50, on this machine).
+    to its fp32 form, rerank 50 hits within ``budget_ms`` (p50, on this machine). Without judgments no nDCG can be measured:
+    it must order labelled pairs as its fp32 form does, within ``budget_ms``.
     """
 
     beat_bm25_by: float = 0.02
     beat_embedder: bool = True
     max_loss: float = 0.005
+    least_agreement: float = Field(default=0.99, ge=0.0, le=1.0, description="Spearman correlation with fp32; where there are no judgments")
     budget_ms: float | None = Field(default=None, gt=0, description="or --budget-ms; the best student of the ladder within it becomes the bundle")
 
 
