@@ -103,6 +103,7 @@ def fine_tune(
         per_device_train_batch_size=settings.batch_size,
         gradient_accumulation_steps=settings.gradient_accumulation,
         gradient_checkpointing=settings.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},  # the reentrant kind gives LoRA no gradient: its inputs ask for none
         lr_scheduler_type="linear",
         warmup_ratio=0.06,
         bf16=settings.bf16,
