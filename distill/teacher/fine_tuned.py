@@ -66,6 +66,16 @@ def _load(checkpoint: str, settings: TeacherSettings) -> tuple[Any, Any]:
     return model, tokenizer
 
 
+def with_lora(model: Any, settings: TeacherSettings) -> Any:
+    """Return the model with LoRA adapters (arXiv 2106.09685) on all its linear layers, or as it is where ``lora_rank`` is 0."""
+    if not settings.lora_rank:
+        return model
+    from peft import LoraConfig, get_peft_model
+
+    lora = LoraConfig(task_type="SEQ_CLS", r=settings.lora_rank, lora_alpha=2 * settings.lora_rank, lora_dropout=0.05, target_modules="all-linear")
+    return get_peft_model(model, lora)
+
+
 def fine_tune(
     judgments: Sequence[Judgment],
     products: Mapping[str, Product],
@@ -88,11 +98,7 @@ def fine_tune(
         judgments = random.Random(seed).sample(judgments, settings.max_pairs)
     torch.manual_seed(seed)
     model, tokenizer = _load(checkpoint, settings)
-    if settings.lora_rank:
-        from peft import LoraConfig, get_peft_model
-
-        lora = LoraConfig(task_type="SEQ_CLS", r=settings.lora_rank, lora_alpha=2 * settings.lora_rank, lora_dropout=0.05, target_modules="all-linear")
-        model = get_peft_model(model, lora)
+    model = with_lora(model, settings)
     prompts = [render_prompt(settings, tokenizer, j.query, template.render(products[j.product_id])) for j in judgments]
     targets = [soft_target(j, settings) for j in judgments]
     rows = [{"input_ids": ids, "targets": t} for ids, t in zip(tokenised(settings, tokenizer, prompts), targets, strict=True)]
