@@ -16,7 +16,7 @@ from distill.splits import Split, deal_intents, split_by_intent
 from reranker.errors import JudgmentError, RecipeError
 from reranker.evaluation.comparison import tells_apart
 from reranker.judgments import Judgment, load_judgments
-from reranker.products import Product, read_catalog
+from reranker.products import CatalogProblem, Product, read_catalog
 
 
 class Inputs(NamedTuple):
@@ -47,13 +47,28 @@ def read_inputs(recipe: Recipe, recipe_path: Path, say: Callable[[str], None]) -
     catalog = data_file(recipe.data.catalog, recipe_path, "products.jsonl.gz")
     log = data_file(recipe.data.query_log, recipe_path, "queries.tsv") if recipe.data.query_log else None
     file = data_file(recipe.data.judgments, recipe_path, "judgments.csv") if recipe.data.judgments else None
-    products: dict[str, Product] = {p["id"]: p for p in read_catalog(catalog, locale=recipe.data.locale)}
+    products = read_products(recipe, catalog, say)
     if len(products) < 2:
         raise RecipeError(f"The catalogue {catalog} holds one product.", hint="A student learns from the margins between products.")
     judgments = _of_the_catalogue(load_judgments(file, locale=recipe.data.locale), products, say) if file else []
     split = split_judgments(recipe, judgments)
     _check_something_to_label(recipe, log, len({j.query for j in split.train}))
     return Inputs(catalog, file, log, products, split)
+
+
+def read_products(recipe: Recipe, catalog: Path, say: Callable[[str], None] = lambda _: None) -> dict[str, Product]:
+    """Return the catalogue by id. Your own lines are for you to mend; of a public table, unusable rows are left out, and ``say`` is told.
+
+    Raises:
+        CatalogError: it cannot be read, is empty, or, JSON Lines, has unusable lines.
+    """
+    problems: list[CatalogProblem] = []
+    table = catalog.suffix == ".parquet" and recipe.data.locale is not None  # without a locale, ids stand several times
+    found = read_catalog(catalog, on_problem="skip" if table else "refuse", problems=problems, locale=recipe.data.locale)
+    products: dict[str, Product] = {product["id"]: product for product in found}
+    if problems:
+        say(f"[yellow]{len(problems):,} unusable row(s) of the catalogue are left out: {'; '.join(map(str, problems[:5]))} …[/]")
+    return products
 
 
 def check_means(recipe: Recipe, folder: Path, inputs: Inputs) -> None:
