@@ -11,6 +11,7 @@ import numpy as np
 
 from distill.quantisation import inner_nodes, quantise, store_weights_in_int8
 from distill.recipe import Export
+from distill.student.bi_encoder import is_bi_encoder, scale_of
 from reranker.bundle import write_bundle
 from reranker.student import Reranker
 
@@ -34,23 +35,42 @@ def export_student(student: Path, folder: Path, *, settings: Export, pairs: Sequ
     Returns:
         What the report says: ``precision``, the chosen one; ``agreement``, by precision; ``left_in_fp32``; sizes.
     """
-    from optimum.onnxruntime import ORTModelForSequenceClassification, ORTOptimizer
+    from optimum.onnxruntime import ORTOptimizer
     from optimum.onnxruntime.configuration import OptimizationConfig
 
     work = folder / "work"
     shutil.rmtree(work, ignore_errors=True)
-    exported = ORTModelForSequenceClassification.from_pretrained(student, export=True)
-    exported.save_pretrained(work / "export")
+    _to_onnx(student, work / "export")
     optimizer = ORTOptimizer.from_pretrained(work / "export")
     optimizer.optimize(save_dir=work / "optimised", optimization_config=OptimizationConfig(optimization_level=2))
     fp32 = next((work / "optimised").glob("*.onnx")).rename(model_file(folder, "fp32"))
     report: dict[str, Any] = {"precision": "fp32"}
     if settings.int8:
-        trial = Trial(fp32, student / "tokenizer.json", pairs, max_length, work)
+        trial = Trial(fp32, student / "tokenizer.json", pairs, max_length, work, scoring_of(student))
         report = {"target": settings.target, "calibration_pairs": len(pairs), **choose_precision(fp32, folder, trial, settings)}
     shutil.rmtree(work)
     made = {precision: model_file(folder, precision) for precision in PRECISIONS}
     return {**report, "megabytes": {precision: round(path.stat().st_size / 1e6, 1) for precision, path in made.items() if path.is_file()}}
+
+
+def scoring_of(student: Path) -> dict[str, Any]:
+    """Return what a bundle's manifest must say of a trained student for it to be scored."""
+    return {"architecture": "bi_encoder", "scale": scale_of(student)} if is_bi_encoder(student) else {"architecture": "cross_encoder"}
+
+
+def _to_onnx(student: Path, folder: Path) -> None:
+    from optimum.onnxruntime import ORTModelForFeatureExtraction, ORTModelForSequenceClassification
+
+    if not is_bi_encoder(student):
+        ORTModelForSequenceClassification.from_pretrained(student, export=True).save_pretrained(folder)
+        return
+    from sentence_transformers import SentenceTransformer
+
+    embedder: Any = SentenceTransformer(str(student), device="cpu")
+    network = folder.with_name("network")  # the transformer alone: the runtime pools and normalises
+    embedder[0].auto_model.save_pretrained(network)
+    embedder.tokenizer.save_pretrained(network)
+    ORTModelForFeatureExtraction.from_pretrained(network, export=True).save_pretrained(folder)
 
 
 def model_file(folder: Path, precision: str) -> Path:
@@ -61,8 +81,9 @@ def model_file(folder: Path, precision: str) -> Path:
 class Trial:
     """Scores the calibration pairs with a model, as the service would, and compares with fp32."""
 
-    def __init__(self, fp32: Path, tokenizer: Path, pairs: Sequence[tuple[str, str]], max_length: int, work: Path) -> None:
-        self._tokenizer, self._pairs, self._max_length, self.work = tokenizer, list(pairs), max_length, work
+    def __init__(self, fp32: Path, tokenizer: Path, pairs: Sequence[tuple[str, str]], max_length: int, work: Path, scoring: dict[str, Any]) -> None:
+        self._tokenizer, self._pairs, self.work = tokenizer, list(pairs), work
+        self._manifest = {"name": "trial", "created": "", "template": {}, "max_length": max_length, "student": scoring}
         self._wanted = self._scores(fp32)
 
     def agreement(self, model: Path) -> dict[str, float]:
@@ -77,8 +98,7 @@ class Trial:
         return {"spearman": round(spearman, 6), "mean_change": round(float(change.mean()), 5), "most_change": round(float(change.max()), 5)}
 
     def _scores(self, model: Path) -> np.ndarray:
-        manifest = {"name": "trial", "created": "", "template": {}, "max_length": self._max_length}
-        bundle = write_bundle(self.work / "trial", {"model.onnx": model, "tokenizer.json": self._tokenizer}, manifest)
+        bundle = write_bundle(self.work / "trial", {"model.onnx": model, "tokenizer.json": self._tokenizer}, self._manifest)
         return Reranker(bundle).logits(self._pairs)
 
 

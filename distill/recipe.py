@@ -197,7 +197,10 @@ LossName = Literal["list_margin_mse", "margin_mse", "bce", "mse", "ranknet", "la
 
 
 class Student(Section):
-    """The small cross-encoder. ``layers`` and ``width`` cut the start point down (evenly spaced layers; projected weights).
+    """The small student. ``layers`` and ``width`` cut the start point down (evenly spaced layers; projected weights).
+
+    ``architecture``: a cross_encoder reads query and product together, and takes its time for each hit; a bi_encoder reads them
+    apart, so that a product's vector is computed once, and begins as good as the embedder it starts from.
 
     ``loss``: list_margin_mse (margins, over all pairs of a list), margin_mse (margins, over sampled pairs: the paper's),
     bce and mse (each product by itself), ranknet and lambda (order of two products), blend (list_margin_mse with a little bce).
@@ -205,6 +208,7 @@ class Student(Section):
 
     model: str = Field(default="all-MiniLM-L6-v2", description="hub name or folder of an encoder or a cross-encoder")
     licence: str = "Apache-2.0"
+    architecture: Literal["cross_encoder", "bi_encoder"] = "cross_encoder"
     layers: int | None = Field(default=None, ge=1)
     width: int | None = Field(default=None, ge=32, description="hidden size: a multiple of the start point's head size, such as 256 or 128")
     loss: LossName = "list_margin_mse"
@@ -222,6 +226,14 @@ class Student(Section):
             raise ValueError('loss = "blend" needs margin_of = "relevance"')
         return self
 
+    @model_validator(mode="after")
+    def _bi_encoders_keep_their_width(self) -> Student:
+        if self.architecture == "bi_encoder" and self.width is not None:
+            raise ValueError("width is for cross-encoders; cut a bi-encoder by layers")
+        if self.architecture == "bi_encoder" and self.loss in ("ranknet", "lambda"):
+            raise ValueError(f'loss = "{self.loss}" is for cross-encoders')
+        return self
+
 
 TOP_RUNG = "student"
 
@@ -233,6 +245,7 @@ class Rung(Section):
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    architecture: Literal["cross_encoder", "bi_encoder"] | None = None
     layers: int | None = Field(default=None, ge=1)
     width: int | None = Field(default=None, ge=32)
     epochs: float | None = Field(default=None, gt=0)

@@ -16,7 +16,8 @@ from reranker.errors import BundleError
 from reranker.folders import whole_folder
 from reranker.text import ProductTemplate
 
-FORMAT = 1
+FORMAT = 2
+"""2: the student may be a bi-encoder. Bundles of other students say 1, which earlier releases read."""
 MODEL = "model.onnx"
 TOKENIZER = "tokenizer.json"
 MANIFEST = "manifest.json"
@@ -147,7 +148,9 @@ def write_bundle(target: Path, files: Mapping[str, Path], manifest: Mapping[str,
         for name, source in files.items():
             shutil.copyfile(source, staging / name)
             entries[name] = {"sha256": sha256(staging / name), "bytes": (staging / name).stat().st_size}
-        whole = Manifest.model_validate({"format": FORMAT, **manifest, "files": entries})
+        student = manifest.get("student") or {}
+        number = FORMAT if student.get("architecture", "cross_encoder") != "cross_encoder" else 1
+        whole = Manifest.model_validate({"format": number, **manifest, "files": entries})
         (staging / MANIFEST).write_text(json.dumps(whole.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         load_bundle(staging)
     return load_bundle(target)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,13 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reranker.bundle import MODEL, TOKENIZER, Bundle, load_bundle
+from reranker.bundle import Bundle, load_bundle
 from reranker.errors import BundleError, InputError
+from reranker.network import Network
 from reranker.products import Product
+from reranker.scorers import ARCHITECTURES, BI_ENCODER, CROSS_ENCODER, PairScorer, VectorScorer
 from reranker.text import clean
-
-TOKENS_PER_BATCH = 2_048
-"""Rows × longest row of one ONNX run: enough to keep the cores busy, small enough to stay in cache."""
 
 
 class Ranked(NamedTuple):
@@ -34,23 +32,15 @@ class Reranker:
     """
 
     def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else it keeps a device id in the home folder
-        import onnxruntime as ort
-        from tokenizers import Tokenizer
-
         self.bundle = bundle
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads or _cores()
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.disable_quant_qdq", "1")  # weights stored in int8 are made floats once, at loading
-        try:
-            self._tokenizer = Tokenizer.from_file(str(bundle.path / TOKENIZER))
-            self._session = ort.InferenceSession(str(bundle.path / MODEL), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # both libraries raise bare exceptions of their own
-            raise BundleError(f"The bundle {bundle.path} cannot be loaded: {error}", hint="Distil it again, or use the shipped bundle.") from error
-        self._tokenizer.enable_truncation(bundle.manifest.max_length, strategy="longest_first")
-        self._tokenizer.no_padding()
-        self._inputs = [i.name for i in self._session.get_inputs()]
+        student = bundle.manifest.student
+        self.architecture = str(student.get("architecture", CROSS_ENCODER))
+        if self.architecture not in ARCHITECTURES:
+            raise BundleError(
+                f"The bundle {bundle.path} is of an unknown architecture: {self.architecture}.", hint="Upgrade: pip install -U distilled-reranker"
+            )
+        network = Network(bundle, threads)
+        self._scorer = VectorScorer(network, float(student.get("scale", 1.0))) if self.architecture == BI_ENCODER else PairScorer(network)
         self.template = bundle.manifest.template
 
     @classmethod
@@ -78,24 +68,24 @@ class Reranker:
         return (1.0 / (1.0 + np.exp(-(calibration.scale * logits + calibration.bias)))).astype(np.float32)
 
     def logits(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
-        """Return the student's raw output for (query, product text) pairs: float32 (n,).
+        """Return the student's raw output for (query, product text) pairs: float32 (n,)."""
+        return self._scorer.logits(pairs)
 
-        Pairs are sorted by length and cut into batches of nearly equal lengths, so that padding costs little.
-        """
-        encodings = self._tokenizer.encode_batch(list(pairs))
-        order = sorted(range(len(encodings)), key=lambda i: len(encodings[i].ids))
-        out = np.empty(len(encodings), dtype=np.float32)
-        for batch in _batches(order, [len(e.ids) for e in encodings]):
-            width = len(encodings[batch[-1]].ids)
-            feeds = {name: np.zeros((len(batch), width), dtype=np.int64) for name in self._inputs}
-            for row, i in enumerate(batch):
-                encoding, n = encodings[i], len(encodings[i].ids)
-                feeds["input_ids"][row, :n] = encoding.ids
-                feeds["attention_mask"][row, :n] = 1
-                if "token_type_ids" in feeds:
-                    feeds["token_type_ids"][row, :n] = encoding.type_ids
-            out[batch] = self._session.run(None, feeds)[0].reshape(len(batch), -1)[:, 0]
-        return out
+    @property
+    def keeps_vectors(self) -> bool:
+        """Whether a product's vector is computed once and kept (a bi-encoder), so that only the query is read at search time."""
+        return isinstance(self._scorer, VectorScorer)
+
+    def remember(self, products: Sequence[Product | str]) -> int:
+        """Compute products' vectors ahead, as far as they are kept, and return how many were given; nothing to do for a cross-encoder."""
+        if isinstance(self._scorer, VectorScorer) and len(products):
+            self._scorer.vectors([self.template.render(product) for product in products])
+        return len(products)
+
+    def forget(self) -> None:
+        """Drop what ``remember`` and searches keep."""
+        if isinstance(self._scorer, VectorScorer):
+            self._scorer.forget()
 
     def rerank(self, query: str, products: Sequence[Product | str], top_n: int | None = None) -> list[Ranked]:
         """Return the products best first, at most ``top_n``; equal scores keep the input order."""
@@ -110,18 +100,3 @@ def _words(query: str) -> str:
     """Clean a query of symbols such as emoji, of which the student learnt nothing; a query of nothing else is kept."""
     query = clean(query)
     return clean("".join(" " if unicodedata.category(c) == "So" else c for c in query)) or query
-
-
-def _batches(order: list[int], lengths: list[int]) -> list[list[int]]:
-    """Cut pairs sorted by length into runs of at most ``TOKENS_PER_BATCH`` padded tokens."""
-    batches: list[list[int]] = []
-    for i in order:
-        if batches and (len(batches[-1]) + 1) * lengths[i] <= TOKENS_PER_BATCH:
-            batches[-1].append(i)
-        else:
-            batches.append([i])
-    return batches
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

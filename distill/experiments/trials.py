@@ -67,9 +67,7 @@ class Trials:
 
 def try_student(run: FinishedRun, labelled: Sequence[LabelledPair], settings: Student, *, seed: int, work: Path) -> tuple[int, dict[str, float]]:
     """Train a student on labelled pairs and measure it, in floats, on the run's held-out queries; ``work`` is used and cleared."""
-    from sentence_transformers import CrossEncoder
-
-    from distill.student.start_points import device
+    from distill.student.scoring import load_scores
     from distill.student.training import train_student
 
     shutil.rmtree(work, ignore_errors=True)
@@ -78,11 +76,10 @@ def try_student(run: FinishedRun, labelled: Sequence[LabelledPair], settings: St
     report = train_student(
         labelled, run.products, checkpoint=resolve_checkpoint(settings.model, run.models), settings=settings, template=template, seed=seed, folder=work
     )
-    student = CrossEncoder(str(work), device=device())
+    student = load_scores(work)
 
     def score(query: str, products: list[Product]) -> Any:
-        texts: list[Any] = [(query, template.render(product)) for product in products]
-        return student.predict(texts, show_progress_bar=False)
+        return student([(query, template.render(product)) for product in products])
 
     measured = evaluate_rankings(run.split.held_out, run.products, {"student": score})
     shutil.rmtree(work)

@@ -80,7 +80,11 @@ def pass_gate(
     ladder: list[Standing] = []
     bm25_ms = 0.0
     for rung in loaded:
-        times = measure_latency(TwoStageSearch(first_stage, rung.chosen, k=HITS), queries, HITS)
+        search = TwoStageSearch(first_stage, rung.chosen, k=HITS)
+        unknown = None
+        if rung.chosen.keeps_vectors:
+            unknown = round(measure_latency(search, queries, HITS, forget=True)["rerank"].p50, 2)
+        times = measure_latency(search, queries, HITS)
         rerank, bm25_ms = times["rerank"], times["first_stage"].p50
         name = f"{rung.name}_{rung.precision}"
         standing = Standing(
@@ -91,6 +95,7 @@ def pass_gate(
             p95_ms=round(rerank.p95, 2),
             samples=rerank.samples,
             megabytes=round(rung.megabytes, 1),
+            p50_unknown_ms=unknown,
             refused=refusals(ndcg, name, f"{rung.name}_fp32", recipe.gate) if measured else disagreement(rung.fp32_agreement, recipe.gate),
         )
         ladder.append(standing)
@@ -136,7 +141,8 @@ def _of_rung(measured: Comparison | None, rung: LoadedRung, standing: Standing) 
             for base in bases
             if measured
         },
-        "latency_ms": {"hits": HITS, "p50": standing.p50_ms, "p95": standing.p95_ms, "samples": standing.samples},
+        "latency_ms": {"hits": HITS, "p50": standing.p50_ms, "p95": standing.p95_ms, "samples": standing.samples}
+        | ({"p50_unknown": standing.p50_unknown_ms} if standing.p50_unknown_ms is not None else {}),
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from distill.export import scoring_of
 from distill.recipe import Recipe, Student
 from distill.splits import Split
 from distill.stages import Stage
@@ -18,7 +19,7 @@ def bundle_manifest(recipe: Recipe, split: Split, made: Mapping[str, Stage], set
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "template": recipe.template.model_dump(mode="json"),
         "max_length": settings.max_length,
-        "student": {"start": settings.model, **{k: student.report[k] for k in ("layers", "width", "parameters")}},
+        "student": {"start": settings.model, **scoring_of(student.folder), **{k: student.report[k] for k in ("layers", "width", "parameters")}},
         "teacher": _teacher(recipe, made),
         "training": {
             "labelled_pairs": made["labels"].report["pairs"],

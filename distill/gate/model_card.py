@@ -16,9 +16,10 @@ def model_card(manifest: Mapping[str, Any]) -> str:
     lines = [
         f"# {manifest['name']}: a distilled product reranker",
         "",
-        f"A cross-encoder of {student['layers']} layers, {student['width']} wide, {student['parameters']:,} parameters, "
+        f"A {student['architecture'].replace('_', '-')} of {student['layers']} layers, {student['width']} wide, {student['parameters']:,} parameters, "
         f"started from {student['start']}. "
-        f"It reads a query and a product ({', '.join(manifest['template']['fields'])}; at most {manifest['max_length']} tokens) and gives a relevance, 0 to 1. "
+        f"It reads a query and a product {'apart' if student['architecture'] == 'bi_encoder' else 'together'} "
+        f"({', '.join(manifest['template']['fields'])}; at most {manifest['max_length']} tokens) and gives a relevance, 0 to 1. "
         f"Made {manifest['created']}.",
         "",
         "## Use",
@@ -61,7 +62,8 @@ def model_card(manifest: Mapping[str, Any]) -> str:
     lines += [
         "",
         f"Served as {metrics['precision']}. Reranking {latency['hits']} hits took {latency['p50']:.0f} ms (p50; p95 {latency['p95']:.0f}) "
-        "on the machine that made it.",
+        "on the machine that made it"
+        + (f", where the products' vectors were known; {latency['p50_unknown']:.0f} ms where they were not." if "p50_unknown" in latency else "."),
     ]
     lines += ["", *(f"The gate refused this student: {why}." for why in metrics.get("refused", []))]
     lines += [

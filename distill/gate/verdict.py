@@ -11,7 +11,10 @@ from reranker.evaluation.embedder import NAME as EMBEDDER
 
 
 class Standing(NamedTuple):
-    """What the gate measured of one rung: nDCG@10 with its interval (None without judgments), milliseconds for 50 hits, size, and why it may not serve."""
+    """What the gate measured of one rung: nDCG@10 with its interval (None without judgments), milliseconds for 50 hits, size, why it may not serve.
+
+    ``p50_unknown_ms``: for a bi-encoder, the same where no vector of the products is known; the others are with all known.
+    """
 
     rung: str
     ranking: str
@@ -21,6 +24,7 @@ class Standing(NamedTuple):
     samples: int
     megabytes: float
     refused: list[str]
+    p50_unknown_ms: float | None = None
 
     @property
     def ndcg(self) -> float | None:
@@ -34,6 +38,7 @@ class Standing(NamedTuple):
             "interval": [round(self.interval.low, 4), round(self.interval.high, 4)] if self.interval else None,
             "p50_ms": self.p50_ms,
             "p95_ms": self.p95_ms,
+            **({"p50_unknown_ms": self.p50_unknown_ms} if self.p50_unknown_ms is not None else {}),
             "samples": self.samples,
             "megabytes": self.megabytes,
             "refused": self.refused,

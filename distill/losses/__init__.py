@@ -6,6 +6,8 @@ for each query. So a comparison of losses is fair: same batches, same number of 
 
 from __future__ import annotations
 
+from typing import Any
+
 from sentence_transformers import CrossEncoder
 from torch import nn
 
@@ -15,8 +17,8 @@ MARGIN_SCALE = 4.0
 """Relevance is learnt at this scale: margins of up to 4 keep the loss and its gradients of order one."""
 
 
-def make_loss(name: LossName, model: CrossEncoder) -> nn.Module:
-    """Return the loss of a recipe's ``student.loss``."""
+def make_loss(name: LossName, model: CrossEncoder | None) -> Any:
+    """Return the loss of a recipe's ``student.loss``; without a model for scores that come from elsewhere (``LossOverLists.of_lists``)."""
     from distill.losses.blend import BlendLoss
     from distill.losses.lambda_loss import LambdaRankLoss
     from distill.losses.list_margin_mse import ListMarginMSELoss

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,19 +14,24 @@ from torch import Tensor, nn
 class LossOverLists(nn.Module):
     """Mean over the queries of a batch of ``of_list``, a loss of one query's scores and labels, both (n,)."""
 
-    def __init__(self, model: CrossEncoder) -> None:
+    def __init__(self, model: CrossEncoder | None) -> None:
+        """``model`` is None where scores come from elsewhere, and only ``of_lists`` is asked."""
         super().__init__()
         self.model = model
 
     def of_list(self, scores: Tensor, labels: Tensor) -> Tensor:
         raise NotImplementedError
 
+    def of_lists(self, scores: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:
+        """Return the mean over queries."""
+        return torch.stack([self.of_list(own, wanted.to(own)) for own, wanted in zip(scores, labels, strict=True)]).mean()
+
     def forward(self, inputs: list[Any], labels: list[Tensor], prompt: str | None = None, task: str | None = None) -> Tensor:
+        assert self.model is not None
         queries, lists = inputs
         tokens = self.model.preprocess([(query, text) for query, texts in zip(queries, lists, strict=True) for text in texts], prompt=prompt, task=task)
         scores = self.model(batch_to_device(tokens, self.model.device))["scores"].view(-1).float()
-        by_query = scores.split([len(texts) for texts in lists])
-        return torch.stack([self.of_list(own, wanted.to(own)) for own, wanted in zip(by_query, labels, strict=True)]).mean()
+        return self.of_lists(scores.split([len(texts) for texts in lists]), labels)
 
     def get_config_dict(self) -> dict[str, Any]:
         return {}

@@ -27,7 +27,7 @@ def load_start_point(checkpoint: str, settings: StudentSettings) -> CrossEncoder
     except (OSError, ValueError, RuntimeError) as error:
         raise RecipeError(f"The student's start point {checkpoint} cannot be loaded: {error}", hint="Give a hub name or folder of an encoder.") from error
     if settings.layers is not None:
-        _cut_depth(model, settings.layers, checkpoint)
+        cut_depth(model.model, settings.layers, checkpoint)
     if settings.width is not None:
         _cut_width(model, settings.width, checkpoint)
     return model
@@ -37,9 +37,12 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _cut_depth(model: CrossEncoder, layers: int, checkpoint: str) -> None:
-    """Keep that many layers, evenly spaced, the first and the last among them."""
-    network: Any = model.model
+def cut_depth(network: Any, layers: int, checkpoint: str) -> None:
+    """Keep that many layers of a network, evenly spaced, the first and the last among them.
+
+    Raises:
+        RecipeError: it has fewer, or they cannot be told.
+    """
     for path in ("encoder.layer", "transformer.layer", "layers"):  # BERT and kin, DistilBERT, ModernBERT
         try:
             present = network.base_model.get_submodule(path)

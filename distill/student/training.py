@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from sentence_transformers import CrossEncoder
 from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
 
 from distill.calibration import calibrate
@@ -17,8 +16,10 @@ from distill.checkpoints import CHECKPOINTS, last_checkpoint
 from distill.losses import make_loss
 from distill.pairs import LabelledPair
 from distill.recipe import Student as StudentSettings
+from distill.student.bi_encoder import train_bi_encoder
 from distill.student.lists import product_lists
-from distill.student.start_points import device, load_start_point
+from distill.student.scoring import load_scores
+from distill.student.start_points import load_start_point
 from reranker.errors import RecipeError
 from reranker.products import Product
 from reranker.text import ProductTemplate
@@ -49,32 +50,48 @@ def train_student(
     rows = product_lists(labelled, products, template, settings, seed, relevance=relevance)
     if not rows:
         raise RecipeError("No query has two labelled products, so there are no margins to learn.", hint="Raise the recipe's [augmentation] numbers.")
-    model = load_start_point(checkpoint, settings)
-    arguments = CrossEncoderTrainingArguments(
-        output_dir=str(folder / CHECKPOINTS),
-        num_train_epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        per_device_train_batch_size=settings.lists_per_batch,
-        warmup_ratio=0.06,
-        lr_scheduler_type="linear",
-        bf16=settings.bf16,
-        use_cpu=not torch.accelerator.is_available(),
-        seed=seed,
-        save_steps=100,
-        save_total_limit=1,
-        logging_steps=25,
-        report_to="none",
-        dataloader_pin_memory=False,
-    )
-    trainer = CrossEncoderTrainer(model=model, args=arguments, train_dataset=Dataset.from_list(rows), loss=make_loss(settings.loss, model))
-    result = trainer.train(resume_from_checkpoint=last_checkpoint(folder))
-    model.save_pretrained(str(folder))
-    network: Any = model.model
+    arguments: dict[str, Any] = {
+        "output_dir": str(folder / CHECKPOINTS),
+        "num_train_epochs": settings.epochs,
+        "learning_rate": settings.learning_rate,
+        "per_device_train_batch_size": settings.lists_per_batch,
+        "warmup_ratio": 0.06,
+        "lr_scheduler_type": "linear",
+        "bf16": settings.bf16,
+        "use_cpu": not torch.accelerator.is_available(),
+        "seed": seed,
+        "save_steps": 100,
+        "save_total_limit": 1,
+        "logging_steps": 25,
+        "report_to": "none",
+        "dataloader_pin_memory": False,
+    }
+    resume = last_checkpoint(folder)
+    if settings.architecture == "bi_encoder":
+        made = train_bi_encoder(rows, checkpoint=checkpoint, settings=settings, arguments=arguments, folder=folder, resume=resume)
+    else:
+        made = _train_cross_encoder(rows, checkpoint=checkpoint, settings=settings, arguments=arguments, folder=folder, resume=resume)
     return {
+        "architecture": settings.architecture,
         "pairs": sum(len(row["docs"]) for row in rows),
         "lists": len(rows),
         "epochs": settings.epochs,
         "learnt_by": settings.loss,
+        **made,
+    }
+
+
+def _train_cross_encoder(
+    rows: list[dict[str, Any]], *, checkpoint: str, settings: StudentSettings, arguments: Mapping[str, Any], folder: Path, resume: str | None
+) -> dict[str, Any]:
+    model = load_start_point(checkpoint, settings)
+    trainer = CrossEncoderTrainer(
+        model=model, args=CrossEncoderTrainingArguments(**arguments), train_dataset=Dataset.from_list(rows), loss=make_loss(settings.loss, model)
+    )
+    result = trainer.train(resume_from_checkpoint=resume)
+    model.save_pretrained(str(folder))
+    network: Any = model.model
+    return {
         "loss": round(result.training_loss, 4),
         "parameters": sum(p.numel() for p in network.parameters()),
         "layers": network.config.num_hidden_layers,
@@ -92,14 +109,13 @@ def score_pairs(
     on_pairs: Callable[[int], None] = lambda _: None,
 ) -> None:
     """Write a trained student's scores of the pairs to shards in ``folder``; a shard already there is kept."""
-    model: CrossEncoder | None = None
+    scores: Callable[[Sequence[tuple[str, str]]], np.ndarray] | None = None
     for number, start in enumerate(range(0, len(labelled), SCORES_PER_SHARD)):
         path, shard = folder / f"scores-{number:05d}.npy", labelled[start : start + SCORES_PER_SHARD]
         if not path.is_file():
-            model = model or CrossEncoder(str(student), device=device())
-            texts: list[Any] = [(pair.query, template.render(products[pair.product_id])) for pair in shard]
+            scores = scores or load_scores(student)
             staging = folder / f".{path.name}"
-            np.save(staging, np.asarray(model.predict(texts, batch_size=64, show_progress_bar=False), dtype=np.float32))
+            np.save(staging, scores([(pair.query, template.render(products[pair.product_id])) for pair in shard]))
             staging.rename(path)
         on_pairs(len(shard))
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from reranker.search import TwoStageSearch
+from reranker.student import Reranker
 
 WARM_UP_QUERIES = 5
 MAX_QUERIES = 200
@@ -23,18 +24,23 @@ class Latency(NamedTuple):
     samples: int
 
 
-def measure_latency(search: TwoStageSearch, queries: Sequence[str], k: int) -> dict[str, Latency]:
+def measure_latency(search: TwoStageSearch, queries: Sequence[str], k: int, *, forget: bool = False) -> dict[str, Latency]:
     """Time one search of each query (the first 200), one after the other, after an untimed warm-up.
+
+    A student that keeps product vectors is timed with those of all hits known, or, with ``forget``, with none known.
 
     Returns ``first_stage``, ``rerank`` (left out of searches that found nothing) and ``total``;
     a stage without a sample is left out.
     """
     queries = list(dict.fromkeys(queries))[:MAX_QUERIES]
     size = min(10, k)
-    for query in queries[:WARM_UP_QUERIES]:
+    student = search.reranker if isinstance(search.reranker, Reranker) and search.reranker.keeps_vectors else None
+    for query in queries if student and not forget else queries[:WARM_UP_QUERIES]:
         search.search(query, size=size, k=k)
     took: dict[str, list[float]] = {"first_stage": [], "rerank": [], "total": []}
     for query in queries:
+        if student and forget:
+            student.forget()
         response = search.search(query, size=size, k=k)
         for stage, samples in took.items():
             if stage == "first_stage" or response.reranked:

@@ -119,7 +119,7 @@ def _changes(axes: Axes, evaluation: Evaluation) -> None:
 
 
 def _latency(axes: Axes, evaluation: Evaluation) -> None:
-    stages = [stage for stage in ("total", "rerank", "first_stage") if stage in evaluation.latency]
+    stages = [stage for stage in ("rerank_unknown", "total", "rerank", "first_stage") if stage in evaluation.latency]
     most = max(evaluation.latency[stage].p99 for stage in stages)
     for row, stage in enumerate(stages):
         times = evaluation.latency[stage]

@@ -142,7 +142,9 @@ def evaluate(
         warnings.append(f"Only {comparison.queries} queries are left: too few to conclude from.")
 
     say("Measuring latency")
-    latency = measure_latency(TwoStageSearch(first_stage, reranker, k=k), [j.query for j in judgments], k)
+    search, queries = TwoStageSearch(first_stage, reranker, k=k), [j.query for j in judgments]
+    first_time = measure_latency(search, queries, k, forget=True) if reranker.keeps_vectors else {}
+    latency = measure_latency(search, queries, k) | ({"rerank_unknown": first_time["rerank"]} if "rerank" in first_time else {})
     left_out = LeftOut(sorted(seen), comparison.indistinct, unknown)
     return Evaluation(comparison, latency, left_out, absent, warnings, reranker.bundle, first_stage.name, first_stage.count(), k)
 

@@ -15,6 +15,7 @@ LABELS = {
     "minilm_cosine": "all-MiniLM-L6-v2 cosine",
     "first_stage": "first stage",
     "rerank": "rerank",
+    "rerank_unknown": "rerank, new products",
     "total": "total",
 }
 _SHOWN = 5

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from distill.pairs import LabelledPair
-from distill.student import training
+from distill.student import scoring, training
 from distill.student.training import mixed_relevance, read_scores, score_pairs
 from reranker.text import ProductTemplate
 
@@ -34,7 +34,7 @@ class CountingStudent:
 
 
 def test_scoring_that_was_killed_goes_on_from_its_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "CrossEncoder", CountingStudent)
+    monkeypatch.setattr(scoring, "CrossEncoder", CountingStudent)
     monkeypatch.setattr(training, "SCORES_PER_SHARD", 10)
     monkeypatch.setattr(CountingStudent, "dies_at", 3)
     with pytest.raises(KeyboardInterrupt):

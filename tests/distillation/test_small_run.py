@@ -54,18 +54,34 @@ def test_onnx_scores_like_the_trained_student(run: Path) -> None:
     np.testing.assert_allclose(Reranker.load(run / "6-gate" / "student_fp32").logits(pairs), trained, atol=2e-3)
 
 
+def test_a_bi_encoder_scores_as_trained_and_the_same_again(run: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    reranker = Reranker.load(run / "6-gate" / "vectors_fp32")
+    assert reranker.keeps_vectors
+    texts = ["a laptop computer", "StarTech.com 4 port USB 3.0 hub", "camera bag " * 60, ""]
+    trained = SentenceTransformer(str(run / "4-student-vectors"), device="cpu")
+    vectors = trained.encode(["laptop", *texts], normalize_embeddings=True)
+    first = reranker.logits([("laptop", text) for text in texts])
+    np.testing.assert_allclose(first, 5.0 * vectors[1:] @ vectors[0], atol=5e-3)
+    assert (reranker.logits([("laptop", text) for text in texts[::-1]]) == first[::-1]).all()
+    served = json.loads((run / "report.json").read_text())["stages"]["gate"]["ladder"][2]
+    assert 0 < served["p50_ms"] < served["p50_unknown_ms"]
+    assert load_bundle(run / "bundles" / "vectors").manifest.format == 2
+
+
 def test_the_report_tells_every_stage(run: Path) -> None:
     report = json.loads((run / "report.json").read_text())
     assert list(report["stages"]) == [
         *("teacher", "pairs", "labels", "vectors", "together"),
-        *("student", "export", "student-narrow", "export-narrow", "gate"),
+        *("student", "export", "student-narrow", "export-narrow", "student-vectors", "export-vectors", "gate"),
     ]
     assert report["stages"]["labels"]["pairs"] == report["stages"]["pairs"]["pairs"] > 1000
 
 
 def test_the_report_sets_quality_against_latency(run: Path) -> None:
     ladder = json.loads((run / "report.json").read_text())["stages"]["gate"]["ladder"]
-    assert [rung["rung"] for rung in ladder] == ["student", "narrow"]
+    assert [rung["rung"] for rung in ladder] == ["student", "narrow", "vectors"]
     assert all(0 <= rung["interval"][0] <= rung["ndcg@10"] <= rung["interval"][1] <= 1 and 0 < rung["p50_ms"] <= rung["p95_ms"] for rung in ladder)
     assert ladder[0]["megabytes"] > ladder[1]["megabytes"]
     assert (run / "ladder.png").stat().st_size > 10_000

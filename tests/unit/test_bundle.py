@@ -59,7 +59,7 @@ def file_outside(name: str) -> Callable[[Path], None]:
         (lambda f: (f / MANIFEST).write_text("{"), "cannot be read"),
         (lambda f: (f / MANIFEST).write_bytes(b"\xff\xfe"), "cannot be read"),
         (lambda f: (f / MANIFEST).write_text("[]"), "names no format"),
-        (lambda f: change_manifest(f, lambda m: m.update(format=2)), "has format 2; this release reads up to 1"),
+        (lambda f: change_manifest(f, lambda m: m.update(format=3)), "has format 3; this release reads up to 2"),
         (lambda f: change_manifest(f, lambda m: m.pop("template")), "wrong at 'template'"),
         (lambda f: change_manifest(f, lambda m: m.update(max_length=0)), "wrong at 'max_length'"),
         (lambda f: change_manifest(f, lambda m: m["template"].update(colour="red")), r"wrong at 'template\.colour'"),

@@ -1,0 +1,87 @@
+"""How a student's network becomes a score: over pairs (cross-encoder), or between vectors (bi-encoder)."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from hashlib import blake2b
+
+import numpy as np
+
+from reranker.network import Network
+
+CROSS_ENCODER, BI_ENCODER = "cross_encoder", "bi_encoder"
+ARCHITECTURES = (CROSS_ENCODER, BI_ENCODER)
+
+VECTORS_KEPT = 100_000
+"""Product vectors kept in memory by default: 384 wide, they take about 90 MB."""
+
+
+class PairScorer:
+    """Reads query and product together."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+
+    def logits(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+        """Return the network's score of (query, product text) pairs: float32 (n,)."""
+        out = np.empty(len(pairs), dtype=np.float32)
+        for batch, scores, _ in self._network.run(pairs):
+            out[batch] = scores.reshape(len(batch), -1)[:, 0]
+        return out
+
+
+class VectorScorer:
+    """Reads query and product apart, and multiplies their vectors; a product's vector is kept by its text, so it is computed once."""
+
+    def __init__(self, network: Network, scale: float, *, kept: int = VECTORS_KEPT) -> None:
+        self._network = network
+        self._scale = scale
+        self._kept = kept
+        self._vectors: OrderedDict[bytes, np.ndarray] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def logits(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+        """Return scale · cosine of (query, product text) pairs: float32 (n,)."""
+        queries = list(dict.fromkeys(query for query, _ in pairs))
+        of_query = dict(zip(queries, self._encode(queries), strict=True))
+        products = self.vectors([text for _, text in pairs])
+        asked = np.stack([of_query[query] for query, _ in pairs]) if pairs else products
+        cosines: np.ndarray = np.einsum("ij,ij->i", asked, products, dtype=np.float32)
+        return cosines * np.float32(self._scale)
+
+    def vectors(self, texts: Sequence[str]) -> np.ndarray:
+        """Return the vectors of product texts, float32 (n, width) of about unit length; those not known are computed and kept."""
+        keys = [blake2b(text.encode("utf-8", "replace"), digest_size=16).digest() for text in texts]
+        found: dict[bytes, np.ndarray] = {}
+        with self._lock:
+            for key in keys:
+                if key in self._vectors:
+                    self._vectors.move_to_end(key)
+                    found[key] = self._vectors[key]
+        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in found}
+        if missing:
+            made = self._encode(list(missing.values())).astype(np.float16)  # also the first time: a product's score never changes
+            found |= zip(missing, made, strict=True)
+            with self._lock:
+                self._vectors.update(zip(missing, made, strict=True))
+                while len(self._vectors) > self._kept:
+                    self._vectors.popitem(last=False)
+        return np.stack([found[key] for key in keys]).astype(np.float32) if keys else np.zeros((0, 0), dtype=np.float32)
+
+    def forget(self) -> None:
+        """Drop the vectors kept."""
+        with self._lock:
+            self._vectors.clear()
+
+    def _encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Return mean-pooled unit vectors, float32 (n, width)."""
+        rows: list[np.ndarray] = [np.zeros(0)] * len(texts)
+        for batch, hidden, mask in self._network.run(texts):
+            weights = mask[:, :, None].astype(np.float32)
+            pooled = (hidden * weights).sum(axis=1) / weights.sum(axis=1)
+            pooled /= np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-9)
+            for i, vector in zip(batch, pooled, strict=True):
+                rows[i] = vector
+        return np.stack(rows).astype(np.float32) if rows else np.zeros((0, 0), dtype=np.float32)
