@@ -88,7 +88,8 @@ def fine_tune(
 ) -> dict[str, Any]:
     """Fine-tune the teacher and save it, LoRA merged, into ``folder``; goes on from a checkpoint left there.
 
-    Returns what the run's report says of it.
+    Started several times by ``accelerate launch`` or ``torchrun``, the processes share each step, and the first saves.
+    Returns what the run's report says of it; nothing in the others.
 
     Raises:
         RecipeError: the checkpoint cannot be loaded.
@@ -126,11 +127,19 @@ def fine_tune(
     )
     trainer = SoftTargetTrainer(model=model, args=arguments, train_dataset=rows, data_collator=PromptCollator(tokenizer))  # type: ignore[arg-type]
     result = trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+    if not trainer.is_world_process_zero():
+        return {}
     merged = model.merge_and_unload() if settings.lora_rank else model
     merged.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     (folder / _SETTINGS).write_text(json.dumps({"settings": settings.model_dump(), "template": template.model_dump()}))
-    return {"pairs": len(rows), "epochs": settings.epochs, "loss": round(result.training_loss, 4), "parameters": sum(p.numel() for p in merged.parameters())}
+    return {
+        "pairs": len(rows),
+        "epochs": settings.epochs,
+        "steps": result.global_step,
+        "loss": round(result.training_loss, 4),
+        "parameters": sum(p.numel() for p in merged.parameters()),
+    }
 
 
 class FineTunedTeacher:

@@ -11,8 +11,6 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from distill.recipe import Teacher
 from distill.teacher import load_teacher, train_teacher
@@ -20,6 +18,7 @@ from distill.teacher.soft_targets import expected_relevance, soft_target
 from reranker.errors import RecipeError
 from reranker.judgments import Judgment
 from reranker.text import ProductTemplate
+from tests.tiny_decoder import make_tiny_decoder
 
 SPLIT = Judgment("laptop", "1", 2, "laptop", (3, 2, 2, 1))
 SHOP = {str(i): {"id": str(i), "title": ("laptop", "hose", "lamp", "bag")[i % 4]} for i in range(8)}
@@ -57,18 +56,7 @@ def test_relevance_is_the_expected_grade_between_0_and_1() -> None:
 
 @pytest.fixture(scope="module")
 def decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A decoder LLM of two layers with random weights, as a hub would have it: a language model's head, no classifier."""
-    folder = tmp_path_factory.mktemp("decoder")
-    words = ["<pad>", "<unk>", "<eos>", *["product", "search", "query", "relevance", "laptop", "hose", "lamp", "bag", ":"]]
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", eos_token="<eos>").save_pretrained(folder)  # no pad token: LLMs have none
-    torch.manual_seed(0)
-    config = Qwen3Config(
-        vocab_size=len(words), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=16
-    )
-    Qwen3ForCausalLM(config).save_pretrained(folder)
-    return folder
+    return make_tiny_decoder(tmp_path_factory.mktemp("decoder"))
 
 
 def train(decoder: Path, folder: Path, **changes: object) -> dict:

@@ -126,7 +126,7 @@ def card_of(**changes: object) -> str:
             "created": "2025-01-01",
             "template": {"fields": ["title"]},
             "max_length": 96,
-            "student": {"start": "some-encoder", "layers": 2, "width": 128, "parameters": 5_000_000},
+            "student": {"start": "some-encoder", "architecture": "cross_encoder", "layers": 2, "width": 128, "parameters": 5_000_000},
             "teacher": {"model": "big-llm", "judged_pairs": 1316},
             "training": {"labelled_pairs": 19359, "epochs": 3.0, "loss": "list_margin_mse", "larger_share": 0.5, "seed": 1},
             "metrics": METRICS,
