@@ -10,8 +10,8 @@ class Ranks:
     """The processes of this run, told apart by what their launcher put into the environment; one process where there is no launcher."""
 
     def __init__(self) -> None:
-        self.rank = int(os.environ.get("RANK", "0"))
         self.number = int(os.environ.get("WORLD_SIZE", "1"))
+        self.rank = int(os.environ.get("RANK", "0")) if self.number > 1 else 0
 
     @property
     def first(self) -> bool:

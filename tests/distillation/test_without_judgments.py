@@ -76,11 +76,27 @@ def test_an_embedder_alone_makes_a_bundle_and_the_report_says_what_was_not_measu
     assert Reranker(bundle).score("desk lamp", ["red desk lamp 1", "usb hub"]).shape == (2,)
 
 
-def test_a_zero_shot_teacher_s_answers_outlive_the_run(tmp_path: Path) -> None:
-    def answer(prompt: str) -> list[Token]:
-        query = prompt.split("Search query: ")[1].split("\n")[0]
-        return [{"3": 0.9, "2": 0.1}] if query in prompt.split("Product: ")[1].lower() else [{"0": 0.8, "1": 0.2}]
+def answer(prompt: str) -> list[Token]:
+    query = prompt.split("Search query: ")[1].split("\n")[0]
+    return [{"3": 0.9, "2": 0.1}] if query in prompt.split("Product: ")[1].lower() else [{"0": 0.8, "1": 0.2}]
 
+
+def test_with_a_zero_shot_teacher_all_judgments_are_the_gate_s(tmp_path: Path) -> None:
+    rows = [f"{kind},B{n},{3 if n % 4 == i else 0},{kind}," for i, kind in enumerate(KINDS[:2]) for n in range(12)]
+    (tmp_path / "judgments.csv").write_text("\n".join(["query,product_id,rating,intent,votes", *rows]))
+    with ChatServer(answer) as model:
+        text = f'[embedder]\nmodel = ""\n[teacher]\nkind = "zero_shot"\nmodel = "tiny-instruct"\nendpoint = "{model.url}"\n'
+        recipe = shop(tmp_path, text)
+        recipe.write_text(recipe.read_text().replace('judgments = ""', 'judgments = "judgments.csv"'))
+        gate = run(recipe, tmp_path / "run")["stages"]["gate"]
+    assert gate["queries"] == 2
+    assert gate["ndcg@10"]["teacher"] == 1.0
+    assert "not_measured" not in gate
+    manifest = load_bundle(tmp_path / "run" / "bundle").manifest
+    assert manifest.seen.queries == []
+
+
+def test_a_zero_shot_teacher_s_answers_outlive_the_run(tmp_path: Path) -> None:
     with ChatServer(answer) as model:
         text = f'[embedder]\nmodel = ""\n[teacher]\nkind = "zero_shot"\nmodel = "tiny-instruct"\nendpoint = "{model.url}"\n'
         recipe = shop(tmp_path, text)
