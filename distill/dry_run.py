@@ -9,21 +9,19 @@ from typing import Any
 
 from rich.console import Console
 
-from distill.checkpoints import resolve_checkpoint
-from distill.inputs import Inputs, read_inputs
+from distill.checkpoints import HubError, check_checkpoint, resolve_checkpoint
+from distill.inputs import Inputs, named_models, read_inputs
 from distill.recipe import Recipe
 from distill.recipe import Teacher as TeacherSettings
+from distill.teacher.architecture import architecture
 from reranker.errors import RecipeError
-
-_BYTES = {"float32": 4, "bfloat16": 2}
-_ADAM_BYTES = 4 + 4 + 4  # gradient and two moments of each trained weight
 
 
 def rehearse(recipe: Recipe, recipe_path: Path, *, quiet: bool = False) -> dict[str, Any]:
     """Check the recipe's data and models, and return what a run would take.
 
-    The teacher is built from its configuration on torch's meta device, LoRA included: its shape, no weights. Where the
-    configuration can be had from neither folder nor hub, ``teacher`` says why, and the rest is checked all the same.
+    The teacher is built from its configuration on torch's meta device, LoRA included: its shape, no weights. What the hub does
+    not give is named in ``not_checked``, and the rest is checked all the same; teachers that shipped recipes name are known.
 
     Raises:
         RerankerError: what a run would refuse at its beginning.
@@ -37,6 +35,8 @@ def rehearse(recipe: Recipe, recipe_path: Path, *, quiet: bool = False) -> dict[
         "teacher": _teacher(recipe, inputs),
         "pairs_at_most": _pairs(recipe, inputs),
     }
+    if missing := _not_checked(recipe):
+        found["not_checked"] = missing
     found["labelling_shards_at_most"] = math.ceil(found["pairs_at_most"] / recipe.labelling.shard_size)
     found["student_steps_at_most"] = _student_steps(recipe, found["pairs_at_most"])
     _print(found, console)
@@ -48,63 +48,57 @@ def _teacher(recipe: Recipe, inputs: Inputs) -> dict[str, Any]:
     if recipe.embedder.alone:
         return {"kind": "none: the embedder judges alone", "model": recipe.embedder.model}
     if settings.kind == "zero_shot":
-        return {"kind": "zero_shot", "model": settings.model, "endpoint": settings.endpoint}
+        from distill.teacher.zero_shot import chat_prompt
+
+        product = next(iter(inputs.products.values()))
+        prompt = chat_prompt(settings, str(product["title"]), recipe.template.render(product))
+        return {"kind": "zero_shot", "model": settings.model, "endpoint": settings.endpoint, "prompt": prompt}
     pairs = min(len(inputs.split.train), settings.max_pairs or len(inputs.split.train))
     batch = settings.batch_size * settings.gradient_accumulation
     training = {"kind": "fine_tuned", "model": settings.model, "pairs": pairs, "pairs_a_step": batch, "steps": math.ceil(pairs * settings.epochs / batch)}
     with tempfile.TemporaryDirectory() as models:
         try:
-            checkpoint = resolve_checkpoint(settings.model, Path(models))
-            return {**training, **_network(checkpoint, settings), **_prompt(checkpoint, settings, recipe, inputs)}
-        except _Unreachable as error:
-            return {**training, "not_checked": str(error)}
+            shape = architecture(settings, Path(models))
+        except HubError:
+            return training
+        network = {
+            "architecture": shape.name,
+            "config_from": shape.config_from,
+            "layers": shape.layers,
+            "width": shape.width,
+            "parameters": shape.parameters,
+            "trained": shape.trained,
+            "trained_share": round(shape.trained / shape.parameters, 5),
+            "gigabytes": shape.gigabytes(settings),
+        }
+        return {**training, **network, **_prompt(settings, recipe, inputs, Path(models))}
 
 
-class _Unreachable(Exception):
-    """A checkpoint is neither a folder nor on a hub that answers."""
-
-
-def _network(checkpoint: str, settings: TeacherSettings) -> dict[str, Any]:
-    import torch
-    from transformers import AutoConfig, AutoModelForSequenceClassification
-
-    try:
-        config = AutoConfig.from_pretrained(checkpoint, num_labels=settings.grades)
-    except (OSError, ValueError, KeyError) as error:
-        if Path(checkpoint).is_dir():
-            raise RecipeError(f"The teacher {checkpoint} cannot be built: {error}", hint="Is its config.json that of a transformers model?") from error
-        raise _Unreachable(f"{checkpoint}: its configuration cannot be had from the hub here; give a folder, or run this where the hub answers") from error
-    with torch.device("meta"):
+def _not_checked(recipe: Recipe) -> dict[str, str]:
+    """Return the models that the hub does not give, by the recipe's key; others that are missing are errors."""
+    missing = {}
+    for key, name in named_models(recipe).items():
         try:
-            model: Any = AutoModelForSequenceClassification.from_config(config)
-        except ValueError as error:
-            raise RecipeError(f"{checkpoint} cannot classify: {error}", hint="Take a decoder LLM or an encoder.") from error
-        total = sum(p.numel() for p in model.parameters())
-        if settings.lora_rank:
-            from peft import LoraConfig, get_peft_model
-
-            lora = LoraConfig(task_type="SEQ_CLS", r=settings.lora_rank, lora_alpha=2 * settings.lora_rank, target_modules="all-linear")
-            model = get_peft_model(model, lora)
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    gigabytes = (total * _BYTES[settings.load_dtype] + trained * _ADAM_BYTES) / 1e9
-    return {
-        "architecture": config.architectures[0] if config.architectures else config.model_type,
-        "parameters": total,
-        "trained": trained,
-        "gigabytes_without_activations": round(gigabytes, 1),
-    }
+            check_checkpoint(name, key)
+        except HubError as error:
+            missing[key] = error.message
+    return missing
 
 
-def _prompt(checkpoint: str, settings: TeacherSettings, recipe: Recipe, inputs: Inputs) -> dict[str, Any]:
+def _prompt(settings: TeacherSettings, recipe: Recipe, inputs: Inputs, models: Path) -> dict[str, Any]:
     from transformers import AutoTokenizer
 
     from distill.teacher.prompts import render_prompt, tokenised
 
+    some = inputs.split.train[:200]
+    checkpoint = resolve_checkpoint(settings.model, models)
     try:
         tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     except (OSError, ValueError, KeyError) as error:
-        raise RecipeError(f"The teacher {checkpoint} has no tokenizer that can be read: {error}", hint="Save model and tokenizer there.") from error
-    some = inputs.split.train[:200]
+        if Path(checkpoint).is_dir():
+            raise RecipeError(f"The teacher {checkpoint} has no tokenizer that can be read: {error}", hint="Save model and tokenizer there.") from error
+        text = recipe.template.render(inputs.products[some[0].product_id])
+        return {"prompt": settings.prompt.format(product=text, query=some[0].query), "prompt_tokens": "not counted: the hub gives no tokenizer"}
     prompts = [render_prompt(settings, tokenizer, j.query, recipe.template.render(inputs.products[j.product_id])) for j in some]
     lengths = sorted(len(ids) for ids in tokenised(settings, tokenizer, prompts))
     return {"prompt": prompts[0], "prompt_tokens": {"median": lengths[len(lengths) // 2], "most": lengths[-1], "allowed": settings.max_length}}
@@ -114,7 +108,8 @@ def _pairs(recipe: Recipe, inputs: Inputs) -> int:
     made = recipe.augmentation
     judged = len({j.query for j in inputs.split.train})
     queries = (made.log_queries if inputs.query_log else 0) + made.catalogue_queries + made.llm_queries + judged
-    products = made.top_products + made.deeper_products + made.hard_products + made.similar_products + made.random_products
+    similar = made.similar_products if recipe.embedder.model else 0
+    products = made.top_products + made.deeper_products + made.hard_products + similar + made.random_products
     return round(queries * (1 + made.misspelt_share)) * products + len(inputs.split.train)
 
 

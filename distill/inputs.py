@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from distill.augmentation.generated_queries import endpoint as queries_endpoint
+from distill.augmentation.query_log import read_query_log
+from distill.checkpoints import check_checkpoint
+from distill.disk_space import bytes_needed, check_disk_space, folder_bytes
 from distill.recipe import Recipe, data_file
 from distill.splits import Split, deal_intents, split_by_intent
-from reranker.errors import JudgmentError, RecipeError, RerankerError
+from reranker.errors import JudgmentError, RecipeError
 from reranker.evaluation.comparison import tells_apart
 from reranker.judgments import Judgment, load_judgments
-from reranker.products import Product, read_catalog
-
-_MEGABYTES_NEEDED = 2_000
+from reranker.products import CatalogProblem, Product, read_catalog
 
 
 class Inputs(NamedTuple):
@@ -33,7 +33,8 @@ def read_inputs(recipe: Recipe, recipe_path: Path, say: Callable[[str], None]) -
     """Read and check everything that a recipe names.
 
     Raises:
-        RecipeError: a file is not there, a key of an endpoint is not set, the judgments do not fit the recipe's classes.
+        RecipeError: a file is not there, a key of an endpoint is not set, the judgments do not fit the recipe's classes, there is
+            nothing to label.
         CatalogError: the catalogue cannot be read.
         JudgmentError: the judgments cannot be read, are for another catalogue, or cannot be dealt into folds.
     """
@@ -46,24 +47,63 @@ def read_inputs(recipe: Recipe, recipe_path: Path, say: Callable[[str], None]) -
     catalog = data_file(recipe.data.catalog, recipe_path, "products.jsonl.gz")
     log = data_file(recipe.data.query_log, recipe_path, "queries.tsv") if recipe.data.query_log else None
     file = data_file(recipe.data.judgments, recipe_path, "judgments.csv") if recipe.data.judgments else None
-    products: dict[str, Product] = {p["id"]: p for p in read_catalog(catalog, locale=recipe.data.locale)}
+    products = read_products(recipe, catalog, say)
     if len(products) < 2:
         raise RecipeError(f"The catalogue {catalog} holds one product.", hint="A student learns from the margins between products.")
     judgments = _of_the_catalogue(load_judgments(file, locale=recipe.data.locale), products, say) if file else []
-    return Inputs(catalog, file, log, products, split_judgments(recipe, judgments))
+    split = split_judgments(recipe, judgments)
+    _check_something_to_label(recipe, log, len({j.query for j in split.train}))
+    return Inputs(catalog, file, log, products, split)
 
 
-def check_disk(folder: Path) -> None:
-    """Refuse to begin on a disk that is nearly full.
+def read_products(recipe: Recipe, catalog: Path, say: Callable[[str], None] = lambda _: None) -> dict[str, Product]:
+    """Return the catalogue by id. Your own lines are for you to mend; of a public table, unusable rows are left out, and ``say`` is told.
 
     Raises:
-        RerankerError: there is less room than a small run takes.
+        CatalogError: it cannot be read, is empty, or, JSON Lines, has unusable lines.
     """
-    free = shutil.disk_usage(folder).free / 1e6
-    if free < _MEGABYTES_NEEDED:
-        raise RerankerError(
-            f"Only {free:,.0f} MB are free where {folder} is; a run takes {_MEGABYTES_NEEDED:,} MB and more.",
-            hint="Free some space, or give --run a folder elsewhere.",
+    problems: list[CatalogProblem] = []
+    table = catalog.suffix == ".parquet" and recipe.data.locale is not None  # without a locale, ids stand several times
+    found = read_catalog(catalog, on_problem="skip" if table else "refuse", problems=problems, locale=recipe.data.locale)
+    products: dict[str, Product] = {product["id"]: product for product in found}
+    if problems:
+        say(f"[yellow]{len(problems):,} unusable row(s) of the catalogue are left out: {'; '.join(map(str, problems[:5]))} …[/]")
+    return products
+
+
+def check_means(recipe: Recipe, folder: Path, inputs: Inputs) -> None:
+    """Check that the models a run names can be had, and that it fits on the disk of its ``folder``.
+
+    Raises:
+        RecipeError: a model is neither a folder, nor installed, nor given by the hub.
+        RerankerError: the disk is too full.
+    """
+    for key, name in named_models(recipe).items():
+        check_checkpoint(name, key)
+    teacher_bytes = folder_bytes(Path(recipe.teacher.model)) if recipe.learns_from_judgments else 0
+    need = bytes_needed(recipe, products=len(inputs.products), catalog_bytes=inputs.catalog.stat().st_size, teacher_bytes=teacher_bytes)
+    check_disk_space(folder, need)
+
+
+def named_models(recipe: Recipe) -> dict[str, str]:
+    """Return the checkpoints that a run loads, by the recipe's key."""
+    named = {"student.model": recipe.student.model}
+    if recipe.embedder.model and (recipe.embedder.judges or recipe.augmentation.similar_products):
+        named["embedder.model"] = recipe.embedder.model
+    return named | ({"teacher.model": recipe.teacher.model} if recipe.learns_from_judgments else {})
+
+
+def _check_something_to_label(recipe: Recipe, log: Path | None, judged_queries: int) -> None:
+    made = recipe.augmentation
+    logged = len(read_query_log(log)) if log else 0
+    if not judged_queries + min(made.log_queries, logged) + made.catalogue_queries + made.llm_queries:
+        raise RecipeError(
+            "There is no query to label products for.", hint="Give data.query_log, or raise augmentation.log_queries, catalogue_queries or llm_queries."
+        )
+    similar = made.similar_products if recipe.embedder.model else 0
+    if not made.top_products + made.deeper_products + made.hard_products + similar + made.random_products:
+        raise RecipeError(
+            "Queries would be left without products: [augmentation] takes none for them.", hint="Raise augmentation.top_products, or another ..._products."
         )
 
 
@@ -121,9 +161,20 @@ def _check_grades(recipe: Recipe, train: list[Judgment]) -> None:
             f"All {len(train):,} judgments for training have grade {next(iter(ratings))}.",
             hint="A teacher needs relevant and irrelevant products to learn from.",
         )
-    highest = max(max(j.rating, *j.votes) if j.votes else j.rating for j in train)
-    if highest >= recipe.teacher.grades:
-        raise RecipeError(
-            f"A judgment has grade {highest}, and teacher.classes names {recipe.teacher.grades}, for grades 0 to {recipe.teacher.grades - 1}.",
-            hint="Name a class for each grade.",
+    for judgment in train:
+        for what, grade in (("rating", judgment.rating), *(("vote", vote) for vote in judgment.votes)):
+            if grade >= recipe.teacher.grades:
+                raise RecipeError(
+                    f"A judgment has the {what} {grade} (product {judgment.product_id} for '{judgment.query}'), "
+                    f"and teacher.classes names {recipe.teacher.grades}, for grades 0 to {recipe.teacher.grades - 1}.",
+                    hint="Name a class for each grade, or mend the judgments.",
+                )
+    voted = [j for j in train if j.votes]
+    odd = [j for j in voted if not min(j.votes) <= j.rating <= max(j.votes)]  # a final grade may overrule its votes; mostly, it does not
+    if len(odd) > len(voted) / 2:
+        first = odd[0]
+        raise JudgmentError(
+            f"{len(odd):,} of {len(voted):,} ratings lie outside their votes: product {first.product_id} for '{first.query}' is rated {first.rating}, "
+            f"its votes are {' '.join(map(str, first.votes))}.",
+            hint="Are the votes on the ratings' scale, and on their lines? Leave the column out where they cannot be mended.",
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,8 @@ from reranker.errors import MissingExtraError, RecipeError, RerankerError
 AT_ONCE = 8
 """How many requests are in work at a time."""
 
-_TRIES = 4
+_TRIES = 6
+_LONGEST_WAIT_S = 30.0
 
 
 class LanguageModelError(RerankerError):
@@ -62,14 +64,17 @@ class Endpoint(NamedTuple):
 
         url = self.address.rstrip("/") + "/chat/completions"
         body = {"model": self.model, "messages": [{"role": "user", "content": prompt}], **settings}
-        problem = ""
+        problem, wait = "", 0.0
         for attempt in range(_TRIES):
             if attempt:
-                time.sleep(min(0.5 * 4 ** (attempt - 1), 10))
+                time.sleep(min(wait, _LONGEST_WAIT_S))
+            wait = 0.5 * 3**attempt
             try:
                 answer = client.post(url, json=body)
                 if answer.status_code == 429 or answer.status_code >= 500:
                     problem = f"HTTP {answer.status_code}"
+                    asked = answer.headers.get("Retry-After", "")
+                    wait = float(asked) if asked.isdigit() else wait
                     continue
                 answer.raise_for_status()
                 choice = answer.json()["choices"][0]
@@ -94,10 +99,14 @@ class Endpoint(NamedTuple):
 
 
 class Answers:
-    """Answers by key in a JSONL file, kept as they come, so that a stopped run pays for none twice; None keeps them in memory alone."""
+    """Answers by key in a JSONL file, kept as they come, so that a stopped run pays for none twice; None keeps them in memory alone.
+
+    Threads may add at the same time.
+    """
 
     def __init__(self, path: Path | None, model: str) -> None:
         self._path, self._model = path, model
+        self._lock = threading.Lock()
         self._known: dict[str, Any] = {}
         for line in path.read_text(encoding="utf-8").splitlines() if path and path.is_file() else []:
             try:
@@ -113,10 +122,14 @@ class Answers:
     def __getitem__(self, key: str) -> Any:
         return self._known[key]
 
+    def get(self, key: str, default: Any) -> Any:
+        return self._known.get(key, default)
+
     def add(self, answers: Mapping[str, Any]) -> None:
         """Keep answers by key."""
-        self._known |= answers
-        if self._path and answers:
-            entries = [json.dumps({"model": self._model, "id": key, "answer": answer}, ensure_ascii=False) for key, answer in answers.items()]
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write("\n".join(["", *entries, ""]))  # the first line break ends a line that a killed run left half
+        with self._lock:
+            self._known |= answers
+            if self._path and answers:
+                entries = [json.dumps({"model": self._model, "id": key, "answer": answer}, ensure_ascii=False) for key, answer in answers.items()]
+                with self._path.open("a", encoding="utf-8") as file:
+                    file.write("\n".join(["", *entries, ""]))  # the first line break ends a line that a killed run left half

@@ -35,9 +35,22 @@ class Data(Section):
     judgments: str = "demo"
     query_log: str | None = "demo"
     locale: str | None = Field(default=None, description="for ESCI's tables: keep only this product_locale, such as us")
-    folds: int = Field(default=3, ge=2)
+    folds: int = Field(default=3, ge=1)
     held_out_fold: int = Field(default=0, ge=0)
     max_intents: int | None = Field(default=None, ge=2, description="use only this many intents: for a quick trial")
+
+    @model_validator(mode="after")
+    def _holds_something_out(self) -> Data:
+        if self.judgments and self.folds == 1:
+            raise ValueError('folds = 1 holds nothing out, and the gate would measure on what was trained on: take 2 or more (or no judgments: judgments = "")')
+        return self
+
+
+_FOR_ASKING = ("endpoint", "api_key_env")
+_FOR_TRAINING = (
+    *("targets", "smoothing", "max_length", "epochs", "learning_rate", "batch_size", "gradient_accumulation", "gradient_checkpointing"),
+    *("lora_rank", "load_dtype", "bf16", "max_pairs"),
+)
 
 
 class Teacher(Section):
@@ -59,7 +72,10 @@ class Teacher(Section):
     api_key_env: str = Field(default="", description="zero-shot: the environment variable that holds the endpoint's key")
     targets: Literal["soft", "hard"] = "soft"
     smoothing: float = Field(default=0.0, ge=0.0, le=1.0)
-    prompt: str = Field(default="Product: {product}\nSearch query: {query}\nRelevance:", description="{product} and {query} stand for their texts")
+    prompt: str = Field(
+        default="Product: {product}\nSearch query: {query}\nRelevance:",
+        description="{product} and {query} stand for their texts; the grades and their names follow for zero_shot, which has a question of its own by default",
+    )
     max_length: int = Field(default=80, ge=16)
     epochs: float = Field(default=2.0, gt=0)
     learning_rate: float = Field(default=3e-4, gt=0)
@@ -82,12 +98,28 @@ class Teacher(Section):
             raise ValueError("the prompt must hold {product} and {query}, and no other braces")
         return prompt
 
+    @field_validator("classes")
+    @classmethod
+    def _differ(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(name.strip() for name in classes) or len({name.strip().lower() for name in classes}) < len(classes):
+            raise ValueError("each class needs a name of its own, from the worst grade's to the best's")
+        return classes
+
     @model_validator(mode="after")
-    def _names_its_endpoint(self) -> Teacher:
-        if self.kind == "zero_shot" and not self.endpoint.startswith(("http://", "https://")):
+    def _keys_fit_the_kind(self) -> Teacher:
+        idle = [name for name in (_FOR_TRAINING if self.kind == "zero_shot" else _FOR_ASKING) if getattr(self, name) != type(self).model_fields[name].default]
+        if self.kind == "fine_tuned":
+            if idle:
+                raise ValueError(f'{", ".join(idle)}: for kind = "zero_shot" alone, a fine-tuned teacher asks no endpoint')
+            if self.targets == "hard" and self.smoothing:
+                raise ValueError('smoothing moves votes towards the final grade, and targets = "hard" learns no votes: leave one of them out')
+            return self
+        if idle:
+            raise ValueError(f'{", ".join(idle)}: for kind = "fine_tuned" alone, a zero-shot teacher is not trained')
+        if not self.endpoint.startswith(("http://", "https://")):
             raise ValueError('kind = "zero_shot" needs endpoint, an http address such as http://localhost:8000/v1')
-        if len(set(self.classes)) < len(self.classes):
-            raise ValueError("two classes have the same name")
+        if self.model == type(self).model_fields["model"].default:
+            raise ValueError('kind = "zero_shot" needs model: the name by which the endpoint knows an instruct LLM')
         return self
 
     @property
@@ -239,12 +271,14 @@ class Gate(Section):
     """What a bundle must do on the held-out intents (nDCG@10), and how fast.
 
     Beat BM25 by ``beat_bm25_by``, be as good as the off-the-shelf embedder (``beat_embedder``), lose at most ``max_loss``
-    to its fp32 form, rerank 50 hits within ``budget_ms`` (p50, on this machine).
+    to its fp32 form, rerank 50 hits within ``budget_ms`` (p50, on this machine). Without judgments no nDCG can be measured:
+    it must order labelled pairs as its fp32 form does, within ``budget_ms``.
     """
 
     beat_bm25_by: float = 0.02
     beat_embedder: bool = True
     max_loss: float = 0.005
+    least_agreement: float = Field(default=0.99, ge=0.0, le=1.0, description="Spearman correlation with fp32; where there are no judgments")
     budget_ms: float | None = Field(default=None, gt=0, description="or --budget-ms; the best student of the ladder within it becomes the bundle")
 
 
@@ -286,6 +320,8 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _judgments_where_needed(self) -> Recipe:
+        if self.labelling.precision and self.teacher.kind == "zero_shot":
+            raise ValueError("labelling.precision is for a fine-tuned teacher: a zero-shot one labels behind its endpoint")
         if not self.data.judgments and self.learns_from_judgments:
             raise ValueError('data.judgments = "" needs a teacher without judgments: teacher.kind = "zero_shot", or embedder.share = 1.0')
         return self
@@ -327,15 +363,20 @@ def load_recipe(name_or_path: str) -> tuple[Recipe, Path]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"The recipe {path} is not valid TOML: {error}", hint="Mend the line named above.") from error
     except ValidationError as error:
-        problems = "\n".join(f"  {'.'.join(str(part) for part in e['loc'])}: {_problem(e['type'], e['msg'])}" for e in error.errors())
+        problems = "\n".join(f"  {_place(e['loc'])}{_problem(e['type'], e['msg'])}" for e in error.errors())
         raise RecipeError(f"The recipe {path} is wrong:\n{problems}", hint="All keys, with their defaults: reranker distill --keys") from error
-    if recipe.data.held_out_fold >= recipe.data.folds:
+    if recipe.data.judgments and recipe.data.held_out_fold >= recipe.data.folds:
         raise RecipeError(f"The recipe {path} holds out fold {recipe.data.held_out_fold} of {recipe.data.folds}.", hint="Folds count from 0.")
     return recipe, path
 
 
 def _problem(kind: str, message: str) -> str:
-    return "there is no such key (misspelt?)" if kind == "extra_forbidden" else message
+    return "there is no such key (misspelt?)" if kind == "extra_forbidden" else message.removeprefix("Value error, ")
+
+
+def _place(keys: tuple[int | str, ...]) -> str:
+    """The key that is wrong; nothing where the recipe as a whole is."""
+    return ".".join(str(key) for key in keys) + ": " if keys else ""
 
 
 def write_keys() -> str:

@@ -17,11 +17,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from distill.augmentation import augment, read_query_log
 from distill.checkpoints import CHECKPOINTS, resolve_checkpoint
-from distill.inputs import check_disk, read_inputs
+from distill.inputs import check_means, read_inputs
 from distill.labelling import label_pairs
 from distill.ladder import MadeRung, climb, stages_of
 from distill.pairs import LabelledPair, read_labelled, read_pairs, write_rows
 from distill.product_vectors import ProductVectors, embed_products
+from distill.ranks import Ranks
 from distill.recipe import Recipe
 from distill.splits import Split
 from distill.stages import Stage, Stages
@@ -47,7 +48,8 @@ class GateRefusal(RerankerError):
 def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = False, ray: str | None = None) -> dict[str, Any]:
     """Run a recipe in ``folder``, going on from whatever is there, and return the report; the bundle is ``folder/bundle``.
 
-    With ``ray``, the address of a Ray cluster or "local", the teacher labels there.
+    With ``ray``, the address of a Ray cluster or "local", the teacher labels there. Started several times by ``accelerate launch``
+    or ``torchrun``, all processes train the teacher together and the first goes on alone; the others return an empty report.
 
     Raises:
         RecipeError, CatalogError, JudgmentError: what the recipe names cannot be used.
@@ -58,7 +60,12 @@ def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = Fal
     stages = Stages(folder, lambda text: console.print(f"[bold]·[/] {text}"))
     if ray is not None and recipe.teacher.kind == "zero_shot":
         raise RecipeError("A zero-shot teacher is asked through its endpoint, not on a Ray cluster.", hint="Leave --ray out.")
-    catalog, judgment_file, log_file, products, split = read_inputs(recipe, recipe_path, console.print)
+    ranks = Ranks()
+    if not ranks.first:
+        return _help(recipe, recipe_path, folder, ranks)
+    inputs = read_inputs(recipe, recipe_path, console.print)
+    check_means(recipe, folder, inputs)
+    catalog, judgment_file, log_file, products, split = inputs
     data = {
         "release": __version__,
         "catalog": sha256(catalog),
@@ -71,13 +78,16 @@ def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = Fal
     with stages.locked():
         if recipe_path.resolve() != (folder / "recipe.toml").resolve():
             shutil.copyfile(recipe_path, folder / "recipe.toml")
-        check_disk(folder)
         (folder / FILES).write_text(json.dumps({"catalog": str(catalog), "judgments": str(judgment_file or "")}, indent=1), encoding="utf-8")
         models.mkdir(exist_ok=True)
         made: dict[str, Stage] = {}
         if not recipe.embedder.alone:
-            reads = {**data, "teacher": recipe.teacher.model_dump()}
-            made["teacher"] = stages.run("1-teacher", reads, lambda at: _teach(recipe, split, products, models, at))
+            learns = data if recipe.learns_from_judgments else {"template": data["template"]}
+            reads = {**learns, "teacher": recipe.teacher.model_dump()}
+            made["teacher"] = stages.run("1-teacher", reads, lambda at: _teach(recipe, split, products, models, at, ranks))
+            if made["teacher"].reused and recipe.learns_from_judgments:
+                ranks.told(False)
+        ranks.disband()
         vectors: Stage | None = None
         if recipe.embedder.model and (recipe.embedder.judges or recipe.augmentation.similar_products):
             reads = {name: data[name] for name in ("release", "catalog", "template")} | {"model": recipe.embedder.model}
@@ -133,13 +143,26 @@ def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = Fal
     return report
 
 
-def _teach(recipe: Recipe, split: Split, products: dict[str, Product], models: Path, at: Path) -> dict[str, Any]:
+def _teach(recipe: Recipe, split: Split, products: dict[str, Product], models: Path, at: Path, ranks: Ranks) -> dict[str, Any]:
     from distill.teacher import train_teacher
 
-    checkpoint = resolve_checkpoint(recipe.teacher.model, models) if recipe.teacher.kind == "fine_tuned" else recipe.teacher.model
+    checkpoint = recipe.teacher.model
+    if recipe.learns_from_judgments:
+        checkpoint = resolve_checkpoint(recipe.teacher.model, models)
+        if ranks.first:
+            ranks.told(True)  # the others may begin: folder and checkpoint are there
     report = train_teacher(split.train, products, checkpoint=checkpoint, settings=recipe.teacher, template=recipe.template, seed=recipe.seed, folder=at)
-    shutil.rmtree(at / CHECKPOINTS, ignore_errors=True)
+    if ranks.first:
+        shutil.rmtree(at / CHECKPOINTS, ignore_errors=True)
     return report
+
+
+def _help(recipe: Recipe, recipe_path: Path, folder: Path, ranks: Ranks) -> dict[str, Any]:
+    """Train the teacher with the first process, where it trains one."""
+    inputs = read_inputs(recipe, recipe_path, lambda _: None)
+    if recipe.learns_from_judgments and ranks.told(None):
+        _teach(recipe, inputs.split, inputs.products, folder / "pretrained", folder / "1-teacher", ranks)
+    return {}
 
 
 def _embed(recipe: Recipe, products: dict[str, Product], models: Path, at: Path, console: Console) -> dict[str, Any]:

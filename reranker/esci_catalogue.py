@@ -1,7 +1,9 @@
-"""The products table of Amazon's ESCI data set as a catalogue."""
+"""The products table of Amazon's ESCI data set (arXiv 2206.06588) as a catalogue."""
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,18 +12,19 @@ from reranker.errors import CatalogError, MissingExtraError
 
 _FIELDS = {"product_id": "id", "product_title": "title", "product_brand": "brand"}
 _NEEDED = ("product_id", "product_title")
+_TAG = re.compile(r"</?[a-zA-Z][^>]*>")
 _OPTIONAL = ("product_description", "product_bullet_point", "product_brand", "product_color", "product_locale")
 
 
 def read_esci_products(path: Path, locale: str | None) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield each row's number and its product: description with bullet points, colour as an attribute.
+    """Yield each row's number and its product: bullet points and description without their HTML, colour as an attribute.
 
     Args:
         path: ``shopping_queries_dataset_products.parquet``, or a table of its columns.
         locale: keep only this ``product_locale``, such as ``us``; an id can stand for a product in each.
 
     Raises:
-        CatalogError: it is no such table.
+        CatalogError: it is no such table, or holds no product of the locale.
         MissingExtraError: pyarrow is not installed.
     """
     try:
@@ -41,16 +44,25 @@ def read_esci_products(path: Path, locale: str | None) -> Iterator[tuple[int, di
                 f"{path}: no column {' and no column '.join(map(repr, missing))}; found {', '.join(names)[:200]}.",
                 hint="Give ESCI's products table (shopping_queries_dataset_products.parquet), or JSON Lines.",
             )
-        number = 0
+        number, found, locales = 0, False, set()
         for batch in file.iter_batches(columns=[*_NEEDED, *(name for name in _OPTIONAL if name in names)]):
             for row in batch.to_pylist():
                 number += 1
+                locales.add(str(row.get("product_locale")))
                 if locale is None or row["product_locale"] == locale:
+                    found = True
                     yield number, _product(row)
+    if locale and number and not found:
+        raise CatalogError(f"{path} holds no product of the locale {locale}.", hint=f"It has: {', '.join(sorted(locales))}.")
 
 
 def _product(row: dict[str, Any]) -> dict[str, Any]:
-    product = {ours: row.get(theirs) for theirs, ours in _FIELDS.items()}
-    described = " ".join(text for text in (row.get("product_description"), row.get("product_bullet_point")) if text)
-    colour = row.get("product_color")
+    product = {ours: _plain(row.get(theirs)) for theirs, ours in _FIELDS.items()}
+    described = " ".join(text for name in ("product_bullet_point", "product_description") if (text := _plain(row.get(name))))
+    colour = _plain(row.get("product_color"))
     return {**product, "description": described, "attributes": {"colour": colour} if colour else {}}
+
+
+def _plain(text: Any) -> str | None:
+    """Without tags, entities and line breaks: Amazon's descriptions are pieces of web pages."""
+    return " ".join(html.unescape(_TAG.sub(" ", str(text))).split()) if text else None

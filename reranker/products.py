@@ -17,6 +17,9 @@ Product = Mapping[str, Any]
 
 MAX_PROBLEMS_SHOWN = 10
 
+_MEND = "Mend them, or leave them out with --skip-invalid (each is then named). Nothing was changed."
+_MEND_TABLE = 'ESCI\'s ids stand once in each locale: a recipe takes one with data.locale = "us". Nothing was changed.'
+
 
 class CatalogProblem(NamedTuple):
     """Why one line of a catalogue cannot be indexed."""
@@ -107,7 +110,7 @@ def read_catalog(
         more = f"\n  … and {len(found) - MAX_PROBLEMS_SHOWN:,} more" if len(found) > MAX_PROBLEMS_SHOWN else ""
         raise CatalogError(
             f"The catalogue {path} holds {len(found):,} unusable line(s):\n{shown}{more}",
-            hint="Mend them, or leave them out with --skip-invalid (each is then named). Nothing was changed.",
+            hint=_MEND_TABLE if path.suffix == ".parquet" and locale is None else _MEND,
         )
     if not seen:
         raise CatalogError(f"The catalogue {path} holds no usable product.", hint="Expected one JSON object a line, each with 'id' and 'title'.")

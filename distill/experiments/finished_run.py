@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from distill.gate import PER_QUERY
-from distill.inputs import split_judgments
+from distill.inputs import read_products, split_judgments
 from distill.pairs import LabelledPair, read_labelled
 from distill.recipe import Recipe
 from distill.run import FILES
@@ -17,7 +17,7 @@ from reranker.errors import RerankerError
 from reranker.evaluation import Comparison
 from reranker.evaluation.comparison import QueryScores
 from reranker.judgments import load_judgments
-from reranker.products import Product, read_catalog
+from reranker.products import Product
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class FinishedRun:
 
     @cached_property
     def products(self) -> dict[str, Product]:
-        return {product["id"]: product for product in read_catalog(self._files["catalog"], locale=self.recipe.data.locale)}
+        return read_products(self.recipe, Path(self._files["catalog"]))
 
     @cached_property
     def split(self) -> Split:

@@ -9,8 +9,8 @@ from typing import Any
 
 from distill.gate.ladder_picture import draw_ladder
 from distill.gate.rankers import load_rankers
-from distill.gate.rungs import load_rung, write_final
-from distill.gate.verdict import Standing, choose, refusals
+from distill.gate.rungs import LoadedRung, load_rung, write_final
+from distill.gate.verdict import Standing, choose, disagreement, refusals
 from distill.ladder import MadeRung
 from distill.pairs import LabelledPair, read_labelled
 from distill.recipe import Recipe
@@ -30,6 +30,8 @@ HITS = 50
 """How many hits the latency budget is for."""
 
 _MOST_TIMED = 200
+
+NOT_MEASURED = "not measured: no judgments"
 
 PER_QUERY = "per-query.json"
 """nDCG@10 of each ranking on each held-out query, as the gate measured it: several runs' can be pooled."""
@@ -52,9 +54,11 @@ def pass_gate(
 
     A rung's precision was chosen by its export, on calibration pairs: the held-out queries only measure it. The student
     of [student], or with a budget the best within it, becomes ``folder/bundle``; every rung's bundle is ``folder/bundles/NAME``.
+    Where there are no judgments, no nDCG is measured, and report and card say so (``not_measured``): what is checked is latency,
+    and that each student orders labelled pairs as its fp32 form does.
 
     Returns:
-        The measurements (none of quality without judgments), and under ``refused`` why no bundle may serve (empty: it may).
+        The measurements, and under ``refused`` why no bundle may serve (empty: it may).
     """
     labelled = read_labelled(sorted(made["labels"].folder.glob("labels-*.parquet")))
     loaded = [load_rung(rung, recipe, split, made, labelled, products, folder) for rung in rungs]
@@ -70,7 +74,7 @@ def pass_gate(
         ndcg = {name: measured.mean(name) for name in rankers}
         say(f"  nDCG@10 on {measured.queries} queries of held-out intents: " + ", ".join(f"{name} {value:.3f}" for name, value in ndcg.items()))
     else:
-        say("  [yellow]there are no judgments: quality is not measured, only int8 against fp32, and latency[/]")
+        say(f"  [yellow]nDCG@10 is {NOT_MEASURED}; agreement with fp32 and latency are[/]")
 
     queries = _timed_queries(first_stage, split, labelled)
     ladder: list[Standing] = []
@@ -92,10 +96,10 @@ def pass_gate(
             samples=rerank.samples,
             megabytes=round(rung.megabytes, 1),
             p50_unknown_ms=unknown,
-            refused=refusals(ndcg, name, f"{rung.name}_fp32", recipe.gate) if measured else [],
+            refused=refusals(ndcg, name, f"{rung.name}_fp32", recipe.gate) if measured else disagreement(rung.fp32_agreement, recipe.gate),
         )
         ladder.append(standing)
-        quality = f"nDCG@10 {standing.ndcg:.3f}, " if measured else ""
+        quality = f"nDCG@10 {standing.ndcg:.3f}, " if measured else f"agreement with fp32 {rung.fp32_agreement:.4f}, "
         say(f"  {standing.rung}: {quality}{standing.p50_ms:.1f} ms for {HITS} hits, {standing.megabytes} MB, {rung.precision}")
     chosen, refused = choose(ladder, recipe.gate.budget_ms)
     common = {
@@ -105,11 +109,10 @@ def pass_gate(
         "absent": absent,
         "ladder": [standing.as_dict() for standing in ladder],
         "budget_ms": recipe.gate.budget_ms,
+        **({} if measured else {"not_measured": NOT_MEASURED}),
     }
     for rung, standing in zip(loaded, ladder, strict=True):
-        write_final(
-            rung, folder / "bundles" / rung.name, {**common, **_of_rung(measured, rung.precision, standing, rung.agreement), "refused": standing.refused}
-        )
+        write_final(rung, folder / "bundles" / rung.name, {**common, **_of_rung(measured, rung, standing), "refused": standing.refused})
     if measured and len(ladder) > 1:
         draw_ladder(ladder, measured, bm25_ms, recipe.gate.budget_ms, ladder_picture)
     shown = chosen or ladder[0]
@@ -117,17 +120,18 @@ def pass_gate(
     if measured:
         say("  drawing what the bundle does on them")
         draw(evaluate(first_stage, Reranker.load(folder / "bundles" / shown.rung), split.held_out), picture)
-    return {**common, "chosen": shown.rung, **_of_rung(measured, rung.precision, shown, rung.agreement), "refused": refused}
+    return {**common, "chosen": shown.rung, **_of_rung(measured, rung, shown), "refused": refused}
 
 
-def _of_rung(measured: Comparison | None, precision: str, standing: Standing, agreement: float) -> dict[str, Any]:
+def _of_rung(measured: Comparison | None, rung: LoadedRung, standing: Standing) -> dict[str, Any]:
     """Return what is told of one student, with paired intervals of its differences."""
     compared = ("bm25", EMBEDDER, "teacher", "committee", f"{standing.rung}_fp32")
     bases = [name for name in compared if measured and name in measured.rankings and name != standing.ranking]
     return {
         "ranking": standing.ranking,
-        "precision": precision,
-        "teacher_agreement": agreement,
+        "precision": rung.precision,
+        "teacher_agreement": rung.agreement,
+        "fp32_agreement": rung.fp32_agreement,
         "difference": {
             f"{standing.rung}-{base}": {
                 "mean": round(measured.difference(standing.ranking, base).mean, 6),

@@ -47,7 +47,11 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         "|---|---|---|",
     ]
     if not metrics["queries"]:
-        lines[-4:] = ["Not measured: there were no judgments. Judge some queries and run `reranker evaluate` before you serve it."]
+        lines[-4:] = [
+            "nDCG@10 is not measured: no judgments. Judge some queries and run `reranker evaluate` before you serve it. "
+            f"On labelled pairs, its rank correlation with what it learnt is {metrics['teacher_agreement']:.3f}, "
+            f"with its fp32 form {metrics['fp32_agreement']:.4f}.",
+        ]
     lines += [
         f"| {_RANKINGS.get(name, name)}{' (this bundle)' if name == metrics['ranking'] else ''} | {value:.3f} | {_range(metrics['interval'][name])} |"
         for name, value in metrics["ndcg@10"].items()

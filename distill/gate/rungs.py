@@ -25,7 +25,7 @@ CALIBRATION_PAIRS = 2_000
 
 
 class LoadedRung(NamedTuple):
-    """A rung ready to be measured; ``agreement`` is its rank correlation with the teacher on labelled pairs."""
+    """A rung ready to be measured; on labelled pairs, ``agreement`` is its rank correlation with what it learnt, ``fp32_agreement`` with its fp32 form."""
 
     name: str
     precision: str
@@ -33,6 +33,7 @@ class LoadedRung(NamedTuple):
     manifest: dict[str, Any]
     files: dict[str, Path]
     agreement: float
+    fp32_agreement: float
 
     @property
     def chosen(self) -> Reranker:
@@ -61,7 +62,7 @@ def load_rung(
     if recipe.notice:
         files["NOTICE"] = folder / "NOTICE"
         files["NOTICE"].write_text(recipe.notice + "\n", encoding="utf-8")
-    students, agreement = {}, {}
+    students, agreement, scored = {}, {}, {}
     for precision in PRECISIONS:
         model = model_file(rung.export.folder, precision)
         if model.is_file():
@@ -69,8 +70,11 @@ def load_rung(
             logits = Reranker(write_bundle(at, own, manifest)).logits(texts)
             students[precision] = Reranker(write_bundle(at, own, {**manifest, "calibration": calibrate(logits, relevance).model_dump()}))
             agreement[precision] = _rank_correlation(logits, relevance)
+            scored[precision] = logits
     chosen = rung.export.report["precision"]
-    return LoadedRung(rung.name, chosen, students, manifest, {"model.onnx": model_file(rung.export.folder, chosen), **files}, round(agreement[chosen], 4))
+    with_fp32 = 1.0 if chosen == "fp32" else _rank_correlation(scored[chosen], scored["fp32"])
+    own = {"model.onnx": model_file(rung.export.folder, chosen), **files}
+    return LoadedRung(rung.name, chosen, students, manifest, own, round(agreement[chosen], 4), round(with_fp32, 6))
 
 
 def write_final(rung: LoadedRung, target: Path, metrics: Mapping[str, Any]) -> Bundle:

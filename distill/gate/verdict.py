@@ -62,6 +62,13 @@ def refusals(ndcg: Mapping[str, float], student: str, fp32: str, gate: Gate) -> 
     return why
 
 
+def disagreement(with_fp32: float, gate: Gate) -> list[str]:
+    """Return why a student whose nDCG@10 cannot be measured does not do, by its rank correlation with its fp32 form; empty where it does."""
+    if with_fp32 >= gate.least_agreement:
+        return []
+    return [f"it orders pairs otherwise than its fp32 form: their rank correlation is {with_fp32:.4f}, below {gate.least_agreement:g}"]
+
+
 def choose(ladder: Sequence[Standing], budget_ms: float | None) -> tuple[Standing | None, list[str]]:
     """Return the student to serve, or None, and why none may.
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from distill.recipe import Precision
 from distill.recipe import Teacher as TeacherSettings
+from reranker.errors import RecipeError
 from reranker.judgments import Judgment
 from reranker.products import Product
 from reranker.text import ProductTemplate
@@ -41,15 +42,16 @@ def train_teacher(
     seed: int,
     folder: Path,
 ) -> dict[str, Any]:
-    """Make the teacher in ``folder``: fine-tuned there, or, zero-shot, written down; returns what the run's report says of it.
+    """Make the teacher in ``folder``: fine-tuned there, or, zero-shot, written down and asked once; returns what the run's report says of it.
 
     Raises:
-        RecipeError: the checkpoint cannot be loaded, or the judgments cannot be learnt from.
+        RecipeError: the checkpoint cannot be loaded.
+        LanguageModelError: the endpoint does not answer with a grade and its probabilities.
     """
     if settings.kind == "zero_shot":
         from distill.teacher.zero_shot import prepare_zero_shot
 
-        return prepare_zero_shot(settings, template, folder)
+        return prepare_zero_shot(products, settings, template, folder)
     from distill.teacher.fine_tuned import fine_tune
 
     return fine_tune(judgments, products, checkpoint=checkpoint, settings=settings, template=template, seed=seed, folder=folder)
@@ -60,11 +62,17 @@ def load_teacher(folder: Path, precision: Precision | None = None) -> Teacher:
 
     Args:
         precision: what a fine-tuned one labels in; None: as it was trained.
+
+    Raises:
+        RecipeError: there is none, or its model cannot be loaded.
     """
     from distill.teacher import zero_shot
 
-    if (folder / zero_shot.SETTINGS).is_file():
-        return zero_shot.ZeroShotTeacher(folder)
-    from distill.teacher.fine_tuned import FineTunedTeacher
+    try:
+        if (folder / zero_shot.SETTINGS).is_file():
+            return zero_shot.ZeroShotTeacher(folder)
+        from distill.teacher.fine_tuned import FineTunedTeacher
 
-    return FineTunedTeacher(folder, precision)
+        return FineTunedTeacher(folder, precision)
+    except (FileNotFoundError, KeyError, ValueError) as error:
+        raise RecipeError(f"There is no teacher in {folder}: {error}", hint="Give the folder 1-teacher of a run that has gone past that stage.") from error

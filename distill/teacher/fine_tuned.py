@@ -66,6 +66,16 @@ def _load(checkpoint: str, settings: TeacherSettings) -> tuple[Any, Any]:
     return model, tokenizer
 
 
+def with_lora(model: Any, settings: TeacherSettings) -> Any:
+    """Return the model with LoRA adapters (arXiv 2106.09685) on all its linear layers, or as it is where ``lora_rank`` is 0."""
+    if not settings.lora_rank:
+        return model
+    from peft import LoraConfig, get_peft_model
+
+    lora = LoraConfig(task_type="SEQ_CLS", r=settings.lora_rank, lora_alpha=2 * settings.lora_rank, lora_dropout=0.05, target_modules="all-linear")
+    return get_peft_model(model, lora)
+
+
 def fine_tune(
     judgments: Sequence[Judgment],
     products: Mapping[str, Product],
@@ -78,7 +88,8 @@ def fine_tune(
 ) -> dict[str, Any]:
     """Fine-tune the teacher and save it, LoRA merged, into ``folder``; goes on from a checkpoint left there.
 
-    Returns what the run's report says of it.
+    Started several times by ``accelerate launch`` or ``torchrun``, the processes share each step, and the first saves.
+    Returns what the run's report says of it; nothing in the others.
 
     Raises:
         RecipeError: the checkpoint cannot be loaded.
@@ -88,11 +99,7 @@ def fine_tune(
         judgments = random.Random(seed).sample(judgments, settings.max_pairs)
     torch.manual_seed(seed)
     model, tokenizer = _load(checkpoint, settings)
-    if settings.lora_rank:
-        from peft import LoraConfig, get_peft_model
-
-        lora = LoraConfig(task_type="SEQ_CLS", r=settings.lora_rank, lora_alpha=2 * settings.lora_rank, lora_dropout=0.05, target_modules="all-linear")
-        model = get_peft_model(model, lora)
+    model = with_lora(model, settings)
     prompts = [render_prompt(settings, tokenizer, j.query, template.render(products[j.product_id])) for j in judgments]
     targets = [soft_target(j, settings) for j in judgments]
     rows = [{"input_ids": ids, "targets": t} for ids, t in zip(tokenised(settings, tokenizer, prompts), targets, strict=True)]
@@ -103,6 +110,7 @@ def fine_tune(
         per_device_train_batch_size=settings.batch_size,
         gradient_accumulation_steps=settings.gradient_accumulation,
         gradient_checkpointing=settings.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},  # the reentrant kind gives LoRA no gradient: its inputs ask for none
         lr_scheduler_type="linear",
         warmup_ratio=0.06,
         bf16=settings.bf16,
@@ -119,11 +127,19 @@ def fine_tune(
     )
     trainer = SoftTargetTrainer(model=model, args=arguments, train_dataset=rows, data_collator=PromptCollator(tokenizer))  # type: ignore[arg-type]
     result = trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+    if not trainer.is_world_process_zero():
+        return {}
     merged = model.merge_and_unload() if settings.lora_rank else model
     merged.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     (folder / _SETTINGS).write_text(json.dumps({"settings": settings.model_dump(), "template": template.model_dump()}))
-    return {"pairs": len(rows), "epochs": settings.epochs, "loss": round(result.training_loss, 4), "parameters": sum(p.numel() for p in merged.parameters())}
+    return {
+        "pairs": len(rows),
+        "epochs": settings.epochs,
+        "steps": result.global_step,
+        "loss": round(result.training_loss, 4),
+        "parameters": sum(p.numel() for p in merged.parameters()),
+    }
 
 
 class FineTunedTeacher:

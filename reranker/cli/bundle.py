@@ -14,7 +14,7 @@ from reranker.cli.options import AsJson
 app = typer.Typer(help="Show or verify a bundle, a student ready to serve.", no_args_is_help=True)
 Folder = Annotated[Path | None, typer.Argument(metavar="[DIR|NAME]", help="The bundle's folder, or a shipped one's name (default, fast).")]
 
-_SHOWN_METRICS = ("queries", "ndcg@10", "precision", "teacher_agreement", "latency_ms")  # the rest is for --json and the model card
+_SHOWN_METRICS = ("queries", "ndcg@10", "not_measured", "precision", "teacher_agreement", "latency_ms")  # the rest is for --json and the model card
 
 
 @app.command()

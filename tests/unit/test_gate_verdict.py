@@ -8,9 +8,10 @@ import pytest
 
 pytest.importorskip("torch")
 
+from distill.gate import NOT_MEASURED
 from distill.gate.ladder_picture import draw_ladder
 from distill.gate.model_card import model_card
-from distill.gate.verdict import Standing, choose, refusals
+from distill.gate.verdict import Standing, choose, disagreement, refusals
 from distill.recipe import Gate, Recipe, Rung, load_recipe
 from reranker.errors import RecipeError
 from reranker.evaluation import Comparison, QueryScores
@@ -93,29 +94,64 @@ def test_a_wrong_ladder_is_told(tmp_path: Path, text: str, told: str) -> None:
     assert told in str(error.value)
 
 
-def test_the_card_tells_quality_with_intervals_limits_and_licences() -> None:
-    card = model_card(
+def test_without_judgments_the_largest_within_the_budget_serves() -> None:
+    ladder = [
+        standing(rung, 0, ms)._replace(interval=None, megabytes=size) for rung, ms, size in (("student", 150, 23.0), ("half", 60, 12.0), ("tiny", 8, 2.0))
+    ]
+    assert [choose(ladder, budget)[0].rung for budget in (None, 200, 100, 10)] == ["student", "student", "half", "tiny"]
+    assert ladder[0].as_dict()["ndcg@10"] is None
+
+
+def test_without_judgments_a_student_must_order_pairs_as_its_fp32_form_does() -> None:
+    assert disagreement(0.9991, Gate()) == []
+    assert disagreement(0.93, Gate()) == ["it orders pairs otherwise than its fp32 form: their rank correlation is 0.9300, below 0.99"]
+
+
+METRICS = {
+    "queries": 16,
+    "ndcg@10": {"bm25": 0.74, "student_int8": 0.9},
+    "interval": {"bm25": [0.5, 0.9], "student_int8": [0.8, 0.98]},
+    "difference": {"student-bm25": {"mean": 0.16, "interval": [0.02, 0.34]}},
+    "ranking": "student_int8",
+    "precision": "int8",
+    "latency_ms": {"hits": 50, "p50": 42.0, "p95": 80.0},
+    "refused": ["nDCG@10 0.900 is below the off-the-shelf embedder's 0.910"],
+}
+
+
+def card_of(**changes: object) -> str:
+    return model_card(
         {
             "name": "shop",
             "created": "2025-01-01",
             "template": {"fields": ["title"]},
             "max_length": 96,
-            "student": {"start": "some-encoder", "layers": 2, "width": 128, "parameters": 5_000_000},
+            "student": {"start": "some-encoder", "architecture": "cross_encoder", "layers": 2, "width": 128, "parameters": 5_000_000},
             "teacher": {"model": "big-llm", "judged_pairs": 1316},
             "training": {"labelled_pairs": 19359, "epochs": 3.0, "loss": "list_margin_mse", "larger_share": 0.5, "seed": 1},
-            "metrics": {
-                "queries": 16,
-                "ndcg@10": {"bm25": 0.74, "student_int8": 0.9},
-                "interval": {"bm25": [0.5, 0.9], "student_int8": [0.8, 0.98]},
-                "difference": {"student-bm25": {"mean": 0.16, "interval": [0.02, 0.34]}},
-                "ranking": "student_int8",
-                "precision": "int8",
-                "latency_ms": {"hits": 50, "p50": 42.0, "p95": 80.0},
-                "refused": ["nDCG@10 0.900 is below the off-the-shelf embedder's 0.910"],
-            },
+            "metrics": METRICS,
             "licences": [{"of": "teacher", "name": "big-llm", "licence": "Its Terms"}, {"of": "training data", "name": "demo", "licence": "Open"}],
+            **changes,
         }
     )
+
+
+def test_the_card_of_a_run_without_judgments_says_that_nothing_was_measured() -> None:
+    unmeasured = {"queries": 0, "ndcg@10": {}, "interval": {}, "difference": {}, "refused": [], "not_measured": NOT_MEASURED}
+    metrics = {**METRICS, **unmeasured, "teacher_agreement": 0.91, "fp32_agreement": 0.9987}
+    card = card_of(metrics=metrics, teacher={"kind": "embedder", "model": "MiniLM", "judged_pairs": 0, "embedder": "MiniLM", "embedder_share": 1.0})
+    for told in ("nDCG@10 is not measured: no judgments", "0.910", "0.9987", "MiniLM, an embedder", "42 ms", "reranker evaluate"):
+        assert told in card
+    assert "fine-tuned" not in card
+    assert "| ranking |" not in card
+
+
+def test_the_card_says_how_a_zero_shot_teacher_was_used() -> None:
+    assert "big-llm, asked for a grade as it is, labelled 19,359 pairs" in card_of(teacher={"kind": "zero_shot", "model": "big-llm", "judged_pairs": 0})
+
+
+def test_the_card_tells_quality_with_intervals_limits_and_licences() -> None:
+    card = card_of()
     for told in (
         "big-llm",
         "Its Terms",

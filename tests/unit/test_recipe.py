@@ -30,6 +30,19 @@ def test_the_shipped_recipes_are_valid(name: str) -> None:
         ('name = "x"\n[teacher]\nlearning_rate = "fast"\n', "teacher.learning_rate"),
         ('name = "x"\n[data]\nfolds = 3\nheld_out_fold = 3\n', "fold 3 of 3"),
         ('name = "x"\n[teacher]\nprompt = "Is {item} right for {query}?"\n', "{product} and {query}"),
+        ('name = "x"\n[data]\nfolds = 1\n', "data: folds = 1 holds nothing out"),
+        ('name = "x"\n[data]\njudgments = ""\n', 'data.judgments = "" needs a teacher without judgments'),
+        ('name = "x"\n[data]\njudgments = ""\n[embedder]\nmodel = ""\nshare = 1.0\n', 'data.judgments = "" needs a teacher without judgments'),
+        ('name = "x"\n[teacher]\nkind = "few_shot"\n', "'fine_tuned' or 'zero_shot'"),
+        ('name = "x"\n[teacher]\nkind = "zero_shot"\nmodel = "m"\n', "needs endpoint"),
+        ('name = "x"\n[teacher]\nkind = "zero_shot"\nendpoint = "http://localhost:8000/v1"\n', "needs model"),
+        ('name = "x"\n[teacher]\nkind = "zero_shot"\nmodel = "m"\nendpoint = "http://h/v1"\nepochs = 3\nlora_rank = 8\n', "epochs, lora_rank"),
+        ('name = "x"\n[teacher]\nkind = "zero_shot"\nmodel = "m"\nendpoint = "http://h/v1"\n[labelling]\nprecision = "int8"\n', "labelling.precision"),
+        ('name = "x"\n[teacher]\nendpoint = "http://localhost:8000/v1"\n', 'kind = "zero_shot" alone'),
+        ('name = "x"\n[teacher]\ntargets = "hard"\nsmoothing = 0.5\n', "learns no votes"),
+        ('name = "x"\n[teacher]\ntargets = "firm"\n', "'soft' or 'hard'"),
+        ('name = "x"\n[teacher]\nclasses = ["no", "No "]\n', "a name of its own"),
+        ('name = "x"\n[teacher]\nclasses = ["no"]\n', "teacher.classes"),
         ("name = x\n", "not valid TOML"),
         ("[data]\n", "name"),
     ],
@@ -38,6 +51,47 @@ def test_a_wrong_recipe_is_told_where_it_is_wrong(tmp_path: Path, text: str, tol
     with pytest.raises(RecipeError, match="recipe") as error:
         load_recipe(str(write(tmp_path, text)))
     assert told in str(error.value)
+
+
+NO_JUDGMENTS = 'name = "x"\n[data]\njudgments = ""\n'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        NO_JUDGMENTS + "[embedder]\nshare = 1.0\n",
+        NO_JUDGMENTS + "folds = 1\n[embedder]\nshare = 1.0\n",
+        NO_JUDGMENTS + '[teacher]\nkind = "zero_shot"\nmodel = "m"\nendpoint = "http://localhost:8000/v1"\n',
+    ],
+)
+def test_judgments_may_be_left_out_where_nothing_is_trained_on_them(tmp_path: Path, text: str) -> None:
+    assert not load_recipe(str(write(tmp_path, text)))[0].learns_from_judgments
+
+
+def test_a_whole_message_names_no_key_twice(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as error:
+        load_recipe(str(write(tmp_path, NO_JUDGMENTS)))
+    assert "Value error" not in str(error.value)
+    assert "\n  data.judgments" in str(error.value)
+
+
+def test_gemma_s_terms_are_told_of_gemma_alone(tmp_path: Path) -> None:
+    def recipe(text: str) -> Recipe:
+        return load_recipe(str(write(tmp_path, text)))[0]
+
+    assert "Gemma Terms of Use" in recipe('name = "x"\n').notice
+    other = recipe('name = "x"\n[teacher]\nmodel = "mistralai/Mistral-7B-v0.3"\nlicence = "Apache-2.0"\n')
+    assert (other.notice, other.teacher_licence) == ("", "Apache-2.0")
+    assert recipe('name = "x"\n[embedder]\nshare = 1.0\n').notice == ""
+
+
+def test_the_large_recipe_is_the_demo_s_with_other_values(tmp_path: Path) -> None:
+    demo, large = load_recipe("demo")[0], load_recipe("llm-7b")[0]
+    assert (large.data, large.template, large.gate, large.seed) == (demo.data, demo.template, demo.gate, demo.seed)
+    assert large.teacher.lora_rank > 0
+    assert large.teacher.load_dtype == "bfloat16"
+    assert large.teacher.gradient_accumulation > 1
+    assert large.embedder.share < demo.embedder.share
 
 
 def test_a_missing_recipe_names_the_shipped_ones() -> None:

@@ -1,0 +1,114 @@
+"""A shop without judgments: a catalogue in ESCI's table and a query log become a bundle, labelled by an embedder alone or by an LLM as it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from distill.recipe import load_recipe
+from distill.run import distil
+from reranker import Reranker
+from reranker.bundle import load_bundle
+from tests.chat_server import ChatServer, Token
+
+pytestmark = pytest.mark.slow
+KINDS = ("garden hose", "desk lamp", "usb hub", "laptop bag")
+SMALL = """
+[augmentation]
+log_queries = 4
+catalogue_queries = 6
+[student]
+layers = 1
+width = 128
+epochs = 1
+[export]
+calibration_pairs = 40
+[gate]
+least_agreement = 0.9
+beat_bm25_by = -1.0
+beat_embedder = false
+max_loss = 1.0
+"""
+
+
+def shop(folder: Path, text: str) -> Path:
+    import pyarrow
+    from pyarrow import parquet
+
+    rows = [
+        {
+            "product_id": f"B{i}",
+            "product_title": f"{colour} {KINDS[i % 4]} {i}",
+            "product_description": f"<b>A {KINDS[i % 4]}</b>",
+            "product_bullet_point": f"{colour} &amp; light",
+            "product_brand": ("Acme", "Fell", None)[i % 3],
+            "product_color": colour,
+            "product_locale": "us",
+        }
+        for i, colour in enumerate(("red", "black", "white") * 20)
+    ]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "shopping_queries_dataset_products.parquet")
+    (folder / "queries.tsv").write_text("query\tcount\n" + "".join(f"{kind}\t{9 - n}\n" for n, kind in enumerate(KINDS)), encoding="utf-8")
+    data = '[data]\ncatalog = "shopping_queries_dataset_products.parquet"\nlocale = "us"\njudgments = ""\nquery_log = "queries.tsv"\n'
+    (folder / "recipe.toml").write_text(f'name = "shop"\n{data}{text}{SMALL}', encoding="utf-8")
+    return folder / "recipe.toml"
+
+
+def run(recipe_file: Path, folder: Path) -> dict:
+    recipe, path = load_recipe(str(recipe_file))
+    return distil(recipe, path, folder, quiet=True)
+
+
+def test_an_embedder_alone_makes_a_bundle_and_the_report_says_what_was_not_measured(tmp_path: Path) -> None:
+    report = run(shop(tmp_path, "[embedder]\nshare = 1.0\n"), tmp_path / "run")
+    gate = report["stages"]["gate"]
+    assert gate["not_measured"] == "not measured: no judgments"
+    assert gate["ndcg@10"] == {}
+    assert gate["refused"] == []
+    assert "teacher" not in report["stages"]
+    assert "labels" not in report["stages"]
+    bundle = load_bundle(tmp_path / "run" / "bundle")
+    assert "nDCG@10 is not measured" in (bundle.path / "MODEL_CARD.md").read_text()
+    assert not (bundle.path / "NOTICE").exists()
+    assert bundle.manifest.seen.queries == []
+    assert Reranker(bundle).score("desk lamp", ["red desk lamp 1", "usb hub"]).shape == (2,)
+
+
+def answer(prompt: str) -> list[Token]:
+    query = prompt.split("Search query: ")[1].split("\n")[0]
+    return [{"3": 0.9, "2": 0.1}] if query in prompt.split("Product: ")[1].lower() else [{"0": 0.8, "1": 0.2}]
+
+
+def test_with_a_zero_shot_teacher_all_judgments_are_the_gate_s(tmp_path: Path) -> None:
+    rows = [f"{kind},B{n},{3 if n % 4 == i else 0},{kind}," for i, kind in enumerate(KINDS[:2]) for n in range(12)]
+    (tmp_path / "judgments.csv").write_text("\n".join(["query,product_id,rating,intent,votes", *rows]))
+    with ChatServer(answer) as model:
+        text = f'[embedder]\nmodel = ""\n[teacher]\nkind = "zero_shot"\nmodel = "tiny-instruct"\nendpoint = "{model.url}"\n'
+        recipe = shop(tmp_path, text)
+        recipe.write_text(recipe.read_text().replace('judgments = ""', 'judgments = "judgments.csv"'))
+        gate = run(recipe, tmp_path / "run")["stages"]["gate"]
+    assert gate["queries"] == 2
+    assert gate["ndcg@10"]["teacher"] == 1.0
+    assert "not_measured" not in gate
+    manifest = load_bundle(tmp_path / "run" / "bundle").manifest
+    assert manifest.seen.queries == []
+
+
+def test_a_zero_shot_teacher_s_answers_outlive_the_run(tmp_path: Path) -> None:
+    with ChatServer(answer) as model:
+        text = f'[embedder]\nmodel = ""\n[teacher]\nkind = "zero_shot"\nmodel = "tiny-instruct"\nendpoint = "{model.url}"\n'
+        recipe = shop(tmp_path, text)
+        report = run(recipe, tmp_path / "run")
+        assert report["stages"]["labels"]["pairs"] == report["stages"]["pairs"]["pairs"]
+        asked = len(model.asked)
+        assert asked <= report["stages"]["labels"]["pairs"] + 1
+        (tmp_path / "run" / "3-labels" / "stage.json").unlink()
+        for shard in (tmp_path / "run" / "3-labels").glob("*.parquet"):
+            shard.unlink()
+        run(recipe, tmp_path / "run")
+        assert len(model.asked) == asked
+    manifest = json.loads((tmp_path / "run" / "bundle" / "manifest.json").read_text())
+    assert manifest["teacher"] == {"kind": "zero_shot", "model": "tiny-instruct", "judged_pairs": 0}
+    assert model.url not in json.dumps(manifest)

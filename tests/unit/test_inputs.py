@@ -1,0 +1,150 @@
+"""What a run reads is checked before hours are spent on it, and each mistake is told with what to do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from distill.inputs import check_means, read_inputs
+from distill.recipe import load_recipe
+from reranker.errors import CatalogError, JudgmentError, RecipeError, RerankerError
+
+
+def judged(*, good: int = 3, bad: int = 0, good_votes: str = "3 3", bad_votes: str = "0 0") -> list[str]:
+    """Four intents of a query each, which has a good and a bad product."""
+    both = ((1, good, good_votes), (2, bad, bad_votes))
+    return [f"{query},{product},{rating},{query},{votes}" for query in ("laptop", "hose", "lamp", "chair") for product, rating, votes in both]
+
+
+ROWS = judged()
+
+
+def shop(folder: Path, *, rows: Sequence[str] = ROWS, products: int = 4, text: str = "", data: str = "", log: str = "query\tcount\nlaptop\t3\n") -> Path:
+    catalogue = "\n".join(json.dumps({"id": str(i), "title": f"Thing {i}"}) for i in range(1, products + 1))
+    (folder / "products.jsonl").write_text(catalogue, encoding="utf-8")
+    (folder / "judgments.csv").write_text("\n".join(["query,product_id,rating,intent,votes", *rows]), encoding="utf-8")
+    (folder / "queries.tsv").write_text(log, encoding="utf-8")
+    named = '[data]\ncatalog = "products.jsonl"\nquery_log = "queries.tsv"\n' + (data or 'judgments = "judgments.csv"\nfolds = 2\n')
+    (folder / "recipe.toml").write_text(f'name = "shop"\n{named}{text}', encoding="utf-8")
+    return folder / "recipe.toml"
+
+
+def read(recipe_file: Path):
+    told: list[str] = []
+    recipe, path = load_recipe(str(recipe_file))
+    return read_inputs(recipe, path, told.append), recipe, "".join(told)
+
+
+def test_a_good_shop_is_split_by_intent(tmp_path: Path) -> None:
+    inputs, _, told = read(shop(tmp_path))
+    assert set(inputs.products) == {"1", "2", "3", "4"}
+    assert len(inputs.split.train) == len(inputs.split.held_out) == 4
+    assert not {j.intent for j in inputs.split.train} & {j.intent for j in inputs.split.held_out}
+    assert told == ""
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "told"),
+    [
+        (judged(bad=1, bad_votes="1"), JudgmentError, "tell rankings apart"),
+        (judged(good=2, bad=2, good_votes="", bad_votes=""), RecipeError, "have grade 2"),
+        (["a,1,3,a,"], JudgmentError, "1 intents cannot be dealt into 2 folds"),
+        (judged(good_votes="0 0", bad_votes="3 3"), JudgmentError, "is rated 3, its votes are 0 0"),
+        ([row.replace(",1,", ",91,").replace(",2,", ",92,") for row in ROWS], JudgmentError, "catalogue does not hold: 91 (laptop)"),
+        ([*ROWS, "x,1,4,x,"], JudgmentError, "rating is '4'"),
+        ([*ROWS, "x,1,3,x,7"], JudgmentError, "votes are '7'"),
+    ],
+)
+def test_judgments_that_nothing_could_be_learnt_or_measured_on(tmp_path: Path, rows: list[str], error: type[RerankerError], told: str) -> None:
+    with pytest.raises(error) as raised:
+        read(shop(tmp_path, rows=rows))
+    assert told in raised.value.message
+    assert raised.value.hint
+
+
+@pytest.mark.parametrize(("rows", "told"), [(ROWS, "the rating 3 (product 1 for"), (judged(good=2, good_votes="2 3"), "the vote 3 (product 1 for")])
+def test_a_grade_that_no_class_is_named_for(tmp_path: Path, rows: list[str], told: str) -> None:
+    with pytest.raises(RecipeError) as raised:
+        read(shop(tmp_path, rows=rows, text='[teacher]\nclasses = ["no", "nearly", "yes"]\n'))
+    assert told in raised.value.message
+    assert "teacher.classes names 3" in raised.value.message
+
+
+def test_a_query_that_is_left_without_products_is_named(tmp_path: Path) -> None:
+    inputs, _, told = read(shop(tmp_path, rows=[*ROWS, "lost,99,3,lost,"]))
+    assert "lost" not in {j.query for j in inputs.split.train + inputs.split.held_out}
+    assert "99 (lost)" in told
+    assert "no judged product left: lost" in told
+
+
+def test_an_empty_catalogue_is_told(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match="no usable product"):
+        read(shop(tmp_path, products=0))
+
+
+@pytest.mark.parametrize(
+    ("text", "log", "told"),
+    [
+        ("[augmentation]\nlog_queries = 0\ncatalogue_queries = 0\n", "query\tcount\nlaptop\t3\n", "no query"),
+        ("[augmentation]\nlog_queries = 10\ncatalogue_queries = 0\n", "query\tcount\n", "no query"),
+        ("", "laptop\n", "does not begin with 'query<TAB>count'"),
+        (
+            "[augmentation]\ntop_products = 0\ndeeper_products = 0\nhard_products = 0\nsimilar_products = 0\nrandom_products = 0\n",
+            "query\tcount\na\t1\n",
+            "without products",
+        ),
+    ],
+)
+def test_a_run_that_would_have_nothing_to_label(tmp_path: Path, text: str, log: str, told: str) -> None:
+    with pytest.raises(RecipeError) as raised:
+        read(shop(tmp_path, log=log, data='judgments = ""\n', text="[embedder]\nshare = 1.0\n" + text))
+    assert told in raised.value.message
+
+
+def test_without_judgments_nothing_is_held_out_and_with_a_zero_shot_teacher_everything_is(tmp_path: Path) -> None:
+    inputs, _, _ = read(shop(tmp_path, data='judgments = ""\n', text="[embedder]\nshare = 1.0\n"))
+    assert (inputs.judgments, inputs.split.train, inputs.split.held_out) == (None, [], [])
+    zero_shot = '[teacher]\nkind = "zero_shot"\nmodel = "m"\nendpoint = "http://localhost:9/v1"\n'
+    inputs, _, _ = read(shop(tmp_path, text=zero_shot))
+    assert (len(inputs.split.train), len(inputs.split.held_out)) == (0, len(ROWS))
+
+
+def test_the_key_of_an_endpoint_is_looked_for_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SHOP_LLM_KEY", raising=False)
+    for text in (
+        '[teacher]\nkind = "zero_shot"\nmodel = "m"\nendpoint = "http://localhost:9/v1"\napi_key_env = "SHOP_LLM_KEY"\n',
+        '[augmentation]\nllm_queries = 5\nllm_model = "m"\nllm_endpoint = "http://localhost:9/v1"\nllm_api_key_env = "SHOP_LLM_KEY"\n',
+    ):
+        with pytest.raises(RecipeError, match="SHOP_LLM_KEY"):
+            read(shop(tmp_path, text=text))
+
+
+@pytest.mark.parametrize("key", ["teacher", "student", "embedder"])
+def test_a_model_that_cannot_be_had_is_named_by_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "config.json").write_text("{}")
+    for name, told in (
+        (str(tmp_path / "half"), "tokenizer_config.json is missing"),
+        ("nobody/no-such-model", "hub"),
+        ("no-such-model", "no checkpoint folder"),
+    ):
+        inputs, recipe, _ = read(shop(tmp_path, text=f'[{key}]\nmodel = "{name}"\n'))
+        with pytest.raises(RecipeError) as raised:
+            check_means(recipe, tmp_path / "run", inputs)
+        assert f"{key}.model" in raised.value.message
+        assert told in raised.value.message
+
+
+def test_a_disk_that_is_too_full_is_told_with_need_and_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs, recipe, _ = read(shop(tmp_path))
+    monkeypatch.setattr("distill.disk_space.shutil.disk_usage", lambda path: SimpleNamespace(free=2e8))
+    with pytest.raises(RerankerError, match=r"needs about \d\.\d GB in .*run, and that disk has 0\.2 GB free"):
+        check_means(recipe, tmp_path / "run", inputs)
+    monkeypatch.undo()
+    check_means(recipe, tmp_path / "run", inputs)
