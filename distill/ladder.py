@@ -20,12 +20,13 @@ Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 
 class MadeRung(NamedTuple):
-    """A rung after its two stages; ``settings`` is what it was trained by."""
+    """A rung after its two stages; ``settings`` is what it was trained by. A duet is its cross-encoder with a ``partner``, its bi-encoder."""
 
     name: str
     settings: Student
     student: Stage
     export: Stage
+    partner: MadeRung | None = None
 
 
 def climb(recipe: Recipe, stages: Stages, labels: Stage, products: dict[str, Product], models: Path, progress: Progress) -> list[MadeRung]:
@@ -47,10 +48,14 @@ def climb(recipe: Recipe, stages: Stages, labels: Stage, products: dict[str, Pro
         return MadeRung(name, settings, student, export)
 
     rungs = [learn(TOP_RUNG, recipe.student, {}, None, 0.0)]
-    if any(rung.larger_share for rung in recipe.ladder):
+    if any(rung.larger_share and not rung.duet for rung in recipe.ladder):
         top = rungs[0].student
         scores = stages.run("4-student-scores", {"student": top.fingerprint}, lambda at: _score(recipe, top, labels, products, at, progress))
     for rung in recipe.ladder:
+        if rung.duet:
+            cross, bi = (next(made for made in rungs if made.name == name) for name in rung.duet)
+            rungs.append(cross._replace(name=rung.name, partner=bi))
+            continue
         reads = {"larger": scores.fingerprint, "larger_share": rung.larger_share} if rung.larger_share else {}
         rungs.append(learn(rung.name, recipe.student_of(rung), reads, scores if rung.larger_share else None, rung.larger_share))
     return rungs

@@ -239,12 +239,14 @@ TOP_RUNG = "student"
 
 
 class Rung(Section):
-    """A smaller student, learnt after that of [student] and from it as well as from the teacher.
+    """Another student, learnt after that of [student] and from it as well as from the teacher.
 
-    What is not given is as in [student]. ``larger_share`` is the larger student's part in what it learns.
+    What is not given is as in [student]. ``larger_share`` is that student's part in what it learns. With ``duet`` nothing is
+    learnt: the scores of a cross-encoder and a bi-encoder of the ladder are added, ``duet = ["student", "vectors"]``.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    duet: tuple[str, str] | None = None
     architecture: Literal["cross_encoder", "bi_encoder"] | None = None
     layers: int | None = Field(default=None, ge=1)
     width: int | None = Field(default=None, ge=32)
@@ -279,6 +281,7 @@ class Gate(Section):
     beat_embedder: bool = True
     max_loss: float = 0.005
     least_agreement: float = Field(default=0.99, ge=0.0, le=1.0, description="Spearman correlation with fp32; where there are no judgments")
+    ship: str = Field(default=TOP_RUNG, description="which student of the ladder becomes the bundle where no budget is given")
     budget_ms: float | None = Field(default=None, gt=0, description="or --budget-ms; the best student of the ladder within it becomes the bundle")
 
 
@@ -298,6 +301,18 @@ class Recipe(Section):
     student: Student = Student()
     export: Export = Export()
     gate: Gate = Gate()
+
+    @model_validator(mode="after")
+    def _ladder_stands(self) -> Recipe:
+        known: dict[str, str] = {TOP_RUNG: self.student.architecture}
+        for rung in self.ladder:
+            kinds = [known.get(name) for name in rung.duet or ()]
+            if rung.duet and kinds != ["cross_encoder", "bi_encoder"]:
+                raise ValueError(f"ladder, {rung.name}: a duet is of a cross_encoder and a bi_encoder that stand above it, in this order")
+            known[rung.name] = "duet" if rung.duet else rung.architecture or self.student.architecture
+        if self.gate.ship not in known:
+            raise ValueError(f"gate.ship: the ladder has no student {self.gate.ship}; it has {', '.join(known)}")
+        return self
 
     @property
     def learns_from_judgments(self) -> bool:
@@ -336,7 +351,7 @@ class Recipe(Section):
 
     def student_of(self, rung: Rung) -> Student:
         """Return a rung's settings: those of [student], and what the rung gives."""
-        given = {name: value for name, value in rung.model_dump(exclude={"name", "larger_share"}).items() if value is not None}
+        given = {name: value for name, value in rung.model_dump(exclude={"name", "larger_share", "duet"}).items() if value is not None}
         return self.student.model_copy(update=given)
 
 

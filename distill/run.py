@@ -121,7 +121,7 @@ def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = Fal
         gate = stages.run(
             "6-gate",
             {
-                "exports": {rung.name: rung.export.fingerprint for rung in rungs},
+                "exports": {rung.name: [made.export.fingerprint for made in (rung, rung.partner) if made] for rung in rungs},
                 "labels": taught.fingerprint,
                 "gate": recipe.gate.model_dump(),
                 "name": recipe.name,

@@ -17,8 +17,11 @@ from reranker.folders import whole_folder
 from reranker.text import ProductTemplate
 
 FORMAT = 2
-"""2: the student may be a bi-encoder. Bundles of other students say 1, which earlier releases read."""
+"""2: the student may be a bi-encoder or a duet. Bundles of cross-encoders say 1, which earlier releases read."""
 MODEL = "model.onnx"
+VECTORS = "vectors.onnx"
+"""A duet's second model, its bi-encoder."""
+
 TOKENIZER = "tokenizer.json"
 MANIFEST = "manifest.json"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from reranker.bundle import MODEL, TOKENIZER, Bundle
+from reranker.bundle import TOKENIZER, Bundle
 from reranker.errors import BundleError
 
 TOKENS_PER_BATCH = 2_048
@@ -16,9 +16,9 @@ TOKENS_PER_BATCH = 2_048
 
 
 class Network:
-    """A bundle's model and tokenizer, loaded. Safe to share between threads."""
+    """One of a bundle's models, and its tokenizer, loaded. Safe to share between threads."""
 
-    def __init__(self, bundle: Bundle, threads: int | None) -> None:
+    def __init__(self, bundle: Bundle, model: str, threads: int | None) -> None:
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else it keeps a device id in the home folder
         import onnxruntime as ort
         from tokenizers import Tokenizer
@@ -29,7 +29,7 @@ class Network:
         options.add_session_config_entry("session.disable_quant_qdq", "1")  # weights stored in int8 are made floats once, at loading
         try:
             self._tokenizer = Tokenizer.from_file(str(bundle.path / TOKENIZER))
-            self._session = ort.InferenceSession(str(bundle.path / MODEL), options, providers=["CPUExecutionProvider"])
+            self._session = ort.InferenceSession(str(bundle.path / model), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # both libraries raise bare exceptions of their own
             raise BundleError(f"The bundle {bundle.path} cannot be loaded: {error}", hint="Distil it again, or use the shipped bundle.") from error
         self._tokenizer.enable_truncation(bundle.manifest.max_length, strategy="longest_first")

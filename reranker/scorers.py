@@ -1,4 +1,4 @@
-"""How a student's network becomes a score: over pairs (cross-encoder), or between vectors (bi-encoder)."""
+"""How a student's networks become a score: over pairs (cross-encoder), between vectors (bi-encoder), or both added (duet)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import numpy as np
 
 from reranker.network import Network
 
-CROSS_ENCODER, BI_ENCODER = "cross_encoder", "bi_encoder"
-ARCHITECTURES = (CROSS_ENCODER, BI_ENCODER)
+CROSS_ENCODER, BI_ENCODER, DUET = "cross_encoder", "bi_encoder", "duet"
 
 VECTORS_KEPT = 100_000
 """Product vectors kept in memory by default: 384 wide, they take about 90 MB."""
@@ -85,3 +84,19 @@ class VectorScorer:
             for i, vector in zip(batch, pooled, strict=True):
                 rows[i] = vector
         return np.stack(rows).astype(np.float32) if rows else np.zeros((0, 0), dtype=np.float32)
+
+
+class DuetScorer:
+    """Adds both scores: what is read together errs elsewhere than what is read apart.
+
+    Source of the idea: Mitra et al., "Learning to match using local and distributed representations of text", WWW 2017.
+    """
+
+    def __init__(self, pairs: PairScorer, vectors: VectorScorer) -> None:
+        self._pairs = pairs
+        self.vector_scorer = vectors
+
+    def logits(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+        """Return the sum of both scores of (query, product text) pairs: float32 (n,)."""
+        total: np.ndarray = self._pairs.logits(pairs) + self.vector_scorer.logits(pairs)
+        return total

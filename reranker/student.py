@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reranker.bundle import Bundle, load_bundle
+from reranker.bundle import MODEL, VECTORS, Bundle, load_bundle
 from reranker.errors import BundleError, InputError
 from reranker.network import Network
 from reranker.products import Product
-from reranker.scorers import ARCHITECTURES, BI_ENCODER, CROSS_ENCODER, PairScorer, VectorScorer
+from reranker.scorers import BI_ENCODER, CROSS_ENCODER, DUET, DuetScorer, PairScorer, VectorScorer
 from reranker.text import clean
 
 
@@ -33,14 +33,8 @@ class Reranker:
 
     def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
         self.bundle = bundle
-        student = bundle.manifest.student
-        self.architecture = str(student.get("architecture", CROSS_ENCODER))
-        if self.architecture not in ARCHITECTURES:
-            raise BundleError(
-                f"The bundle {bundle.path} is of an unknown architecture: {self.architecture}.", hint="Upgrade: pip install -U distilled-reranker"
-            )
-        network = Network(bundle, threads)
-        self._scorer = VectorScorer(network, float(student.get("scale", 1.0))) if self.architecture == BI_ENCODER else PairScorer(network)
+        self.architecture = str(bundle.manifest.student.get("architecture", CROSS_ENCODER))
+        self._scorer, self._vectors = _scorers(bundle, self.architecture, threads)
         self.template = bundle.manifest.template
 
     @classmethod
@@ -73,19 +67,19 @@ class Reranker:
 
     @property
     def keeps_vectors(self) -> bool:
-        """Whether a product's vector is computed once and kept (a bi-encoder), so that only the query is read at search time."""
-        return isinstance(self._scorer, VectorScorer)
+        """Whether a product's vector is computed once and kept: a bi-encoder's, a duet's."""
+        return self._vectors is not None
 
     def remember(self, products: Sequence[Product | str]) -> int:
         """Compute products' vectors ahead, as far as they are kept, and return how many were given; nothing to do for a cross-encoder."""
-        if isinstance(self._scorer, VectorScorer) and len(products):
-            self._scorer.vectors([self.template.render(product) for product in products])
+        if self._vectors and len(products):
+            self._vectors.vectors([self.template.render(product) for product in products])
         return len(products)
 
     def forget(self) -> None:
         """Drop what ``remember`` and searches keep."""
-        if isinstance(self._scorer, VectorScorer):
-            self._scorer.forget()
+        if self._vectors:
+            self._vectors.forget()
 
     def rerank(self, query: str, products: Sequence[Product | str], top_n: int | None = None) -> list[Ranked]:
         """Return the products best first, at most ``top_n``; equal scores keep the input order."""
@@ -94,6 +88,27 @@ class Reranker:
         scores = self.score(query, products)
         order = np.argsort(-scores, kind="stable")[:top_n]
         return [Ranked(int(i), float(scores[i]), products[int(i)]) for i in order]
+
+
+def _scorers(bundle: Bundle, architecture: str, threads: int | None) -> tuple[PairScorer | VectorScorer | DuetScorer, VectorScorer | None]:
+    """Return what scores, and the part of it that keeps vectors.
+
+    Raises:
+        BundleError: a model is missing or cannot be loaded, or the architecture is of a later release.
+    """
+    scale = float(bundle.manifest.student.get("scale", 1.0))
+    if architecture == CROSS_ENCODER:
+        return PairScorer(Network(bundle, MODEL, threads)), None
+    if architecture == BI_ENCODER:
+        vectors = VectorScorer(Network(bundle, MODEL, threads), scale)
+        return vectors, vectors
+    if architecture == DUET and VECTORS in bundle.manifest.files:
+        vectors = VectorScorer(Network(bundle, VECTORS, threads), scale)
+        return DuetScorer(PairScorer(Network(bundle, MODEL, threads)), vectors), vectors
+    raise BundleError(
+        f"The bundle {bundle.path} cannot be scored: architecture {architecture}, models {', '.join(n for n in bundle.manifest.files if n.endswith('.onnx'))}.",
+        hint="Copy the whole folder, or upgrade: pip install -U distilled-reranker",
+    )
 
 
 def _words(query: str) -> str:

@@ -101,7 +101,7 @@ def pass_gate(
         ladder.append(standing)
         quality = f"nDCG@10 {standing.ndcg:.3f}, " if measured else f"agreement with fp32 {rung.fp32_agreement:.4f}, "
         say(f"  {standing.rung}: {quality}{standing.p50_ms:.1f} ms for {HITS} hits, {standing.megabytes} MB, {rung.precision}")
-    chosen, refused = choose(ladder, recipe.gate.budget_ms)
+    chosen, refused = choose(ladder, recipe.gate.budget_ms, recipe.gate.ship)
     common = {
         "queries": measured.queries if measured else 0,
         "ndcg@10": {name: round(value, 4) for name, value in ndcg.items()},
@@ -115,7 +115,7 @@ def pass_gate(
         write_final(rung, folder / "bundles" / rung.name, {**common, **_of_rung(measured, rung, standing), "refused": standing.refused})
     if measured and len(ladder) > 1:
         draw_ladder(ladder, measured, bm25_ms, recipe.gate.budget_ms, ladder_picture)
-    shown = chosen or ladder[0]
+    shown = chosen or next(standing for standing in ladder if standing.rung == recipe.gate.ship)
     rung = loaded[ladder.index(shown)]
     if measured:
         say("  drawing what the bundle does on them")

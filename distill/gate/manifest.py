@@ -7,23 +7,26 @@ from datetime import UTC, datetime
 from typing import Any
 
 from distill.export import scoring_of
-from distill.recipe import Recipe, Student
+from distill.ladder import MadeRung
+from distill.recipe import Recipe
 from distill.splits import Split
 from distill.stages import Stage
 
 
-def bundle_manifest(recipe: Recipe, split: Split, made: Mapping[str, Stage], settings: Student, student: Stage) -> dict[str, Any]:
+def bundle_manifest(recipe: Recipe, split: Split, made: Mapping[str, Stage], rung: MadeRung) -> dict[str, Any]:
     """Return the manifest of a student, without calibration and metrics."""
+    settings, student = rung.settings, rung.student
     return {
         "name": recipe.name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "template": recipe.template.model_dump(mode="json"),
         "max_length": settings.max_length,
-        "student": {"start": settings.model, **scoring_of(student.folder), **{k: student.report[k] for k in ("layers", "width", "parameters")}},
+        "student": {"start": settings.model, **{k: student.report[k] for k in ("layers", "width", "parameters")}, **_scoring(rung)},
         "teacher": _teacher(recipe, made),
         "training": {
             "labelled_pairs": made["labels"].report["pairs"],
             "epochs": settings.epochs,
+            **({"epochs_of_bi_encoder": rung.partner.settings.epochs} if rung.partner else {}),
             "loss": settings.loss,
             "larger_share": student.report.get("larger_share", 0.0),
             "seed": recipe.seed,
@@ -40,6 +43,13 @@ def bundle_manifest(recipe: Recipe, split: Split, made: Mapping[str, Stage], set
             },
         ],
     }
+
+
+def _scoring(rung: MadeRung) -> dict[str, Any]:
+    if rung.partner is None:
+        return scoring_of(rung.student.folder)
+    parameters = rung.student.report["parameters"] + rung.partner.student.report["parameters"]
+    return {**scoring_of(rung.partner.student.folder), "architecture": "duet", "parameters": parameters}
 
 
 def _teacher(recipe: Recipe, made: Mapping[str, Stage]) -> dict[str, Any]:

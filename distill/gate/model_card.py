@@ -6,6 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 CARD = "MODEL_CARD.md"
+_KINDS = {
+    "cross_encoder": ("A cross-encoder", "together"),
+    "bi_encoder": ("A bi-encoder", "apart, so that a product's vector is computed once,"),
+    "duet": ("A duet of a cross-encoder and a bi-encoder", "together and apart, and adds both scores"),
+}
 _RANKINGS = {"bm25": "BM25", "minilm_cosine": "all-MiniLM-L6-v2 cosine, untrained", "teacher": "teacher", "committee": "teacher and embedder together"}
 
 
@@ -16,9 +21,9 @@ def model_card(manifest: Mapping[str, Any]) -> str:
     lines = [
         f"# {manifest['name']}: a distilled product reranker",
         "",
-        f"A {student['architecture'].replace('_', '-')} of {student['layers']} layers, {student['width']} wide, {student['parameters']:,} parameters, "
+        f"{_KINDS[student['architecture']][0]} of {student['layers']} layers, {student['width']} wide, {student['parameters']:,} parameters, "
         f"started from {student['start']}. "
-        f"It reads a query and a product {'apart' if student['architecture'] == 'bi_encoder' else 'together'} "
+        f"It reads a query and a product {_KINDS[student['architecture']][1]} "
         f"({', '.join(manifest['template']['fields'])}; at most {manifest['max_length']} tokens) and gives a relevance, 0 to 1. "
         f"Made {manifest['created']}.",
         "",

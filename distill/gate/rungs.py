@@ -17,7 +17,7 @@ from distill.pairs import LabelledPair
 from distill.recipe import Recipe
 from distill.splits import Split
 from distill.stages import Stage
-from reranker.bundle import Bundle, write_bundle
+from reranker.bundle import MODEL, VECTORS, Bundle, write_bundle
 from reranker.products import Product
 from reranker.student import Reranker
 
@@ -57,24 +57,35 @@ def load_rung(
     sample = [labelled[i] for i in np.random.default_rng(recipe.seed).permutation(len(labelled))[:CALIBRATION_PAIRS]]
     texts = [(pair.query, recipe.template.render(products[pair.product_id])) for pair in sample]
     relevance = np.array([pair.relevance for pair in sample])
-    manifest = bundle_manifest(recipe, split, made, rung.settings, rung.student)
+    manifest = bundle_manifest(recipe, split, made, rung)
     files = {"tokenizer.json": rung.student.folder / "tokenizer.json"}
     if recipe.notice:
         files["NOTICE"] = folder / "NOTICE"
         files["NOTICE"].write_text(recipe.notice + "\n", encoding="utf-8")
     students, agreement, scored = {}, {}, {}
     for precision in PRECISIONS:
-        model = model_file(rung.export.folder, precision)
-        if model.is_file():
-            at, own = folder / f"{rung.name}_{precision}", {"model.onnx": model, **files}
+        models = _models(rung, precision)
+        if all(model.is_file() for model in models.values()):
+            at, own = folder / f"{rung.name}_{precision}", {**models, **files}
             logits = Reranker(write_bundle(at, own, manifest)).logits(texts)
             students[precision] = Reranker(write_bundle(at, own, {**manifest, "calibration": calibrate(logits, relevance).model_dump()}))
             agreement[precision] = _rank_correlation(logits, relevance)
             scored[precision] = logits
-    chosen = rung.export.report["precision"]
+    chosen = _precision(rung)
     with_fp32 = 1.0 if chosen == "fp32" else _rank_correlation(scored[chosen], scored["fp32"])
-    own = {"model.onnx": model_file(rung.export.folder, chosen), **files}
-    return LoadedRung(rung.name, chosen, students, manifest, own, round(agreement[chosen], 4), round(with_fp32, 6))
+    return LoadedRung(rung.name, chosen, students, manifest, {**_models(rung, chosen), **files}, round(agreement[chosen], 4), round(with_fp32, 6))
+
+
+def _models(rung: MadeRung, precision: str) -> dict[str, Path]:
+    """Return the model files of a rung's bundle by their names there."""
+    models = {MODEL: model_file(rung.export.folder, precision)}
+    return models | ({VECTORS: model_file(rung.partner.export.folder, precision)} if rung.partner else {})
+
+
+def _precision(rung: MadeRung) -> str:
+    """Return the precision that the export chose; of a duet's two, the more faithful."""
+    chosen = [made.export.report["precision"] for made in (rung, rung.partner) if made]
+    return max(chosen, key=PRECISIONS.index)
 
 
 def write_final(rung: LoadedRung, target: Path, metrics: Mapping[str, Any]) -> Bundle:

@@ -69,14 +69,14 @@ def disagreement(with_fp32: float, gate: Gate) -> list[str]:
     return [f"it orders pairs otherwise than its fp32 form: their rank correlation is {with_fp32:.4f}, below {gate.least_agreement:g}"]
 
 
-def choose(ladder: Sequence[Standing], budget_ms: float | None) -> tuple[Standing | None, list[str]]:
+def choose(ladder: Sequence[Standing], budget_ms: float | None, ship: str = TOP_RUNG) -> tuple[Standing | None, list[str]]:
     """Return the student to serve, or None, and why none may.
 
-    Without a budget it is that of [student]. With one, the highest nDCG@10 of those that are within it (p50) and good
+    Without a budget it is ``ship``. With one, the highest nDCG@10 of those that are within it (p50) and good
     enough; of equals, the faster. Without judgments the largest within it.
     """
     if budget_ms is None:
-        top = next(standing for standing in ladder if standing.rung == TOP_RUNG)
+        top = next(standing for standing in ladder if standing.rung == ship)
         return (None, top.refused) if top.refused else (top, [])
     within = [standing for standing in ladder if standing.p50_ms <= budget_ms]
     if not within:

@@ -70,6 +70,14 @@ def test_a_bi_encoder_scores_as_trained_and_the_same_again(run: Path) -> None:
     assert load_bundle(run / "bundles" / "vectors").manifest.format == 2
 
 
+def test_a_duet_adds_both_scores(run: Path) -> None:
+    pairs = [("laptop", "a laptop computer"), ("usb hub", "StarTech.com 4 port USB 3.0 hub"), ("tv", "toner cartridge")]
+    apart, together, duet = (Reranker.load(run / "6-gate" / f"{name}_fp32") for name in ("vectors", "student", "duet"))
+    np.testing.assert_allclose(duet.logits(pairs), apart.logits(pairs) + together.logits(pairs), atol=1e-4)
+    assert duet.keeps_vectors
+    assert "adds both scores" in (run / "bundles" / "duet" / "MODEL_CARD.md").read_text()
+
+
 def test_the_report_tells_every_stage(run: Path) -> None:
     report = json.loads((run / "report.json").read_text())
     assert list(report["stages"]) == [
@@ -81,7 +89,7 @@ def test_the_report_tells_every_stage(run: Path) -> None:
 
 def test_the_report_sets_quality_against_latency(run: Path) -> None:
     ladder = json.loads((run / "report.json").read_text())["stages"]["gate"]["ladder"]
-    assert [rung["rung"] for rung in ladder] == ["student", "narrow", "vectors"]
+    assert [rung["rung"] for rung in ladder] == ["student", "narrow", "vectors", "duet"]
     assert all(0 <= rung["interval"][0] <= rung["ndcg@10"] <= rung["interval"][1] <= 1 and 0 < rung["p50_ms"] <= rung["p95_ms"] for rung in ladder)
     assert ladder[0]["megabytes"] > ladder[1]["megabytes"]
     assert (run / "ladder.png").stat().st_size > 10_000
