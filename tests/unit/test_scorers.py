@@ -1,0 +1,101 @@
+"""Scores between vectors: a product is read once, scores stay the same, memory is bounded."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reranker import Reranker
+from reranker.bundle import load_bundle
+from reranker.errors import BundleError
+from reranker.scorers import DuetScorer, PairScorer, VectorScorer
+from tests.tiny_bundle import make_tiny_bundle
+
+
+class Letters:
+    """A network whose hidden state of a text's n-th letter is that letter's own direction; notes what it reads."""
+
+    def __init__(self) -> None:
+        self.read: list[str] = []
+
+    def run(self, texts):
+        for i, text in enumerate(texts):
+            self.read.append(text)
+            hidden = np.zeros((1, len(text) + 2, 26), dtype=np.float32)  # two of padding
+            for place, letter in enumerate(text):
+                hidden[0, place, ord(letter) - ord("a")] = 1
+            hidden[0, len(text) :] = 9  # what padding holds must not count
+            mask = np.array([[1] * len(text) + [0, 0]])
+            yield [i], hidden, mask
+
+
+class Lengths:
+    """A network that scores a pair by its product's length."""
+
+    def run(self, pairs):
+        for i, (_, text) in enumerate(pairs):
+            yield [i], np.array([[len(text)]], dtype=np.float32), np.ones((1, 1), dtype=np.int64)
+
+
+def test_the_score_is_the_cosine_at_scale() -> None:
+    scores = VectorScorer(Letters(), 5.0).logits([("ab", "ab"), ("ab", "cd"), ("ab", "b")])
+    np.testing.assert_allclose(scores, [5.0, 0.0, 5.0 / np.sqrt(2)], atol=5e-3)
+
+
+def test_a_product_is_read_once_and_scores_the_same_again() -> None:
+    network = Letters()
+    scorer = VectorScorer(network, 5.0)
+    first = scorer.logits([("ab", "abc"), ("ab", "abc"), ("ab", "xyzb")])
+    assert network.read == ["ab", "abc", "xyzb"]
+    assert (scorer.logits([("ab", "abc"), ("ab", "abc"), ("ab", "xyzb")]) == first).all()
+    assert network.read[3:] == ["ab"]
+    scorer.forget()
+    assert (scorer.logits([("ab", "xyzb")]) == first[2]).all()
+    assert network.read[4:] == ["ab", "xyzb"]
+
+
+def test_the_least_lately_used_vectors_give_way() -> None:
+    network = Letters()
+    scorer = VectorScorer(network, 1.0, kept=2)
+    assert len(scorer.logits([("q", text) for text in ("a", "b", "c")])) == 3  # more than are kept, and all are scored
+    scorer.logits([("q", "b")])
+    scorer.logits([("q", "d")])
+    del network.read[:]
+    scorer.logits([("q", "b"), ("q", "c")])
+    assert network.read == ["q", "c"]
+
+
+def test_many_threads_get_the_same_scores() -> None:
+    scorer = VectorScorer(Letters(), 1.0, kept=3)
+    pairs = [("query", text) for text in ("a", "quer", "zz", "ery", "yy")]
+    wanted, found = scorer.logits(pairs), []
+    threads = [threading.Thread(target=lambda: found.extend(scorer.logits(pairs) for _ in range(50))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 200
+    assert all((scores == wanted).all() for scores in found)
+
+
+def test_a_duet_adds_both() -> None:
+    duet = DuetScorer(PairScorer(Lengths()), VectorScorer(Letters(), 5.0))
+    np.testing.assert_allclose(duet.logits([("ab", "ab"), ("ab", "xyz")]), [7.0, 3.0], atol=5e-3)
+    assert len(duet.logits([])) == 0
+
+
+def test_a_duet_without_its_second_model_and_an_unknown_kind_are_refused(tmp_path: Path) -> None:
+    for kind in ("duet", "trio"):
+        bundle = load_bundle(make_tiny_bundle(tmp_path / kind))
+        changed = bundle.manifest.model_copy(update={"student": {"architecture": kind}})
+        with pytest.raises(BundleError, match=f"architecture {kind}"):
+            Reranker(bundle._replace(manifest=changed))
+
+
+def test_shipped_bundles_load_by_name() -> None:
+    assert load_bundle("default").path == load_bundle().path
+    with pytest.raises(BundleError, match="default"):
+        load_bundle("nowhere")
