@@ -28,7 +28,7 @@ class Ranked(NamedTuple):
 class Reranker:
     """A loaded bundle. Safe to share between threads.
 
-    Use ``Reranker.load()`` for the shipped bundle, ``Reranker.load("fast")`` for the shipped small one, or ``Reranker.load(path)``.
+    Use ``Reranker.load()`` for the shipped bundle, or ``Reranker.load(path)``.
     """
 
     def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
@@ -39,7 +39,7 @@ class Reranker:
 
     @classmethod
     def load(cls, path: str | Path | None = None, *, threads: int | None = None) -> Reranker:
-        """Load a bundle from a folder, or a shipped one by name: ``default`` (None too) or ``fast``.
+        """Load a bundle from a folder, or a shipped one by name; None is ``default``.
 
         Raises:
             BundleError: it is incomplete, corrupt or of a later format.

@@ -12,7 +12,7 @@ from reranker.bundle import load_bundle
 from reranker.cli.options import AsJson
 
 app = typer.Typer(help="Show or verify a bundle, a student ready to serve.", no_args_is_help=True)
-Folder = Annotated[Path | None, typer.Argument(metavar="[DIR|NAME]", help="The bundle's folder, or a shipped one's name (default, fast).")]
+Folder = Annotated[Path | None, typer.Argument(metavar="[DIR|NAME]", help="The bundle's folder, or a shipped one's name (default).")]
 
 _SHOWN_METRICS = ("queries", "ndcg@10", "not_measured", "precision", "teacher_agreement", "latency_ms")  # the rest is for --json and the model card
 
