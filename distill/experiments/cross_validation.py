@@ -23,7 +23,7 @@ def cross_validate(runs: list[FinishedRun], out: Path) -> dict[str, Any]:
     measured = pooled(runs)
     found = [_row(measured, name, runs) for name in sorted(measured.rankings, key=measured.mean) if name not in LINES or name in ("teacher", "committee")]
     base = BASE if BASE in measured.rankings else "bm25"
-    draw_rows(found, lines(runs), out / "cross-validation.png", title=QUESTION, queries=measured.queries, base=base)
+    draw_rows(found, lines(runs), out / "cross-validation.png", title=QUESTION, queries=measured.queries, base=base, dots="folds")
     shipped = {run.name: json.loads((run.folder / "report.json").read_text(encoding="utf-8"))["stages"]["gate"]["chosen"] for run in runs}
     return write(out / "cross-validation.json", question=QUESTION, runs=runs, of=found, chosen=shipped)
 

@@ -53,8 +53,13 @@ def draw_curve(rows: Sequence[Row], lines: Mapping[str, Interval], path: Path, *
         _finish(figure, axes, title, path)
 
 
-def draw_rows(rows: Sequence[Row], lines: Mapping[str, Interval], path: Path, *, title: str, queries: int, base: str | None = None) -> None:
-    """Draw a row a setting: mean, interval over queries, seeds; with ``base`` a second panel has the paired differences from it."""
+def draw_rows(
+    rows: Sequence[Row], lines: Mapping[str, Interval], path: Path, *, title: str, queries: int, base: str | None = None, dots: str = "seeds"
+) -> None:
+    """Draw a row a setting: mean, interval over queries, a dot for each of its seeds (or folds).
+
+    With ``base`` a second panel has the paired differences from it.
+    """
     with rc_context(_STYLE):
         figure, axes = _figure((11 if base else 8.5, 1.9 + 0.55 * len(rows)), panels=2 if base else 1)
         left, right = axes if base else (axes, None)
@@ -66,7 +71,7 @@ def draw_rows(rows: Sequence[Row], lines: Mapping[str, Interval], path: Path, *,
         for name, interval in lines.items():
             left.axvline(interval.mean, color=_COLOURS[name], linestyle="--", linewidth=1.2, label=f"{LINES[name]} {interval.mean:.3f}")
         left.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.22 if len(rows) < 4 else -0.14), ncols=2)
-        left.set_xlabel(f"nDCG@10, {queries} held-out queries, 95 % interval; small dots: seeds")
+        left.set_xlabel(f"nDCG@10, {queries} held-out queries, 95 % interval; small dots: {dots}")
         left.grid(axis="x", color=_FAINT, linewidth=0.6)
         if right is not None:
             for row in rows:
@@ -75,7 +80,7 @@ def draw_rows(rows: Sequence[Row], lines: Mapping[str, Interval], path: Path, *,
             right.axvline(0, color=_INK, linewidth=0.9)
             right.set_ylim(left.get_ylim())
             right.set_yticks([])
-            right.set_xlabel(f"difference from {base}, paired by query")
+            right.set_xlabel(f"difference from {LINES.get(str(base), base)}, paired by query")
             right.grid(axis="x", color=_FAINT, linewidth=0.6)
         _finish(figure, left, title, path)
 

@@ -39,7 +39,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         "## How it was made",
         "",
         f"{_labeller(teacher)} labelled {training['labelled_pairs']:,} pairs of queries and products. "
-        f"The student learnt from them for {training['epochs']:g} epochs (loss: {training['loss']}). "
+        f"The student learnt from them for {training['epochs']:g} epoch(s) (loss: {training['loss']}). "
         + (f"{teacher['embedder']} made up {teacher['embedder_share']:.0%} of each label. " if teacher.get("embedder_share", 1) < 1 else "")
         + (f"A larger student's scores made up {training['larger_share']:.0%} of what it learnt. " if training["larger_share"] else "")
         + "Method: arXiv 2505.07105.",
