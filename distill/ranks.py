@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 
@@ -40,6 +41,16 @@ class Ranks:
         for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT"):
             os.environ.pop(name, None)
         self.rank, self.number = 0, 1
+
+    def leave(self) -> None:
+        """End this process, one that is not the first, at once: torch's threads may still talk to the others, and abort an orderly exit."""
+        from accelerate.state import PartialState
+
+        if PartialState._shared_state:
+            PartialState().destroy_process_group()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
     @staticmethod
     def _meet() -> Any:

@@ -49,7 +49,7 @@ def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = Fal
     """Run a recipe in ``folder``, going on from whatever is there, and return the report; the bundle is ``folder/bundle``.
 
     With ``ray``, the address of a Ray cluster or "local", the teacher labels there. Started several times by ``accelerate launch``
-    or ``torchrun``, all processes train the teacher together and the first goes on alone; the others return an empty report.
+    or ``torchrun``, all processes train the teacher together and the first goes on alone; the others end.
 
     Raises:
         RecipeError, CatalogError, JudgmentError: what the recipe names cannot be used.
@@ -62,7 +62,7 @@ def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = Fal
         raise RecipeError("A zero-shot teacher is asked through its endpoint, not on a Ray cluster.", hint="Leave --ray out.")
     ranks = Ranks()
     if not ranks.first:
-        return _help(recipe, recipe_path, folder, ranks)
+        _help(recipe, recipe_path, folder, ranks)
     inputs = read_inputs(recipe, recipe_path, console.print)
     check_means(recipe, folder, inputs)
     catalog, judgment_file, log_file, products, split = inputs
@@ -157,12 +157,12 @@ def _teach(recipe: Recipe, split: Split, products: dict[str, Product], models: P
     return report
 
 
-def _help(recipe: Recipe, recipe_path: Path, folder: Path, ranks: Ranks) -> dict[str, Any]:
-    """Train the teacher with the first process, where it trains one."""
+def _help(recipe: Recipe, recipe_path: Path, folder: Path, ranks: Ranks) -> None:
+    """Train the teacher with the first process, where it trains one, and end."""
     inputs = read_inputs(recipe, recipe_path, lambda _: None)
     if recipe.learns_from_judgments and ranks.told(None):
         _teach(recipe, inputs.split, inputs.products, folder / "pretrained", folder / "1-teacher", ranks)
-    return {}
+    ranks.leave()
 
 
 def _embed(recipe: Recipe, products: dict[str, Product], models: Path, at: Path, console: Console) -> dict[str, Any]:

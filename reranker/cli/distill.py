@@ -13,7 +13,7 @@ from reranker.errors import MissingExtraError
 
 
 def distill(
-    recipe: Annotated[str | None, typer.Argument(metavar="RECIPE", help="A TOML file, or the name of a shipped recipe: demo, small, llm-7b.")] = None,
+    recipe: Annotated[str | None, typer.Argument(metavar="RECIPE", help="A TOML file, or the name of a shipped recipe, such as demo.")] = None,
     run: Annotated[
         Path | None, typer.Option("--run", metavar="DIR", help="The run's folder; runs/NAME where none is given. A run stopped anywhere goes on from there.")
     ] = None,
