@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from reranker.errors import CatalogError, MissingExtraError
+from reranker.errors import CatalogError
+from reranker.esci_tables import open_table
 
 _FIELDS = {"product_id": "id", "product_title": "title", "product_brand": "brand"}
 _NEEDED = ("product_id", "product_title")
@@ -27,23 +28,9 @@ def read_esci_products(path: Path, locale: str | None) -> Iterator[tuple[int, di
         CatalogError: it is no such table, or holds no product of the locale.
         MissingExtraError: pyarrow is not installed.
     """
-    try:
-        import pyarrow
-        import pyarrow.parquet as parquet
-    except ImportError:
-        raise MissingExtraError("Reading parquet", "distill") from None
-    try:
-        file = parquet.ParquetFile(path)
-    except pyarrow.ArrowInvalid as error:
-        raise CatalogError(f"The catalogue {path} cannot be read: {error}", hint="Is it a whole parquet file?") from error
-    with file:
+    hint = "Give ESCI's products table (shopping_queries_dataset_products.parquet), or JSON Lines."
+    with open_table(path, "catalogue", needed=_NEEDED, locale=locale, hint=hint, error=CatalogError) as file:
         names = file.schema_arrow.names
-        missing = [name for name in (*_NEEDED, *(["product_locale"] if locale else [])) if name not in names]
-        if missing:
-            raise CatalogError(
-                f"{path}: no column {' and no column '.join(map(repr, missing))}; found {', '.join(names)[:200]}.",
-                hint="Give ESCI's products table (shopping_queries_dataset_products.parquet), or JSON Lines.",
-            )
         number, found, locales = 0, False, set()
         for batch in file.iter_batches(columns=[*_NEEDED, *(name for name in _OPTIONAL if name in names)]):
             for row in batch.to_pylist():

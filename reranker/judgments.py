@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reranker.errors import InputError, JudgmentError, MissingExtraError
+from reranker.errors import InputError, JudgmentError
+from reranker.esci_tables import open_table
 from reranker.first_stage import check_query
 from reranker.products import open_text
 
@@ -190,23 +191,10 @@ def _query_texts(path: Path) -> dict[str, str]:
 
 
 def _esci_rows(path: Path, locale: str | None) -> Iterator[_Row]:
-    try:
-        import pyarrow
-        import pyarrow.parquet as parquet
-    except ImportError:
-        raise MissingExtraError("Reading parquet", "distill") from None
-    try:
-        file = parquet.ParquetFile(path)
-    except pyarrow.ArrowInvalid as error:
-        raise JudgmentError(f"The judgments {path} cannot be read: {error}", hint="Is it a whole parquet file?") from error
-    with file:
-        columns = ["query", "product_id", "esci_label", *(["product_locale"] if locale else [])]
-        missing = [name for name in columns if name not in file.schema_arrow.names]
-        if missing:
-            raise JudgmentError(
-                f"{path}: no column {' and no column '.join(map(repr, missing))}; found {', '.join(file.schema_arrow.names)[:200]}.",
-                hint="Give ESCI's examples table (shopping_queries_dataset_examples.parquet): it holds the labels.",
-            )
+    needed = ["query", "product_id", "esci_label"]
+    hint = "Give ESCI's examples table (shopping_queries_dataset_examples.parquet): it holds the labels."
+    with open_table(path, "judgments", needed=needed, locale=locale, hint=hint, error=JudgmentError) as file:
+        columns = [*needed, *(["product_locale"] if locale else [])]
         number = 0
         for batch in file.iter_batches(columns=columns):
             for row in batch.to_pylist():

@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from distill.experiments.report import LINES, Row
+from distill.plots import COLOURS, FAINT, INK, STYLE, new_figure, reach, save
 from reranker.evaluation.bootstrap import Interval
 
-_STUDENT, _INK, _FAINT = "#1f6feb", "#24292f", "#d8dee4"
-_COLOURS = {"bm25": "#6b7785", "minilm_cosine": "#a8820f", "teacher": "#8250df", "committee": "#1a7f37"}
-_STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9.5,
-    "text.color": _INK,
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
+_STUDENT = "#1f6feb"
 
 
 def draw_curve(rows: Sequence[Row], lines: Mapping[str, Interval], path: Path, *, title: str, queries: int) -> None:
     """Draw nDCG@10 against the number of labelled pairs: each seed a dot, their mean a line, the interval over queries a band."""
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure, axes = _figure((8.5, 5))
         pairs = [row.pairs for row in rows]
         axes.set_xscale("log")
@@ -42,14 +30,14 @@ def draw_curve(rows: Sequence[Row], lines: Mapping[str, Interval], path: Path, *
             axes.scatter([row.pairs] * len(row.seeds), row.seeds, color=_STUDENT, s=14, alpha=0.45)
             axes.annotate(f"{row.ndcg.mean:.3f}", (row.pairs, row.ndcg.mean), xytext=(0, 9), textcoords="offset points", ha="center", fontsize=8.5)
         for name, interval in lines.items():
-            axes.axhline(interval.mean, color=_COLOURS[name], linestyle="--", linewidth=1.2, label=f"{LINES[name]} {interval.mean:.3f}")
+            axes.axhline(interval.mean, color=COLOURS[name], linestyle="--", linewidth=1.2, label=f"{LINES[name]} {interval.mean:.3f}")
         axes.set_xticks(pairs)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("labelled pairs (logarithmic)")
         axes.set_ylabel(f"nDCG@10, {queries} held-out queries")
         axes.legend(frameon=False, fontsize=8.5, loc="best")
-        axes.grid(color=_FAINT, linewidth=0.6)
+        axes.grid(color=FAINT, linewidth=0.6)
         _finish(figure, axes, title, path)
 
 
@@ -60,7 +48,7 @@ def draw_rows(
 
     With ``base`` a second panel has the paired differences from it.
     """
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure, axes = _figure((11 if base else 8.5, 1.9 + 0.55 * len(rows)), panels=2 if base else 1)
         left, right = axes if base else (axes, None)
         at = {row.setting: len(rows) - i for i, row in enumerate(rows)}
@@ -69,39 +57,32 @@ def draw_rows(
             left.scatter(row.seeds, [at[row.setting] - 0.18] * len(row.seeds), color=_STUDENT, s=12, alpha=0.5)
         left.set_yticks(list(at.values()), [f"{row.setting}\n{row.ndcg.mean:.3f}" for row in rows])
         for name, interval in lines.items():
-            left.axvline(interval.mean, color=_COLOURS[name], linestyle="--", linewidth=1.2, label=f"{LINES[name]} {interval.mean:.3f}")
+            left.axvline(interval.mean, color=COLOURS[name], linestyle="--", linewidth=1.2, label=f"{LINES[name]} {interval.mean:.3f}")
         left.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.22 if len(rows) < 4 else -0.14), ncols=2)
         left.set_xlabel(f"nDCG@10, {queries} held-out queries, 95 % interval; small dots: {dots}")
-        left.grid(axis="x", color=_FAINT, linewidth=0.6)
+        left.grid(axis="x", color=FAINT, linewidth=0.6)
         if right is not None:
             for row in rows:
                 if row.setting != base:
                     _bar(right, row.difference[str(base)], at[row.setting])
-            right.axvline(0, color=_INK, linewidth=0.9)
+            right.axvline(0, color=INK, linewidth=0.9)
             right.set_ylim(left.get_ylim())
             right.set_yticks([])
             right.set_xlabel(f"difference from {LINES.get(str(base), base)}, paired by query")
-            right.grid(axis="x", color=_FAINT, linewidth=0.6)
+            right.grid(axis="x", color=FAINT, linewidth=0.6)
         _finish(figure, left, title, path)
 
 
 def _bar(axes: Axes, interval: Interval, y: float) -> None:
-    reach = [[max(0.0, interval.mean - interval.low)], [max(0.0, interval.high - interval.mean)]]
-    axes.errorbar(interval.mean, y, xerr=reach, fmt="o", color=_STUDENT, capsize=4, markersize=6, linewidth=1.3)
+    axes.errorbar(interval.mean, y, xerr=reach(interval), fmt="o", color=_STUDENT, capsize=4, markersize=6, linewidth=1.3)
 
 
 def _figure(size: tuple[float, float], panels: int = 1) -> tuple[Figure, Any]:
-    figure = Figure(figsize=size, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(size)
     return figure, figure.subplots(1, panels)
 
 
 def _finish(figure: Figure, axes: Axes, title: str, path: Path) -> None:
     axes.set_title(title)
     axes.set_axisbelow(True)
-    staging = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        figure.savefig(staging, dpi=150)
-        staging.replace(path)
-    finally:
-        staging.unlink(missing_ok=True)
+    save(figure, path)

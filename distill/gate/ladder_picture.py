@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,26 +9,15 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from distill.gate.verdict import Standing
+from distill.plots import COLOURS, FAINT, STYLE, new_figure, reach, save
 from reranker.evaluation import Comparison
 from reranker.evaluation.bootstrap import Interval
 from reranker.evaluation.embedder import NAME as EMBEDDER
 
-_BM25, _EMBEDDER, _BUDGET, _INK = "#6b7785", "#a8820f", "#d1495b", "#24292f"
-_STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9.5,
-    "text.color": _INK,
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
+_BUDGET = "#d1495b"
 
 
 def draw_ladder(ladder: Sequence[Standing], measured: Comparison, bm25_ms: float, budget_ms: float | None, path: Path) -> None:
@@ -39,13 +27,12 @@ def draw_ladder(ladder: Sequence[Standing], measured: Comparison, bm25_ms: float
         ladder: the rungs; each at its p50 for reranking 50 hits, and hollow at that where no product's vector is known.
         bm25_ms: what the first stage takes alone, p50. The embedder is drawn as a line: its products' vectors can be made ahead.
     """
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(10, 4.8), layout="constrained", facecolor="white")
-        FigureCanvasAgg(figure)
+    with rc_context(STYLE):
+        figure = new_figure((10, 4.8))
         axes = figure.add_subplot()
         axes.set_xscale("log")
         bm25 = measured.interval("bm25")
-        _point(axes, bm25_ms, bm25, _BM25, f"BM25 alone: {bm25.mean:.3f}, {bm25_ms:.1f} ms")
+        _point(axes, bm25_ms, bm25, COLOURS["bm25"], f"BM25 alone: {bm25.mean:.3f}, {bm25_ms:.1f} ms")
         colours = colormaps["viridis"](np.linspace(0, 0.75, len(ladder)))
         for standing, colour in zip(ladder, colours, strict=True):
             if standing.interval is None:
@@ -57,7 +44,7 @@ def draw_ladder(ladder: Sequence[Standing], measured: Comparison, bm25_ms: float
                 axes.plot(new, standing.interval.mean, "o", markerfacecolor="white", markeredgecolor=colour, markersize=7)
         if EMBEDDER in measured.rankings:
             mean = measured.mean(EMBEDDER)
-            axes.axhline(mean, color=_EMBEDDER, linestyle="--", linewidth=1.2, label=f"all-MiniLM-L6-v2 cosine: {mean:.3f}")
+            axes.axhline(mean, color=COLOURS[EMBEDDER], linestyle="--", linewidth=1.2, label=f"all-MiniLM-L6-v2 cosine: {mean:.3f}")
         if budget_ms is not None:
             axes.axvline(budget_ms, color=_BUDGET, linewidth=1.2, label=f"budget {budget_ms:g} ms")
         figure.legend(loc="outside right upper", frameon=False, fontsize=8.5, labelspacing=0.9)
@@ -68,16 +55,10 @@ def draw_ladder(ladder: Sequence[Standing], measured: Comparison, bm25_ms: float
         axes.set_xlabel("milliseconds, p50: BM25's search; reranking 50 hits (logarithmic)")
         axes.set_ylabel(f"nDCG@10, {measured.queries} held-out queries, 95 % interval")
         axes.set_title("Quality against latency")
-        axes.grid(color="#d8dee4", linewidth=0.6)
+        axes.grid(color=FAINT, linewidth=0.6)
         axes.set_axisbelow(True)
-        staging = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-        try:
-            figure.savefig(staging, dpi=150)
-            staging.replace(path)
-        finally:
-            staging.unlink(missing_ok=True)
+        save(figure, path)
 
 
 def _point(axes: Axes, ms: float, interval: Interval, colour: Any, label: str) -> None:
-    bars = [[max(0.0, interval.mean - interval.low)], [max(0.0, interval.high - interval.mean)]]
-    axes.errorbar(ms, interval.mean, yerr=bars, fmt="o", color=colour, capsize=4, markersize=7, linewidth=1.2, label=label)
+    axes.errorbar(ms, interval.mean, yerr=reach(interval), fmt="o", color=colour, capsize=4, markersize=7, linewidth=1.2, label=label)

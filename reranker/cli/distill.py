@@ -66,7 +66,7 @@ def distill(
     from distill.run import distil
 
     report = distil(loaded, path, run or Path("runs") / loaded.name, quiet=as_json, ray=ray)
-    if as_json and report:
+    if as_json:
         import json
 
         print(json.dumps(report, indent=2))

@@ -1,0 +1,47 @@
+"""What the pictures of a run and of experiments share: style, an empty figure, intervals as bars, and a file written whole."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from reranker.evaluation.bootstrap import Interval
+
+INK, FAINT = "#24292f", "#d8dee4"
+COLOURS = {"bm25": "#6b7785", "minilm_cosine": "#a8820f", "teacher": "#8250df", "committee": "#1a7f37"}
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "text.color": INK,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+def new_figure(size: tuple[float, float]) -> Figure:
+    """Return an empty white figure of ``size`` inches, for use within ``rc_context(STYLE)``."""
+    figure = Figure(figsize=size, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def reach(interval: Interval) -> list[list[float]]:
+    """Return how far the interval reaches below and above its mean, as matplotlib's error bars take it."""
+    return [[max(0.0, interval.mean - interval.low)], [max(0.0, interval.high - interval.mean)]]
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write the picture as PNG, whole or not at all."""
+    staging = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        figure.savefig(staging, dpi=150)
+        staging.replace(path)
+    finally:
+        staging.unlink(missing_ok=True)
