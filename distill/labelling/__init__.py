@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from distill.labelling.in_process import label_here
-from distill.labelling.labeller import Labeller, load_labeller
+from distill.labelling.labeller import Labeller
 from distill.labelling.shards import deal
 from distill.pairs import Pair
 from distill.recipe import Labelling
+from distill.teacher import load_teacher
 from reranker.products import Product
 
-__all__ = ["Labeller", "label_pairs", "load_labeller"]
+__all__ = ["Labeller", "label_pairs"]
 
 
 def label_pairs(
@@ -48,6 +49,6 @@ def label_pairs(
 
         label_on_ray(dealt.todo, products, teacher, address=ray, settings=settings, on_pairs=on_pairs)
     elif dealt.todo:
-        labeller = load_labeller(teacher, settings.precision) if isinstance(teacher, Path) else teacher
+        labeller = load_teacher(teacher, settings.precision) if isinstance(teacher, Path) else teacher
         label_here(dealt.todo, products, labeller, tokens_per_batch=settings.tokens_per_batch, on_pairs=on_pairs)
     return dealt.paths

@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from distill.labelling.labeller import Labeller, load_labeller
+from distill.labelling.labeller import Labeller
 from distill.labelling.shards import Shard
 from distill.labelling.shipped_teacher import ShippedTeacher, ship
 from distill.recipe import Labelling
+from distill.teacher import load_teacher
 from reranker.errors import MissingExtraError, RerankerError
 from reranker.products import Product
 
@@ -62,7 +63,7 @@ class ShardLabeller:
 
         if self._labeller is None:
             teacher = self._teacher if isinstance(self._teacher, ShippedTeacher) else ray.get(self._teacher)
-            self._labeller = load_labeller(teacher.folder(ray.get), self._settings.precision) if isinstance(teacher, ShippedTeacher) else teacher
+            self._labeller = load_teacher(teacher.folder(ray.get), self._settings.precision) if isinstance(teacher, ShippedTeacher) else teacher
             self._products = ray.get(self._products_ref)
         return self._labeller
 

@@ -20,8 +20,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from distill.labelling import load_labeller
 from distill.recipe import Labelling, Precision
+from distill.teacher import load_teacher
 from reranker.demo_data import demo_file
 from reranker.errors import RecipeError
 from reranker.judgments import load_judgments
@@ -53,7 +53,7 @@ def measure(folder: Path, pairs: list[tuple[str, Product]], *, rounds: int, toke
     left_out: dict[str, str] = {}
     for precision in get_args(Precision):
         try:
-            labellers[precision] = load_labeller(folder, precision)
+            labellers[precision] = load_teacher(folder, precision)
         except RecipeError as error:
             left_out[precision] = error.message
     seconds: dict[str, list[float]] = {precision: [] for precision in labellers}

@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from distill.labelling import label_pairs, load_labeller
+from distill.labelling import label_pairs
 from distill.pairs import Pair, read_labelled
 from distill.recipe import Labelling, Precision
 from distill.stages import Stages
+from distill.teacher import load_teacher
 from reranker.errors import RerankerError
 from tests.rule_labeller import PAIRS, PRODUCTS, RuleLabeller
 from tests.tiny_teacher import make_tiny_teacher
@@ -126,7 +127,7 @@ def tiny_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(("precision", "apart"), [("bfloat16", 0.1), ("int8", 0.1)])
 def test_a_teacher_labels_in_less_precision_much_as_in_float32(tiny_teacher: Path, precision: Precision, apart: float) -> None:
     pairs = [(f"laptop {i % 7}", product) for i, product in enumerate(PRODUCTS.values())]
-    exact, rough = (load_labeller(tiny_teacher, each).distributions(pairs) for each in ("float32", precision))
+    exact, rough = (load_teacher(tiny_teacher, each).distributions(pairs) for each in ("float32", precision))
     assert rough.dtype == np.float32
     assert rough.sum(axis=1) == pytest.approx(1, abs=1e-3)
     assert 0 < np.abs(exact - rough).mean() < apart
@@ -135,5 +136,5 @@ def test_a_teacher_labels_in_less_precision_much_as_in_float32(tiny_teacher: Pat
 def test_labelling_has_the_precision_that_the_recipe_gives(tiny_teacher: Path, tmp_path: Path) -> None:
     shards = label_pairs(PAIRS, PRODUCTS, tiny_teacher, folder=tmp_path, settings=Labelling(precision="int8"))
     pairs = [(pair.query, PRODUCTS[pair.product_id]) for pair in PAIRS]
-    expected = load_labeller(tiny_teacher, "int8").distributions(pairs)
+    expected = load_teacher(tiny_teacher, "int8").distributions(pairs)
     np.testing.assert_allclose([row.distribution for row in read_labelled(shards)], expected, atol=1e-5)
