@@ -63,6 +63,7 @@ def build_app(first_stage: LateFirstStage, *, bundle: Path | None, k: int, budge
         BundleError: the bundle cannot be loaded.
         InputError: k is out of range.
     """
+    from opensearch.search_pipeline.endpoints import pipeline_router
     from reranker.first_stage import check_k
     from reranker.search import TwoStageSearch
     from reranker.service import create_app
@@ -71,4 +72,4 @@ def build_app(first_stage: LateFirstStage, *, bundle: Path | None, k: int, budge
     check_k(k)
     student = Reranker.load(bundle, threads=threads)
     student.score("warm up", ["the first run of a model is slower than the others"])
-    return create_app(student, TwoStageSearch(first_stage, student, k=k, budget_ms=budget_ms))
+    return create_app(student, TwoStageSearch(first_stage, student, k=k, budget_ms=budget_ms), more=[pipeline_router])

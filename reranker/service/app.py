@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 import reranker as package
 from reranker.search import TwoStageSearch
@@ -32,6 +32,7 @@ def create_app(
     *,
     concurrency: int = 4,
     max_body_bytes: int = MAX_BODY_BYTES,
+    more: Sequence[Callable[[Engine], APIRouter]] = (),
 ) -> FastAPI:
     """Return the ASGI app. It closes ``searcher`` when it shuts down.
 
@@ -40,6 +41,7 @@ def create_app(
         searcher: what ``GET /search`` asks; None answers 503 there.
         concurrency: how many scorings, and how many searches, run at once; further ones wait.
         max_body_bytes: a larger request body is answered with 413.
+        more: make further endpoints, from the engine.
     """
     metrics = Metrics()
     engine = Engine(reranker, searcher, metrics=metrics, concurrency=concurrency)
@@ -60,6 +62,8 @@ def create_app(
     add_handlers(app)
     app.include_router(rerank_router(engine), responses=_ERRORS)
     app.include_router(search_router(engine), responses={422: _ERRORS[422], **_NO_FIRST_STAGE})
+    for make_router in more:
+        app.include_router(make_router(engine), responses=_ERRORS)
     app.include_router(operations_router(engine))
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
     app.add_middleware(CountRequests, metrics=metrics)

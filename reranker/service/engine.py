@@ -43,11 +43,19 @@ class Engine:
             InputError: the query is empty or too long.
             RerankerError: the student gave a score that is no number.
         """
-        query = check_query(query)
-        scores = await _run(self._scoring, lambda: self._score(query, products, raw))
+        scores = await self.scores(query, products, raw=raw)
         if not np.isfinite(scores).all():
             raise RerankerError("The student gave unusable scores.", hint="Check it: reranker bundle verify")
         return [(int(i), round(float(scores[i]), DECIMALS)) for i in np.argsort(-scores, kind="stable")]
+
+    async def scores(self, query: str, products: Sequence[Product | str], *, raw: bool = False) -> np.ndarray:
+        """Return a score a product, float32 (n,), in their order; ``raw`` gives the student's output.
+
+        Raises:
+            InputError: the query is empty or too long.
+        """
+        query = check_query(query)
+        return await _run(self._scoring, lambda: self._score(query, products, raw))
 
     def _score(self, query: str, products: Sequence[Product | str], raw: bool) -> np.ndarray:
         began = time.perf_counter()

@@ -1,0 +1,103 @@
+"""The cluster's settings that a pipeline needs, changed at the first installation and put back after the last removal."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+import socket
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from opensearch.connection import Cluster
+
+ONLY_ML_NODES = "plugins.ml_commons.only_run_on_ml_node"
+PRIVATE_IP = "plugins.ml_commons.connector.private_ip_enabled"
+TRUSTED = "plugins.ml_commons.trusted_connector_endpoints_regex"
+NOTE = "cluster.metadata.distilled-reranker"
+"""A user-defined setting of the cluster, in which installations note what they changed."""
+
+
+def effective_settings(cluster: Cluster) -> dict[str, Any]:
+    """Return the settings in force, flat: transient before persistent before default."""
+    told = cluster.client.cluster.get_settings(params={"include_defaults": "true", "flat_settings": "true"})
+    return {**told.get("defaults", {}), **told.get("persistent", {}), **told.get("transient", {})}
+
+
+def persistent_settings(cluster: Cluster) -> dict[str, Any]:
+    return dict(cluster.client.cluster.get_settings(params={"flat_settings": "true"}).get("persistent", {}))
+
+
+def needed_changes(cluster: Cluster, service: str) -> dict[str, Any]:
+    """Return the settings that must change for the cluster to reach ``service``, with their new values."""
+    now = effective_settings(cluster)
+    changes: dict[str, Any] = {}
+    nodes = cluster.client.nodes.info(metric="http")["nodes"].values()
+    if _is_true(now.get(ONLY_ML_NODES, True)) and not any("ml" in node.get("roles", []) for node in nodes):
+        changes[ONLY_ML_NODES] = False
+    if not _is_true(now.get(PRIVATE_IP, False)) and _is_private(urlsplit(service).hostname or ""):
+        changes[PRIVATE_IP] = True
+    trusted = list(now.get(TRUSTED) or [])
+    if not any(_matches(pattern, f"{service}/x") for pattern in trusted):
+        changes[TRUSTED] = [*trusted, f"^{re.escape(service)}/.*$"]
+    return changes
+
+
+def apply_changes(cluster: Cluster, changes: Mapping[str, Any], pipeline: str, service: str) -> None:
+    """Change the settings, and note what stood there before and which pipeline needs them."""
+    note = read_note(cluster)
+    persistent = persistent_settings(cluster)
+    for name in changes:
+        note["before"].setdefault(name, persistent.get(name))
+    note["pipelines"][pipeline] = service
+    _write(cluster, {**changes, NOTE: json.dumps(note, sort_keys=True)})
+
+
+def undo(cluster: Cluster, pipeline: str) -> dict[str, Any]:
+    """Forget a pipeline; after the last one, put the settings back. Returns what was put back; None is the default."""
+    note = read_note(cluster)
+    if not note["pipelines"] and not note["before"]:
+        return {}
+    note["pipelines"].pop(pipeline, None)
+    if note["pipelines"]:
+        _write(cluster, {NOTE: json.dumps(note, sort_keys=True)})
+        return {}
+    _write(cluster, {**note["before"], NOTE: None})
+    return dict(note["before"])
+
+
+def read_note(cluster: Cluster) -> dict[str, dict[str, Any]]:
+    """Return ``pipelines`` (name → service) and ``before`` (setting → its persistent value, or None)."""
+    try:
+        note = json.loads(persistent_settings(cluster).get(NOTE) or "{}")
+    except ValueError:
+        note = {}
+    return {"pipelines": dict(note.get("pipelines") or {}), "before": dict(note.get("before") or {})}
+
+
+def _write(cluster: Cluster, settings: Mapping[str, Any]) -> None:
+    cluster.client.cluster.put_settings(body={"persistent": dict(settings)})
+
+
+def _is_true(value: Any) -> bool:
+    return str(value).lower() == "true"
+
+
+def _matches(pattern: str, url: str) -> bool:
+    try:
+        return re.fullmatch(pattern, url) is not None
+    except re.error:  # Java's patterns are not all Python's
+        return False
+
+
+def _is_private(host: str) -> bool:
+    """Whether the cluster is likely to see a private address behind this name; a name that is unknown here is taken for one."""
+    try:
+        found = {ipaddress.ip_address(host)}
+    except ValueError:
+        try:
+            found = {ipaddress.ip_address(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
+        except OSError:
+            return True
+    return any(not address.is_global for address in found)

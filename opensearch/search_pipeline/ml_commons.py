@@ -1,0 +1,140 @@
+"""ML Commons' REST interface, as far as a pipeline needs it; opensearch-py has no names for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from opensearchpy import exceptions as osx
+
+from opensearch.connection import Cluster
+from reranker.errors import FirstStageError
+
+_BASE = "/_plugins/_ml"
+_DEPLOY_S = 60.0
+
+
+class MLCommons:
+    """Connectors, remote models and model groups of one cluster. Every method raises opensearch-py's exceptions."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def create_connector(self, body: Mapping[str, Any]) -> str:
+        """Create a connector and return its id."""
+        return str(self._ask("POST", "/connectors/_create", body)["connector_id"])
+
+    def connector(self, connector_id: str) -> dict[str, Any] | None:
+        """Return a connector (never its credential), or None where there is none."""
+        return self._get(f"/connectors/{connector_id}")
+
+    def model(self, model_id: str) -> dict[str, Any] | None:
+        """Return a model, or None where there is none."""
+        return self._get(f"/models/{model_id}")
+
+    def register(self, name: str, connector_id: str, group_id: str | None) -> str:
+        """Register a remote model, deploy it, wait until it answers, and return its id.
+
+        Raises:
+            FirstStageError: it cannot be deployed.
+        """
+        body = {"name": name, "function_name": "remote", "connector_id": connector_id} | ({"model_group_id": group_id} if group_id else {})
+        task = self._ask("POST", "/models/_register", body, {"deploy": "true"})
+        model_id = str(task.get("model_id") or "")
+        until = time.monotonic() + _DEPLOY_S
+        while True:
+            state = self._ask("GET", f"/tasks/{task['task_id']}")
+            model_id = model_id or str(state.get("model_id") or "")
+            model = self.model(model_id) if model_id else None
+            if model and model.get("model_state") == "DEPLOYED":
+                return model_id
+            failed = state.get("state") == "FAILED" or (model or {}).get("model_state") == "DEPLOY_FAILED"
+            if failed or time.monotonic() > until:
+                if model_id:
+                    self.delete_model(model_id)
+                raise FirstStageError(
+                    f"OpenSearch could not deploy the model '{name}': {state.get('error') or state.get('state')}.",
+                    hint="Its log says more; is there a node that may run models (plugins.ml_commons.only_run_on_ml_node)?",
+                )
+            time.sleep(0.1)
+
+    def deploy(self, model_id: str) -> None:
+        """Deploy a model that is there but not deployed, and wait for it."""
+        self._ask("POST", f"/models/{model_id}/_deploy")
+        until = time.monotonic() + _DEPLOY_S
+        while time.monotonic() < until:
+            if (self.model(model_id) or {}).get("model_state") == "DEPLOYED":
+                return
+            time.sleep(0.1)
+
+    def predict(self, model_id: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Call a remote model with ready parameters, all of them text."""
+        return self._ask("POST", f"/models/{model_id}/_predict", {"parameters": dict(parameters)})
+
+    def delete_model(self, model_id: str) -> None:
+        """Undeploy and delete a model."""
+        model = self.model(model_id)
+        if model is None:
+            return
+        self._ask("POST", f"/models/{model_id}/_undeploy")
+        until = time.monotonic() + _DEPLOY_S
+        while (model or {}).get("model_state") in ("DEPLOYED", "DEPLOYING", "PARTIALLY_DEPLOYED") and time.monotonic() < until:
+            time.sleep(0.1)
+            model = self.model(model_id)
+        self._delete(f"/models/{model_id}")
+
+    def delete_group(self, name: str) -> None:
+        """Delete the model group of that name, which ML Commons makes for a model that is given none; it must be empty.
+
+        It is so as soon as its index has noticed that its models are gone, within a second or two.
+        """
+        for group_id in self._named("/model_groups/_search", name):
+            for attempt in range(20):
+                try:
+                    self._delete(f"/model_groups/{group_id}")
+                    break
+                except osx.ConflictError:
+                    if attempt == 19:
+                        raise
+                time.sleep(0.25)
+
+    def delete_connector(self, connector_id: str) -> None:
+        self._delete(f"/connectors/{connector_id}")
+
+    def group(self, name: str) -> str:
+        """Return the id of the model group of that name, made where there is none."""
+        found = self._named("/model_groups/_search", name)
+        return found[0] if found else str(self._ask("POST", "/model_groups/_register", {"name": name})["model_group_id"])
+
+    def connectors_named(self, name: str) -> list[str]:
+        """Return the ids of the connectors of that name."""
+        return self._named("/connectors/_search", name)
+
+    def models_named(self, name: str) -> list[str]:
+        """Return the ids of the models of that name."""
+        return self._named("/models/_search", name)
+
+    def _named(self, path: str, name: str) -> list[str]:
+        try:
+            answer = self._ask("POST", path, {"query": {"term": {"name.keyword": name}}, "size": 100, "_source": ["name"]})
+        except osx.NotFoundError:  # nothing was ever made, so there is no index to search
+            return []
+        return [str(hit["_id"]) for hit in answer["hits"]["hits"] if hit["_source"].get("name") == name]
+
+    def _get(self, path: str) -> dict[str, Any] | None:
+        try:
+            return self._ask("GET", path)
+        except osx.NotFoundError:
+            return None
+
+    def _delete(self, path: str) -> None:
+        with suppress(osx.NotFoundError):
+            self._ask("DELETE", path)
+
+    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        answer: dict[str, Any] = self._cluster.client.transport.perform_request(
+            method, _BASE + path, body=dict(body) if body is not None else None, params=dict(params or {})
+        )
+        return answer
