@@ -85,6 +85,7 @@ def index_products(
             found = int(client.count(index=new)["count"])
             if found != count:
                 raise FirstStageError(f"OpenSearch at {cluster.url} holds {found:,} of the {count:,} products it took.", hint="Index again.")
+            _keep_default_pipeline(cluster, name, new)
             old = _switch(cluster, name, new)
         except BaseException:
             _discard(cluster, new)
@@ -193,6 +194,15 @@ def _switch(cluster: Cluster, name: str, new: str) -> list[str]:
     actions: list[dict[str, Any]] = [{"remove": {"index": index, "alias": name}} for index in old]
     cluster.client.indices.update_aliases(body={"actions": [*actions, {"add": {"index": new, "alias": name}}]})
     return old
+
+
+def _keep_default_pipeline(cluster: Cluster, name: str, new: str) -> None:
+    """Give the new index the default search pipeline of the one it replaces: searchers should not notice."""
+    setting = "index.search.default_pipeline"
+    told = cluster.client.indices.get_settings(index=name, name=setting, params={"flat_settings": "true", "ignore_unavailable": "true"})
+    found = [about["settings"][setting] for about in told.values() if setting in about["settings"]]
+    if found:
+        cluster.client.indices.put_settings(index=new, body={setting: found[0]})
 
 
 def _drain(cluster: Cluster, index: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import socket
@@ -77,6 +78,15 @@ def _answers(url: str) -> bool:
             pass
         time.sleep(0.5)
     return False
+
+
+@pytest.fixture(scope="session")
+def host_of_containers() -> str:
+    """This machine's address as a container on Docker's default network sees it."""
+    import docker
+
+    network = docker.from_env().networks.get("bridge").attrs["IPAM"]["Config"][0]
+    return str(network.get("Gateway") or next(ipaddress.ip_network(network["Subnet"]).hosts()))
 
 
 @pytest.fixture(scope="session")

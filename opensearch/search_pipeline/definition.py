@@ -102,7 +102,7 @@ def _connector(wanted: Wanted, purpose: str, action: Mapping[str, Any], timeout_
         "name": name,
         "version": 1,
         "protocol": "http",
-        "parameters": {},
+        "parameters": {"skip_validating_missing_parameters": "true"},  # a product's own "${…}" is no parameter that we forgot
         "client_config": {"connection_timeout": timeout_ms, "read_timeout": timeout_ms, "max_connection": _CONNECTIONS, "max_retry_times": 0},
         "actions": [{"action_type": "predict", "method": "POST", "headers": headers, **action}],
     }
