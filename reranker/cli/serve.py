@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from reranker.cli.options import DEFAULT_INDEX, ApiKeyFile, BundlePath, Catalog,
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from reranker.rollout import Rollout
     from reranker.service.api_keys import ApiKeys
     from reranker.service.late_first_stage import LateFirstStage
     from reranker.service.limits import Limits
@@ -25,7 +27,7 @@ BudgetMs = Annotated[
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads of one scoring; all cores where none is given.")]
 
 
-_LIMITS = "Limits"
+_LIMITS, _ROLLOUT = "Limits", "Rollout"
 
 
 def serve(
@@ -39,6 +41,14 @@ def serve(
     budget_ms: BudgetMs = None,
     threads: Threads = None,
     api_key_file: ApiKeyFile = None,
+    bundles: Annotated[
+        Path | None, typer.Option("--bundles", metavar="DIR", help="Clients may roll out the bundles in this folder.", rich_help_panel=_ROLLOUT)
+    ] = None,
+    shadow: Annotated[
+        Path | None,
+        typer.Option("--shadow", metavar="DIR|NAME", help="A second bundle that scores all traffic too, unheard; takes as much CPU.", rich_help_panel=_ROLLOUT),
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Roll out whatever --bundle names when it changes.", rich_help_panel=_ROLLOUT)] = False,
     max_body_bytes: Annotated[int, typer.Option(min=1_000, help="Larger request bodies are refused.", rich_help_panel=_LIMITS)] = 32 * 1024 * 1024,
     max_documents: Annotated[int, typer.Option(min=1, max=1_000, help="More in one rerank request are refused.", rich_help_panel=_LIMITS)] = 1_000,
     concurrency: Annotated[int, typer.Option(min=1, max=256, help="How many scorings, and searches, run at once.", rich_help_panel=_LIMITS)] = 4,
@@ -46,20 +56,30 @@ def serve(
     timeout_ms: Annotated[float, typer.Option(min=1, help="A request not done by then is given up.", rich_help_panel=_LIMITS)] = 30_000,
 ) -> None:
     """Serve rerank endpoints (Cohere's, Jina's, text-embeddings-inference's shapes) and two-stage search over HTTP."""
-    from reranker.errors import FirstStageError
+    from reranker.errors import BundleError, FirstStageError
+    from reranker.rollout import Rollout
     from reranker.service.access import is_loopback
     from reranker.service.api_keys import ApiKeys, read_keys
+    from reranker.service.hangup import ignore_sighup, on_sighup
     from reranker.service.limits import Limits
     from reranker.service.server import bind, exit_cleanly_on_sigterm, run_until_stopped, url_of
 
     exit_cleanly_on_sigterm()
+    ignore_sighup()
     keys = read_keys(api_key_file, os.environ)
     listener = bind(host, port)
     if keys is None and not is_loopback(listener.getsockname()[0]):
         typer.echo("warning: other machines reach this service, and it asks for no key. Set one with --api-key-file FILE.", err=True)
     first_stage = late_first_stage(opensearch, index, catalog)
     limits = Limits(max_body_bytes, max_documents, concurrency, max_waiting, timeout_ms)
-    app = build_app(first_stage, bundle=bundle, k=k, budget_ms=budget_ms, threads=threads, limits=limits, keys=None if keys is None else ApiKeys(keys))
+    rollout = Rollout(bundle, threads=threads, bundles=_folder(bundles))
+    app = build_app(first_stage, rollout, k=k, budget_ms=budget_ms, limits=limits, keys=None if keys is None else ApiKeys(keys), changeable=True)
+    if shadow is not None:
+        with suppress(BundleError):  # told and shown by GET /bundles: a shadow never keeps a service from serving
+            rollout.start_shadow(shadow, trusted=True)
+    if watch:
+        rollout.watch()
+    on_sighup(lambda: rollout.reload_quietly("SIGHUP"))
     try:
         first_stage.count()
     except FirstStageError as error:
@@ -75,31 +95,33 @@ def late_first_stage(opensearch: str | None, index: str, catalog: Path | None) -
     return LateFirstStage("embedded" if opensearch is None else "opensearch", lambda: open_first_stage(opensearch, index, catalog))
 
 
+def _folder(bundles: Path | None) -> Path | None:
+    from reranker.errors import InputError
+
+    if bundles is not None and not bundles.is_dir():
+        raise InputError(f"There is no folder {bundles}.", hint="Give --bundles a folder whose folders are bundles.")
+    return bundles
+
+
 def build_app(
     first_stage: LateFirstStage,
+    rollout: Rollout,
     *,
-    bundle: Path | None,
     k: int,
     budget_ms: float | None,
-    threads: int | None,
     limits: Limits | None = None,
     keys: ApiKeys | None = None,
+    changeable: bool = False,
 ) -> FastAPI:
-    """Load the student, warm it up, and put the service together.
+    """Put the service together; ``changeable`` adds the endpoints that change bundles.
 
     Raises:
-        BundleError: the bundle cannot be loaded.
         InputError: k is out of range.
     """
-    from reranker.first_stage import check_k
     from reranker.search import TwoStageSearch
     from reranker.service import create_app
     from reranker.service.limits import DEFAULT_LIMITS
-    from reranker.student import Reranker
 
-    check_k(k)
-    student = Reranker.load(bundle, threads=threads)
-    student.score("warm up", ["the first run of a model is slower than the others"])
     limits = limits or DEFAULT_LIMITS
-    searcher = TwoStageSearch(first_stage, student, k=k, budget_ms=budget_ms, workers=limits.concurrency)
-    return create_app(student, searcher, limits=limits, keys=keys)
+    searcher = TwoStageSearch(first_stage, rollout.student, k=k, budget_ms=budget_ms, workers=limits.concurrency)
+    return create_app(rollout.student, searcher, limits=limits, keys=keys, rollout=rollout if changeable else None)

@@ -9,17 +9,21 @@ from typing import Any
 from fastapi import FastAPI
 
 import reranker as package
+from reranker.rollout import Rollout, SwitchableReranker
 from reranker.search import TwoStageSearch
 from reranker.service.access import RequireKey
+from reranker.service.after_answer import AfterAnswer
 from reranker.service.answers import ErrorAnswer
 from reranker.service.api_keys import ApiKeys
 from reranker.service.body_limit import BodyLimit
+from reranker.service.bundles import bundles_router
 from reranker.service.deadline import Deadline
 from reranker.service.endpoints import operations_router, rerank_router, search_router
 from reranker.service.engine import Engine
 from reranker.service.limits import DEFAULT_LIMITS, Limits
 from reranker.service.metrics import CountRequests, Metrics
 from reranker.service.problems import add_handlers
+from reranker.service.rollout_metrics import RolloutMetrics
 from reranker.student import Reranker
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
@@ -38,19 +42,21 @@ _SEARCH_ERRORS: dict[int | str, dict[str, Any]] = {
 
 
 def create_app(
-    reranker: Reranker,
+    reranker: Reranker | SwitchableReranker,
     searcher: TwoStageSearch | None = None,
     *,
     limits: Limits = DEFAULT_LIMITS,
     keys: ApiKeys | None = None,
+    rollout: Rollout | None = None,
 ) -> FastAPI:
-    """Return the ASGI app. It closes ``searcher`` when it shuts down.
+    """Return the ASGI app. It closes ``searcher`` and ``rollout`` when it shuts down.
 
     Args:
         reranker: the student behind the rerank endpoints.
         searcher: what ``GET /search`` asks; None answers 503 there.
         limits: of one request and of many; beyond them requests are refused.
         keys: what lets a client in; None lets everybody in.
+        rollout: owner of ``reranker``, for the endpoints that change its bundle; None leaves them out.
     """
     metrics = Metrics()
     engine = Engine(reranker, searcher, metrics=metrics, limits=limits)
@@ -59,6 +65,8 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         engine.close()
+        if rollout is not None:
+            rollout.close()
 
     app = FastAPI(
         title="Distilled reranker",
@@ -72,6 +80,10 @@ def create_app(
     app.include_router(rerank_router(engine), responses=_ERRORS)
     app.include_router(search_router(engine), responses=_SEARCH_ERRORS)
     app.include_router(operations_router(engine))
+    if rollout is not None:
+        rollout.observer = RolloutMetrics(metrics, rollout)
+        app.include_router(bundles_router(rollout, has_keys=keys is not None))
+        app.add_middleware(AfterAnswer)
     # the last one added meets a request first
     app.add_middleware(BodyLimit, max_bytes=limits.max_body_bytes)
     app.add_middleware(Deadline, timeout_ms=limits.timeout_ms)

@@ -12,6 +12,7 @@ import numpy as np
 from reranker.errors import FirstStageError, RerankerError
 from reranker.first_stage import check_query
 from reranker.products import Product
+from reranker.rollout import SwitchableReranker
 from reranker.search import SearchResponse, TwoStageSearch
 from reranker.service.deadline import seconds_left
 from reranker.service.limits import Limits
@@ -36,7 +37,7 @@ class Engine:
     Whatever goes through it keeps to the limits: documents per request, how many run and wait, and the request's time.
     """
 
-    def __init__(self, reranker: Reranker, searcher: TwoStageSearch | None, *, metrics: Metrics, limits: Limits) -> None:
+    def __init__(self, reranker: Reranker | SwitchableReranker, searcher: TwoStageSearch | None, *, metrics: Metrics, limits: Limits) -> None:
         self.reranker = reranker
         self.searcher = searcher
         self.metrics = metrics
