@@ -66,20 +66,27 @@ def serve(
 
     exit_cleanly_on_sigterm()
     ignore_sighup()
-    keys = read_keys(api_key_file, os.environ)
+    found = read_keys(api_key_file, os.environ)
+    keys = None if found is None else ApiKeys(found)
     listener = bind(host, port)
     if keys is None and not is_loopback(listener.getsockname()[0]):
         typer.echo("warning: other machines reach this service, and it asks for no key. Set one with --api-key-file FILE.", err=True)
     first_stage = late_first_stage(opensearch, index, catalog)
     limits = Limits(max_body_bytes, max_documents, concurrency, max_waiting, timeout_ms)
     rollout = Rollout(bundle, threads=threads, bundles=_folder(bundles))
-    app = build_app(first_stage, rollout, k=k, budget_ms=budget_ms, limits=limits, keys=None if keys is None else ApiKeys(keys), changeable=True)
+    app = build_app(first_stage, rollout, k=k, budget_ms=budget_ms, limits=limits, keys=keys, changeable=True)
     if shadow is not None:
         with suppress(BundleError):  # told and shown by GET /bundles: a shadow never keeps a service from serving
             rollout.start_shadow(shadow, trusted=True)
     if watch:
         rollout.watch()
-    on_sighup(lambda: rollout.reload_quietly("SIGHUP"))
+
+    def read_again() -> None:
+        if keys is not None:
+            _replace(keys, api_key_file)
+        rollout.reload_quietly("SIGHUP")
+
+    on_sighup(read_again)
     try:
         first_stage.count()
     except FirstStageError as error:
@@ -101,6 +108,17 @@ def _folder(bundles: Path | None) -> Path | None:
     if bundles is not None and not bundles.is_dir():
         raise InputError(f"There is no folder {bundles}.", hint="Give --bundles a folder whose folders are bundles.")
     return bundles
+
+
+def _replace(keys: ApiKeys, api_key_file: Path | None) -> None:
+    """Read the keys again; where they cannot be used, those known stay in force."""
+    from reranker.errors import InputError
+    from reranker.service.api_keys import read_keys
+
+    try:
+        keys.replace(read_keys(api_key_file, os.environ) or [])
+    except InputError as error:
+        typer.echo(f"warning: the API keys stay as they were: {error}", err=True)
 
 
 def build_app(

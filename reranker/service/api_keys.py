@@ -20,6 +20,10 @@ class ApiKeys:
     """Keeps digests only: no log, traceback or dump of this object can tell a key."""
 
     def __init__(self, keys: Iterable[str]) -> None:
+        self.replace(keys)
+
+    def replace(self, keys: Iterable[str]) -> None:
+        """Admit these keys and no others from now on."""
         self._digests = [_digest(key) for key in keys]
 
     def admit(self, headers: Headers) -> bool:

@@ -203,6 +203,16 @@ def test_clients_name_bundles_of_one_folder_only(client: TestClient, bundles: Pa
     assert serving(client) == "one"
 
 
+def test_the_description_has_the_endpoints_of_bundles(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    assert {"/bundles", "/bundles/reload", "/bundles/rollback", "/bundles/shadow", "/bundles/promote"} <= paths.keys()
+    assert {"401", "403", "409", "422"} <= paths["/bundles/reload"]["post"]["responses"].keys()
+    page = client.get("/docs")
+    assert page.status_code == 200
+    assert "DELETE /bundles/shadow" in page.text
+    assert "A bundle&#x27;s folder below --bundles; without it, what --bundle names is read again." in page.text
+
+
 def test_nothing_to_go_back_to_and_nothing_in_the_shadow(client: TestClient) -> None:
     for method, path in (("POST", "rollback"), ("POST", "promote"), ("DELETE", "shadow")):
         answer = client.request(method, f"/bundles/{path}")
@@ -407,6 +417,20 @@ def test_a_watched_bundle_is_rolled_out_when_it_changes_and_a_broken_one_is_not(
         until(lambda: (shown()["last_error"] or {}).get("trigger") == "watch")
         assert shown()["serving"]["name"] == "two"
         assert "lacks model.onnx" in service.stderr.read_text()
+
+
+def test_keys_are_rotated_by_sighup_and_unusable_ones_change_nothing(bundles: Path, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(KEY)
+    with served(tmp_path, "--bundle", str(bundles / "one"), "--opensearch", "http://127.0.0.1:9", "--api-key-file", str(keys)) as service:
+        keys.write_text("the-key-that-comes-next\n")
+        service.process.send_signal(signal.SIGHUP)
+        until(lambda: service.ask("/v2/rerank", TWO, key="the-key-that-comes-next")[0] == 200)
+        assert service.ask("/v2/rerank", TWO, key=KEY)[0] == 401
+        keys.write_text("")
+        service.process.send_signal(signal.SIGHUP)
+        until(lambda: "the API keys stay as they were" in service.stderr.read_text())
+        assert service.ask("/v2/rerank", TWO, key="the-key-that-comes-next")[0] == 200
 
 
 def test_the_commands_change_a_running_service(bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
