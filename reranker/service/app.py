@@ -86,8 +86,8 @@ def create_app(
         app.add_middleware(AfterAnswer)
     # the last one added meets a request first
     app.add_middleware(BodyLimit, max_bytes=limits.max_body_bytes)
-    app.add_middleware(Deadline, timeout_ms=limits.timeout_ms)
     if keys is not None:
-        app.add_middleware(RequireKey, keys=keys, metrics=metrics)
+        app.add_middleware(RequireKey, keys=keys, metrics=metrics, max_body_bytes=limits.max_body_bytes)
+    app.add_middleware(Deadline, timeout_ms=limits.timeout_ms)
     app.add_middleware(CountRequests, metrics=metrics)
     return app

@@ -226,7 +226,9 @@ def test_other_machines_need_a_key_to_see_or_change_bundles(rollout: Rollout, cl
     assert far.get("/bundles").status_code == 403
     assert far.post("/bundles/reload", json={"path": "two"}).status_code == 403
     assert far.post("/v2/rerank", json=TWO).status_code == 200
-    assert client.post("/bundles/rollback", headers={"Origin": "https://elsewhere.example"}).status_code == 403  # a web page in a browser here
+    assert client.get("/bundles").status_code == 200
+    for header in ({"Origin": "https://elsewhere.example"}, {"X-Forwarded-For": "127.0.0.1"}):  # a web page in a browser here, a proxy
+        assert client.post("/bundles/reload", json={"path": "two"}, headers=header).status_code == 403
     keyed = TestClient(build_app(first_stage, rollout, k=50, budget_ms=None, changeable=True, keys=ApiKeys([KEY])), client=("192.0.2.7", 50_000))
     assert keyed.get("/bundles").status_code == 401
     assert keyed.get("/bundles", headers={"X-API-Key": KEY}).status_code == 200
@@ -427,6 +429,8 @@ def test_keys_are_rotated_by_sighup_and_unusable_ones_change_nothing(bundles: Pa
         service.process.send_signal(signal.SIGHUP)
         until(lambda: service.ask("/v2/rerank", TWO, key="the-key-that-comes-next")[0] == 200)
         assert service.ask("/v2/rerank", TWO, key=KEY)[0] == 401
+        large = {"query": "laptop", "documents": ["x" * 19_000] * 1_000}
+        assert service.ask("/v2/rerank", large, key=KEY)[0] == 401  # and no broken pipe
         keys.write_text("")
         service.process.send_signal(signal.SIGHUP)
         until(lambda: "the API keys stay as they were" in service.stderr.read_text())
