@@ -90,20 +90,24 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def bundle_folder(path: str | Path | None) -> Path:
+    """Return the folder of a bundle given as a folder, or as a shipped one's name where there is no folder of that name; None means ``default``."""
+    shipped = shipped_bundles()
+    folder = shipped["default"] if path is None else Path(path)
+    return folder if folder.exists() else shipped.get(str(path), folder)
+
+
 def load_bundle(path: str | Path | None = None) -> Bundle:
     """Read and verify a bundle: a folder, or the name of a shipped one where there is no folder of that name; None means ``default``.
 
     Raises:
         BundleError: a file is missing, does not match its checksum, or the format is of another release.
     """
-    shipped = shipped_bundles()
-    folder = shipped["default"] if path is None else Path(path)
-    if not folder.exists():
-        folder = shipped.get(str(path), folder)
+    folder = bundle_folder(path)
     if not folder.is_dir():
         raise BundleError(
             f"{folder} is not a folder." if folder.exists() else f"There is no bundle at {folder}.",
-            hint=f"Give a folder made by `reranker distill`, or a shipped bundle's name: {', '.join(shipped)}.",
+            hint=f"Give a folder made by `reranker distill`, or a shipped bundle's name: {', '.join(shipped_bundles())}.",
         )
     manifest_path = folder / MANIFEST
     try:

@@ -17,6 +17,8 @@ class RerankerError(Exception):
 
     exit_code = 1
     http_status = 500
+    retry_after_s: int | None = None
+    """Seconds after which the same request may succeed; the service sends it as ``Retry-After``."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -58,6 +60,39 @@ class FirstStageError(RerankerError):
 
     exit_code = 4
     http_status = 503
+
+
+class BusyError(RerankerError):
+    """The service has as much work waiting as it takes; the request was refused at once."""
+
+    http_status = 503
+    retry_after_s = 1
+
+
+class LateError(RerankerError):
+    """The request's time was up before its work was done."""
+
+    http_status = 503
+    retry_after_s = 1
+
+
+class RolloutError(RerankerError):
+    """The service's bundles cannot be changed as asked: nothing to go back to, no shadow, another change under way."""
+
+    exit_code = 3
+    http_status = 409
+
+
+class RejectedBundleError(BundleError):
+    """A new bundle cannot be used, so the old one goes on serving."""
+
+    http_status = 422
+
+
+class ServiceError(RerankerError):
+    """A running service cannot be reached, or refuses what was asked of it."""
+
+    exit_code = 4
 
 
 class MissingExtraError(RerankerError):

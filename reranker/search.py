@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -28,6 +29,12 @@ class Scorer(Protocol):
     def score(self, query: str, products: Sequence[Product | str]) -> np.ndarray: ...
 
 
+def _pinned(scorer: Scorer | None) -> Scorer | None:
+    """Return the student of the moment where the scorer can be switched to another: the one that scores is the one named."""
+    pin = getattr(scorer, "pin", None)
+    return scorer if pin is None else pin()
+
+
 class Result(NamedTuple):
     """One product of the page. ``student_score`` is None where the student did not score it."""
 
@@ -44,7 +51,8 @@ class SearchResponse:
     """A page of results, and what happened to it.
 
     ``why_not`` says why the hits kept BM25 order (None where they were reranked); ``scored`` is
-    how many hits the student scored, on this page or not; times are milliseconds per stage.
+    how many hits the student scored, on this page or not; ``model`` names the student that did
+    (None where none did, or it has no name); times are milliseconds per stage.
     """
 
     query: str
@@ -53,6 +61,7 @@ class SearchResponse:
     why_not: str | None
     took_ms: dict[str, float] = field(default_factory=dict)
     scored: int = 0
+    model: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return what ``--json`` and ``GET /search`` print."""
@@ -61,6 +70,7 @@ class SearchResponse:
             "reranked": self.reranked,
             "why_not": self.why_not,
             "scored": self.scored,
+            "model": self.model,
             "took_ms": {stage: round(ms, 3) for stage, ms in self.took_ms.items()},
             "results": [
                 {
@@ -85,6 +95,7 @@ class TwoStageSearch:
         k: how many hits the student reorders (1 to 1,000).
         budget_ms: what the rerank stage may take; a later answer is dropped and BM25 order stands.
         why_no_reranker: said in each response where ``reranker`` is None.
+        workers: how many rerank stages with a budget may run at once; further ones wait, within their budget.
     """
 
     def __init__(
@@ -95,16 +106,19 @@ class TwoStageSearch:
         k: int = DEFAULT_K,
         budget_ms: float | None = None,
         why_no_reranker: str = "no student is loaded",
+        workers: int = 2,
     ) -> None:
         self.first_stage = first_stage
         self.reranker = reranker
         self.k = check_k(k)
         self.budget_ms = budget_ms
         self.why_no_reranker = why_no_reranker
-        self._workers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="rerank")
+        self._workers = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="rerank")
 
-    def search(self, query: str, *, size: int = 10, start: int = 0, k: int | None = None, rerank: bool = True) -> SearchResponse:
+    def search(self, query: str, *, size: int = 10, start: int = 0, k: int | None = None, rerank: bool = True, until: float | None = None) -> SearchResponse:
         """Return results ``start`` to ``start + size`` of the query.
+
+        ``until``: when the student must be done whatever its budget, on the clock of ``time.perf_counter``; BM25 order stands after it.
 
         Raises:
             InputError: the query is empty or too long, or k, size or start is out of range.
@@ -117,7 +131,8 @@ class TwoStageSearch:
             raise InputError(f"Results {start:,} to {start + size:,} were asked for.", hint=f"size is at least 1, and start + size at most {MAX_DEPTH:,}.")
         hits = self.first_stage.search(query, max(k, start + size) if rerank else start + size)
         found = time.perf_counter()
-        scores, why_not = self._score(query, hits[:k]) if rerank else (None, "not asked for")
+        student = _pinned(self.reranker)
+        scores, why_not = self._score(student, query, hits[:k], until) if rerank else (None, "not asked for")
         order = list(range(len(hits)))
         if scores is not None:
             order[:k] = np.argsort(-scores, kind="stable").tolist()
@@ -127,25 +142,28 @@ class TwoStageSearch:
         ]
         done = time.perf_counter()
         took = {"first_stage": (found - began) * 1e3, "rerank": (done - found) * 1e3, "total": (done - began) * 1e3}
-        return SearchResponse(query, page, scores is not None, why_not, took, 0 if scores is None else len(scores))
+        if scores is None:
+            return SearchResponse(query, page, False, why_not, took)
+        return SearchResponse(query, page, True, None, took, len(scores), getattr(student, "model", None))
 
-    def _score(self, query: str, hits: list[Hit]) -> tuple[np.ndarray | None, str | None]:
-        if self.reranker is None:
+    def _score(self, student: Scorer | None, query: str, hits: list[Hit], until: float | None) -> tuple[np.ndarray | None, str | None]:
+        if student is None:
             return None, self.why_no_reranker
         if not hits:
             return None, "the first stage found nothing"
         products = [hit.product for hit in hits]
+        budget_s, late = self._budget(until)
         try:
-            if self.budget_ms is None:
-                scores = self.reranker.score(query, products)
+            if budget_s is None:
+                scores = student.score(query, products)
             else:
-                answer = self._workers.submit(self.reranker.score, query, products)
+                answer = self._workers.submit(copy_context().run, student.score, query, products)
                 try:
-                    scores = answer.result(self.budget_ms / 1e3)
+                    scores = answer.result(budget_s)
                 finally:
                     answer.cancel()  # one that has not begun would keep later queries waiting for nothing
         except FutureTimeout:
-            return None, f"the student took longer than its {self.budget_ms:g} ms"
+            return None, late
         except Exception as error:  # whatever the student does, the shopper gets BM25 order
             log.exception("the student failed")
             return None, f"the student failed: {type(error).__name__}"
@@ -153,6 +171,14 @@ class TwoStageSearch:
         if scores.shape != (len(hits),) or not np.isfinite(scores).all():
             return None, "the student gave unusable scores"
         return scores, None
+
+    def _budget(self, until: float | None) -> tuple[float | None, str]:
+        """Return the seconds that the student has, and what is said when they are over."""
+        budget_s = None if self.budget_ms is None else self.budget_ms / 1e3
+        left_s = None if until is None else max(0.0, until - time.perf_counter())
+        if left_s is not None and (budget_s is None or left_s < budget_s):
+            return left_s, "the request's time was up before the student was done"
+        return budget_s, f"the student took longer than its {self.budget_ms:g} ms" if self.budget_ms is not None else ""
 
     def close(self) -> None:
         """Release the first stage; a student still at work is not waited for."""

@@ -46,6 +46,15 @@ class Reranker:
         """
         return cls(load_bundle(path), threads=threads)
 
+    @property
+    def model(self) -> str:
+        """Name and version of the bundle, ``name@version``."""
+        return f"{self.bundle.manifest.name}@{self.bundle.version}"
+
+    def pin(self) -> Reranker:
+        """Return what scores one request from beginning to end: itself. A ``SwitchableReranker`` returns its bundle of the moment."""
+        return self
+
     def score(self, query: str, products: Sequence[Product | str]) -> np.ndarray:
         """Return the relevance of each product: float32 (n,), 0 to 1, higher is better, input order.
 
@@ -64,6 +73,10 @@ class Reranker:
     def logits(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         """Return the student's raw output for (query, product text) pairs: float32 (n,)."""
         return self._scorer.logits(pairs)
+
+    def raw_scores(self, query: str, products: Sequence[Product | str]) -> np.ndarray:
+        """Return the student's raw output for each product: float32 (n,), input order."""
+        return self.logits([(query, self.template.render(product)) for product in products])
 
     @property
     def keeps_vectors(self) -> bool:

@@ -19,17 +19,18 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 MAX_LENGTH = 64
 
 
-def make_tiny_bundle(folder: Path, *, words: Iterable[str] = ()) -> Path:
+def make_tiny_bundle(folder: Path, *, words: Iterable[str] = (), name: str = "tiny", level: float = 4.0) -> Path:
     """Write the bundle to ``folder`` and return it.
 
-    A product that holds every word of the query scores sigmoid(4) = 0.982, one that holds none sigmoid(-4) = 0.018.
+    A product that holds every word of the query scores sigmoid(level), 0.982 at 4, one that holds none sigmoid(-level), 0.018.
+    Each level is another version.
     Only words of the demo judgments' queries, and ``words``, are known; unknown ones match nothing.
     """
     with tempfile.TemporaryDirectory() as scratch:
         tokenizer, model = Path(scratch, TOKENIZER), Path(scratch, MODEL)
         _tokenizer(words).save(str(tokenizer))
-        onnx.save(_model(), str(model))
-        manifest = {"name": "tiny", "created": "2025-01-01T00:00:00Z", "template": {}, "max_length": MAX_LENGTH, "student": {"kind": "word overlap"}}
+        onnx.save(_model(level), str(model))
+        manifest = {"name": name, "created": "2025-01-01T00:00:00Z", "template": {}, "max_length": MAX_LENGTH, "student": {"kind": "word overlap"}}
         return write_bundle(folder, {MODEL: model, TOKENIZER: tokenizer}, manifest).path
 
 
@@ -46,8 +47,8 @@ def _tokenizer(words: Iterable[str]) -> Tokenizer:
     return tokenizer
 
 
-def _model() -> onnx.ModelProto:
-    """Logit = 8 · (matched query words / query words) - 4, over the tokens that the attention mask leaves."""
+def _model(level: float) -> onnx.ModelProto:
+    """Logit = level · (2 · matched query words / query words - 1), over the tokens that the attention mask leaves."""
 
     def node(op: str, inputs: list[str], output: str, **attributes: object) -> onnx.NodeProto:
         return helper.make_node(op, inputs, [output], **attributes)
@@ -58,8 +59,8 @@ def _model() -> onnx.ModelProto:
         "one": np.array(1, np.int64),
         "axis1": np.array([1], np.int64),
         "axis2": np.array([2], np.int64),
-        "eight": np.array(8, np.float32),
-        "four": np.array(4, np.float32),
+        "range": np.array(2 * level, np.float32),
+        "level": np.array(level, np.float32),
         "least": np.array(1, np.float32),
         "two": np.array(2, np.float32),
     }
@@ -88,8 +89,8 @@ def _model() -> onnx.ModelProto:
         node("Sub", ["query_length", "two"], "query_words"),
         node("Max", ["query_words", "least"], "at_least_one"),
         node("Div", ["hits", "at_least_one"], "share"),
-        node("Mul", ["share", "eight"], "scaled"),
-        node("Sub", ["scaled", "four"], "logits"),
+        node("Mul", ["share", "range"], "scaled"),
+        node("Sub", ["scaled", "level"], "logits"),
     ]
 
     pairs = ("batch", "tokens")

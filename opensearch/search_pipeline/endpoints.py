@@ -98,7 +98,7 @@ def pipeline_router(engine: Engine) -> APIRouter:
 async def _relevance(engine: Engine, words: str, products: list[Any], budget_ms: float) -> tuple[np.ndarray | None, str | None]:
     """Return the student's scores, (n,), or None and why there are none."""
     try:
-        scores = await asyncio.wait_for(engine.scores(words, products), max(budget_ms - _MARGIN_MS, 1.0) / 1e3)
+        scores, _ = await asyncio.wait_for(engine.scores(words, products), max(budget_ms - _MARGIN_MS, 1.0) / 1e3)
     except TimeoutError:
         return None, "the student was late"
     except RerankerError as error:

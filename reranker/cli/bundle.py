@@ -1,4 +1,4 @@
-"""``reranker bundle``: show and verify bundles."""
+"""``reranker bundle``: show and verify bundles, and change those of a running service."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from typing import Annotated
 import typer
 
 from reranker.bundle import load_bundle
+from reranker.cli import bundle_service
 from reranker.cli.options import AsJson
 
-app = typer.Typer(help="Show or verify a bundle, a student ready to serve.", no_args_is_help=True)
+app = typer.Typer(help="Show or verify a bundle, a student ready to serve; change the bundles of a running service.", no_args_is_help=True)
+for command in (bundle_service.status, bundle_service.rollout, bundle_service.rollback, bundle_service.shadow, bundle_service.promote):
+    app.command(rich_help_panel="Of a running service")(command)
 Folder = Annotated[Path | None, typer.Argument(metavar="[DIR|NAME]", help="The bundle's folder, or a shipped one's name (default).")]
 
 _SHOWN_METRICS = ("queries", "ndcg@10", "not_measured", "precision", "teacher_agreement", "latency_ms")  # the rest is for --json and the model card

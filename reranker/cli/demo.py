@@ -26,12 +26,13 @@ def demo(
 ) -> None:
     """Serve a local page: type a query, see BM25's order and the reranked order side by side."""
     from reranker.demo import EXAMPLES, add_page
+    from reranker.rollout import Rollout
     from reranker.service.server import bind, exit_cleanly_on_sigterm, run_until_stopped, url_of
 
     exit_cleanly_on_sigterm()
     listener = bind(host, port)
     first_stage = late_first_stage(opensearch, index, catalog)
-    app = build_app(first_stage, bundle=bundle, k=k, budget_ms=budget_ms, threads=threads)
+    app = build_app(first_stage, Rollout(bundle, threads=threads), k=k, budget_ms=budget_ms)
     first_stage.open()  # builds the embedded index if needed; without a first stage there is nothing to show
     add_page(app, k=k, examples=EXAMPLES if opensearch is None and catalog is None and _holds_demo_catalog(index) else ())
     url = url_of(listener)

@@ -27,6 +27,14 @@ OpenSearch = Annotated[
     ),
 ]
 IndexName = Annotated[str, typer.Option("--index", help="Name of the index (an alias, on OpenSearch).")]
+ApiKeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--api-key-file",
+        metavar="FILE",
+        help="File with the API key; a service takes several, one a line. Otherwise from the environment: RERANKER_API_KEY_FILE, RERANKER_API_KEY.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 DEFAULT_INDEX = "products"

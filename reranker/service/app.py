@@ -9,47 +9,66 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 
 import reranker as package
+from reranker.rollout import Rollout, SwitchableReranker
 from reranker.search import TwoStageSearch
+from reranker.service.access import RequireKey
+from reranker.service.after_answer import AfterAnswer
 from reranker.service.answers import ErrorAnswer
-from reranker.service.body_limit import MAX_BODY_BYTES, BodyLimit
+from reranker.service.api_keys import ApiKeys
+from reranker.service.body_limit import BodyLimit
+from reranker.service.bundles import bundles_router
+from reranker.service.deadline import Deadline
 from reranker.service.endpoints import operations_router, rerank_router, search_router
 from reranker.service.engine import Engine
+from reranker.service.limits import DEFAULT_LIMITS, Limits
 from reranker.service.metrics import CountRequests, Metrics
 from reranker.service.problems import add_handlers
+from reranker.service.rollout_metrics import RolloutMetrics
 from reranker.student import Reranker
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorAnswer, "description": "The body is not JSON"},
+    401: {"model": ErrorAnswer, "description": "The service has API keys, and none came"},
+    408: {"model": ErrorAnswer, "description": "The body did not arrive in time"},
     413: {"model": ErrorAnswer, "description": "The body is too large"},
     422: {"model": ErrorAnswer, "description": "The input cannot be used"},
+    503: {"model": ErrorAnswer, "description": "Too many requests are waiting, or the request's time is up; Retry-After says when to try again"},
 }
-_NO_FIRST_STAGE: dict[int | str, dict[str, Any]] = {503: {"model": ErrorAnswer, "description": "The first stage does not answer"}}
+_SEARCH_ERRORS: dict[int | str, dict[str, Any]] = {
+    401: _ERRORS[401],
+    422: _ERRORS[422],
+    503: {"model": ErrorAnswer, "description": "The first stage does not answer, too many requests are waiting, or the request's time is up"},
+}
 
 
 def create_app(
-    reranker: Reranker,
+    reranker: Reranker | SwitchableReranker,
     searcher: TwoStageSearch | None = None,
     *,
-    concurrency: int = 4,
-    max_body_bytes: int = MAX_BODY_BYTES,
+    limits: Limits = DEFAULT_LIMITS,
+    keys: ApiKeys | None = None,
+    rollout: Rollout | None = None,
     more: Sequence[Callable[[Engine], APIRouter]] = (),
 ) -> FastAPI:
-    """Return the ASGI app. It closes ``searcher`` when it shuts down.
+    """Return the ASGI app. It closes ``searcher`` and ``rollout`` when it shuts down.
 
     Args:
         reranker: the student behind the rerank endpoints.
         searcher: what ``GET /search`` asks; None answers 503 there.
-        concurrency: how many scorings, and how many searches, run at once; further ones wait.
-        max_body_bytes: a larger request body is answered with 413.
+        limits: of one request and of many; beyond them requests are refused.
+        keys: what lets a client in; None lets everybody in.
+        rollout: owner of ``reranker``, for the endpoints that change its bundle; None leaves them out.
         more: make further endpoints, from the engine.
     """
     metrics = Metrics()
-    engine = Engine(reranker, searcher, metrics=metrics, concurrency=concurrency)
+    engine = Engine(reranker, searcher, metrics=metrics, limits=limits)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         engine.close()
+        if rollout is not None:
+            rollout.close()
 
     app = FastAPI(
         title="Distilled reranker",
@@ -61,10 +80,18 @@ def create_app(
     )
     add_handlers(app)
     app.include_router(rerank_router(engine), responses=_ERRORS)
-    app.include_router(search_router(engine), responses={422: _ERRORS[422], **_NO_FIRST_STAGE})
+    app.include_router(search_router(engine), responses=_SEARCH_ERRORS)
     for make_router in more:
         app.include_router(make_router(engine), responses=_ERRORS)
     app.include_router(operations_router(engine))
-    app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
+    if rollout is not None:
+        rollout.observer = RolloutMetrics(metrics, rollout)
+        app.include_router(bundles_router(rollout, has_keys=keys is not None))
+        app.add_middleware(AfterAnswer)
+    # the last one added meets a request first
+    app.add_middleware(BodyLimit, max_bytes=limits.max_body_bytes)
+    if keys is not None:
+        app.add_middleware(RequireKey, keys=keys, metrics=metrics, max_body_bytes=limits.max_body_bytes)
+    app.add_middleware(Deadline, timeout_ms=limits.timeout_ms)
     app.add_middleware(CountRequests, metrics=metrics)
     return app

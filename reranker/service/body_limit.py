@@ -8,8 +8,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reranker.service.problems import TOO_LARGE_HINT, problem
 
-MAX_BODY_BYTES = 32 * 1024 * 1024
-
 
 class BodyLimit:
     """ASGI middleware: answers 413 by the announced length, or as soon as more than the limit has arrived."""

@@ -76,6 +76,8 @@ def _type(schema: dict[str, Any]) -> str:
 
 
 def _resolve(schema: dict[str, Any], openapi: dict[str, Any]) -> dict[str, Any]:
+    if "anyOf" in schema:  # a body that may be left out
+        schema = next(option for option in schema["anyOf"] if option.get("type") != "null")
     if "$ref" not in schema:
         return schema
     found: dict[str, Any] = openapi["components"]["schemas"][schema["$ref"].rsplit("/", 1)[-1]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
@@ -18,6 +19,8 @@ from reranker.service.requests import RerankRequest, TextsRequest
 
 # Answers go out as they are built: checking them against their models again would cost time and find nothing.
 
+MODEL_HEADER = "X-Reranker-Model"
+
 
 def _as_product(document: str | dict[str, Any]) -> Product | str:
     """Cohere's ``{"text": …}`` is a plain text; with a title, or without a text, the object is a product."""
@@ -30,9 +33,9 @@ def rerank_router(engine: Engine) -> APIRouter:
     router = APIRouter(tags=["rerank"])
 
     async def rerank(body: RerankRequest, version: str) -> JSONResponse:
-        ranked = await engine.rank(body.query, [_as_product(document) for document in body.documents])
+        ranking = await engine.rank(body.query, [_as_product(document) for document in body.documents])
         results: list[dict[str, Any]] = []
-        for index, score in ranked[: body.top_n]:
+        for index, score in ranking.best_first[: body.top_n]:
             result: dict[str, Any] = {"index": index, "relevance_score": score}
             if body.return_documents:
                 document = body.documents[index]
@@ -41,7 +44,7 @@ def rerank_router(engine: Engine) -> APIRouter:
         return JSONResponse(
             {
                 "id": str(uuid.uuid4()),
-                "model": engine.student,
+                "model": ranking.model,
                 "results": results,
                 "meta": {"api_version": {"version": version}},
                 "usage": {"total_tokens": 0, "prompt_tokens": 0},
@@ -60,9 +63,10 @@ def rerank_router(engine: Engine) -> APIRouter:
 
     @router.post("/rerank", response_model=list[TextResult], summary="Rerank texts (text-embeddings-inference)")
     async def rerank_texts(body: TextsRequest) -> Response:
-        """Score each text for the query and return them best first."""
-        ranked = await engine.rank(body.query, body.texts, raw=body.raw_scores)
-        return JSONResponse([{"index": i, "score": score} | ({"text": body.texts[i]} if body.return_text else {}) for i, score in ranked])
+        """Score each text for the query and return them best first. The header `X-Reranker-Model` names the student."""
+        ranking = await engine.rank(body.query, body.texts, raw=body.raw_scores)
+        results = [{"index": i, "score": score} | ({"text": body.texts[i]} if body.return_text else {}) for i, score in ranking.best_first]
+        return JSONResponse(results, headers={MODEL_HEADER: quote(ranking.model, safe="@ ")})  # a bundle may have any name, a header not
 
     return router
 

@@ -4,68 +4,95 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from reranker.errors import FirstStageError, RerankerError
 from reranker.first_stage import check_query
 from reranker.products import Product
+from reranker.rollout import SwitchableReranker
 from reranker.search import SearchResponse, TwoStageSearch
+from reranker.service.deadline import seconds_left
+from reranker.service.limits import Limits
 from reranker.service.metrics import Metrics
+from reranker.service.work_queue import WorkQueue
 from reranker.student import Reranker
 
-T = TypeVar("T")
 DECIMALS = 7  # OpenSearch's Cohere post-processor fails on numbers of more than 18 characters
+_FOR_THE_PAGE_S = 0.1
+
+
+class Ranking(NamedTuple):
+    """``best_first``: (index, rounded score). ``model``: name and version of the student that scored."""
+
+    best_first: list[tuple[int, float]]
+    model: str
 
 
 class Engine:
-    """Searching and scoring have threads of their own: a search may itself wait for a rerank request to this service."""
+    """Searching and scoring have threads of their own: a search may itself wait for a rerank request to this service.
 
-    def __init__(self, reranker: Reranker, searcher: TwoStageSearch | None, *, metrics: Metrics, concurrency: int) -> None:
+    Whatever goes through it keeps to the limits: documents per request, how many run and wait, and the request's time.
+    """
+
+    def __init__(self, reranker: Reranker | SwitchableReranker, searcher: TwoStageSearch | None, *, metrics: Metrics, limits: Limits) -> None:
         self.reranker = reranker
         self.searcher = searcher
         self.metrics = metrics
-        self._scoring = ThreadPoolExecutor(concurrency, thread_name_prefix="score")
-        self._searching = ThreadPoolExecutor(concurrency, thread_name_prefix="search")
+        self.limits = limits
+        self._scoring = self._queue("rerank")
+        self._searching = self._queue("search")
+
+    def _queue(self, stage: str) -> WorkQueue:
+        queue = WorkQueue(
+            stage,
+            concurrency=self.limits.concurrency,
+            max_waiting=self.limits.max_waiting,
+            on_refused=lambda reason: self.metrics.refused.labels(reason).inc(),
+        )
+        self.metrics.waiting.labels(stage).set_function(queue.waiting)
+        return queue
 
     @property
     def student(self) -> str:
-        """Name and version of the bundle."""
-        return f"{self.reranker.bundle.manifest.name}@{self.reranker.bundle.version}"
+        """Name and version of the bundle that serves now."""
+        return self.reranker.model
 
-    async def rank(self, query: str, products: Sequence[Product | str], *, raw: bool = False) -> list[tuple[int, float]]:
+    async def rank(self, query: str, products: Sequence[Product | str], *, raw: bool = False) -> Ranking:
         """Return (index, rounded score) best first; equal scores keep their order. ``raw`` gives the student's output.
 
         Raises:
-            InputError: the query is empty or too long.
+            InputError: the query is empty or too long, or there are too many products.
+            BusyError: too many requests are waiting.
+            LateError: the request's time is up.
             RerankerError: the student gave a score that is no number.
         """
-        scores = await self.scores(query, products, raw=raw)
+        scores, model = await self.scores(query, products, raw=raw)
         if not np.isfinite(scores).all():
             raise RerankerError("The student gave unusable scores.", hint="Check it: reranker bundle verify")
-        return [(int(i), round(float(scores[i]), DECIMALS)) for i in np.argsort(-scores, kind="stable")]
+        return Ranking([(int(i), round(float(scores[i]), DECIMALS)) for i in np.argsort(-scores, kind="stable")], model)
 
-    async def scores(self, query: str, products: Sequence[Product | str], *, raw: bool = False) -> np.ndarray:
-        """Return a score a product, float32 (n,), in their order; ``raw`` gives the student's output.
+    async def scores(self, query: str, products: Sequence[Product | str], *, raw: bool = False) -> tuple[np.ndarray, str]:
+        """Return a score a product, float32 (n,), in their order, and the student's name and version; ``raw`` gives its output.
 
         Raises:
-            InputError: the query is empty or too long.
+            InputError: the query is empty or too long, or there are too many products.
+            BusyError: too many requests are waiting.
+            LateError: the request's time is up.
         """
         query = check_query(query)
-        return await _run(self._scoring, lambda: self._score(query, products, raw))
+        self.limits.check_documents(len(products))
+        return await self._scoring.run(lambda: self._score(query, products, raw))
 
-    def _score(self, query: str, products: Sequence[Product | str], raw: bool) -> np.ndarray:
+    def _score(self, query: str, products: Sequence[Product | str], raw: bool) -> tuple[np.ndarray, str]:
         began = time.perf_counter()
-        if raw:
-            scores = self.reranker.logits([(query, self.reranker.template.render(product)) for product in products])
-        else:
-            scores = self.reranker.score(query, products)
+        student = self.reranker.pin()
+        scores = student.raw_scores(query, products) if raw else student.score(query, products)
         self.metrics.stage_seconds.labels("rerank").observe(time.perf_counter() - began)
         self.metrics.documents_scored.inc(len(products))
-        return scores
+        return scores, student.model
 
     async def search(self, query: str, **options: Any) -> SearchResponse:
         """``TwoStageSearch.search``, measured.
@@ -73,11 +100,16 @@ class Engine:
         Raises:
             InputError: as ``TwoStageSearch.search``.
             FirstStageError: there is no first stage, or it does not answer.
+            BusyError: too many requests are waiting.
+            LateError: the request's time is up; where only the student is late, BM25 order is returned.
         """
         if self.searcher is None:
             raise FirstStageError("This service searches nothing: it was started without a first stage.", hint="Use the rerank endpoints; see /docs.")
         searcher = self.searcher
-        response = await _run(self._searching, lambda: searcher.search(query, **options))
+        left_s = seconds_left()
+        # the page itself must still be made and sent when a late student is given up
+        until = None if left_s is None else time.perf_counter() + left_s - min(_FOR_THE_PAGE_S, 0.2 * left_s)
+        response = await self._searching.run(lambda: searcher.search(query, until=until, **options))
         for stage in ("first_stage", "rerank"):
             self.metrics.stage_seconds.labels(stage).observe(response.took_ms[stage] / 1e3)
         self.metrics.documents_scored.inc(response.scored)
@@ -95,11 +127,7 @@ class Engine:
 
     def close(self) -> None:
         """Let work in progress finish, then release the first stage."""
-        self._scoring.shutdown()
-        self._searching.shutdown()
+        self._scoring.close()
+        self._searching.close()
         if self.searcher is not None:
             self.searcher.close()
-
-
-async def _run(pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
-    return await asyncio.get_running_loop().run_in_executor(pool, work)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter("reranker_requests", "Requests answered.", ["endpoint", "status"], registry=self.registry)
-        self.stage_seconds = Histogram("reranker_stage_seconds", "Seconds per stage.", ["stage"], buckets=_SECONDS, registry=self.registry)
+        self.stage_seconds = Histogram("reranker_stage_seconds", "Seconds per stage.", ["stage"], buckets=SECONDS, registry=self.registry)
         self.documents_scored = Counter("reranker_documents_scored", "Documents and hits that the student scored.", registry=self.registry)
         self.not_reranked = Counter("reranker_searches_not_reranked", "Searches answered in BM25 order.", ["reason"], registry=self.registry)
+        self.refused = Counter("reranker_refused", "Requests refused: no key, busy (too many waiting), late (time-out).", ["reason"], registry=self.registry)
+        self.waiting = Gauge("reranker_waiting", "Works that wait for a thread.", ["stage"], registry=self.registry)
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

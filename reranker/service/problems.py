@@ -17,6 +17,11 @@ log = logging.getLogger(__name__)
 
 TOO_LARGE_HINT = "Send fewer or shorter documents."
 _SEE_DOCS = "See /docs for what this endpoint takes."
+_HINTS = {
+    403: "Start the service with --api-key-file, and send the key.",
+    408: "Send the whole body faster, or raise --timeout-ms of `reranker serve`.",
+    413: TOO_LARGE_HINT,
+}
 
 
 def problem(status: int, message: str, hint: str | None = None, headers: Any = None) -> JSONResponse:
@@ -28,7 +33,8 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RerankerError)
     async def known(_: Request, error: RerankerError) -> JSONResponse:
-        return problem(error.http_status, error.message, error.hint)
+        headers = None if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+        return problem(error.http_status, error.message, error.hint, headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -40,7 +46,7 @@ def add_handlers(app: FastAPI) -> None:
             return problem(error.status_code, f"There is no {request.method} {request.url.path}.", "See /docs for the endpoints.", error.headers)
         if error.status_code == 400:
             return problem(400, "The body cannot be read as JSON.", "Send UTF-8 JSON, not nested too deeply.", error.headers)
-        return problem(error.status_code, str(error.detail), TOO_LARGE_HINT if error.status_code == 413 else None, error.headers)
+        return problem(error.status_code, str(error.detail), _HINTS.get(error.status_code), error.headers)
 
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> JSONResponse:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from distill.recipe import data_file, load_recipe
+from tests.served import served
 from tests.tiny_bundle import make_tiny_bundle
 
 ROOT = Path(__file__).parents[2]
@@ -20,6 +21,7 @@ BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
 COMMANDS = [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines() if line.startswith("reranker ")]
 LONG = ("reranker serve", "reranker distill", "reranker demo", "reranker experiment")  # run by tests of their own
 CLUSTER = "--opensearch"  # run by the integration tests
+SERVICE = "--service"  # run against a service of their own
 
 
 def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
@@ -42,7 +44,7 @@ def test_there_are_commands_to_test() -> None:
     assert len(COMMANDS) >= 10
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if not c.startswith(LONG) and CLUSTER not in c])
+@pytest.mark.parametrize("command", [c for c in COMMANDS if not c.startswith(LONG) and CLUSTER not in c and SERVICE not in c])
 def test_the_command_works(shop: Path, command: str) -> None:
     if "--index shop" in command and not command.startswith("reranker index"):
         assert run(["-m", "reranker", "index", "--catalog", "my-products.jsonl", "--index", "shop"], shop).returncode == 0
@@ -78,3 +80,19 @@ def test_the_recipe_examples_are_valid(shop: Path, text: str) -> None:
     (shop / "recipe.toml").write_text(text, encoding="utf-8")
     recipe, path = load_recipe(str(shop / "recipe.toml"))
     assert data_file(recipe.data.catalog, path, "products.jsonl.gz") == shop / "my-products.jsonl"
+
+
+def test_the_commands_for_a_running_service_work_in_their_order(shop: Path, tmp_path: Path) -> None:
+    """As the README has it: one bundle rolled out and gone back from, another tried in the shadow and promoted."""
+    commands = [command for command in COMMANDS if SERVICE in command]
+    assert len(commands) >= 5
+    for level, name in enumerate(("may", "june", "july"), start=1):
+        make_tiny_bundle(tmp_path / "bundles" / name, name=name, level=level)
+    (tmp_path / "bundles" / "current").symlink_to(tmp_path / "bundles" / "may")
+    folder = str(tmp_path / "bundles")
+    with served(tmp_path, "--bundle", f"{folder}/current", "--bundles", folder, "--opensearch", "http://127.0.0.1:9") as service:
+        for command in commands:
+            done = run(["-m", *shlex.split(command.replace("http://localhost:8000", service.url))], shop)
+            assert done.returncode == 0, done.stderr
+            assert done.stdout.strip()
+        assert service.ask("/bundles")[1]["serving"]["name"] == "july"

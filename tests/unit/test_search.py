@@ -207,5 +207,6 @@ def test_the_printed_form_has_everything_that_happened() -> None:
         "reranked": True,
         "why_not": None,
         "scored": 2,
+        "model": None,
         "results": [{"rank": 1, "id": "2", "bm25_rank": 2, "bm25_score": 98.0, "student_score": 0.6666667, "product": {"id": "2", "title": "product 2"}}],
     }

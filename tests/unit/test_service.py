@@ -26,6 +26,7 @@ from reranker.embedded import EmbeddedFirstStage, build_index
 from reranker.errors import FirstStageError
 from reranker.service import create_app
 from reranker.service.late_first_stage import LateFirstStage
+from reranker.service.limits import Limits
 from tests.tiny_bundle import make_tiny_bundle
 
 PRODUCTS = [
@@ -193,7 +194,7 @@ def test_the_largest_request_within_the_limits_is_answered(client: TestClient) -
 
 
 def test_a_body_that_is_too_large_is_refused_announced_or_not(reranker: Reranker) -> None:
-    with TestClient(create_app(reranker, max_body_bytes=1_000)) as client:
+    with TestClient(create_app(reranker, limits=Limits(max_body_bytes=1_000))) as client:
         large = json.dumps({"query": "laptop", "texts": ["x" * 2_000]}).encode()
         headers = {"content-type": "application/json"}
         assert "larger than 1,000 bytes" in error_of(client.post("/rerank", content=large, headers=headers), 413)

@@ -1,0 +1,90 @@
+"""Loads a bundle for a running service: verified, whole, warm, and proven to score."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from reranker.bundle import MANIFEST, bundle_folder, load_bundle, sha256
+from reranker.errors import BundleError
+from reranker.rollout.recent import Asked
+from reranker.student import Reranker
+
+ATTEMPTS = 5
+WARM_UP_S = 5.0
+"""The most that recent requests may take of a new bundle before it serves."""
+
+_PROBE: Asked = ("warm up", ["the first run of a model is slower than the others", "warm"])
+
+
+class Loaded(NamedTuple):
+    """A bundle in memory. ``manifest_sha256`` tells it from all others; ``since``: when it took its present role."""
+
+    reranker: Reranker
+    manifest_sha256: str
+    since: datetime
+
+    def from_now(self) -> Loaded:
+        return self._replace(since=datetime.now(UTC))
+
+
+def load(path: str | Path | None, *, threads: int | None, recent: Sequence[Asked] = ()) -> Loaded:
+    """Load, verify and warm up the bundle that ``path`` names now (as ``load_bundle``; a link is followed first).
+
+    Args:
+        path: a folder, a link to one, a shipped bundle's name, or None.
+        threads: of one scoring; None takes all cores.
+        recent: scored as a warm-up after a probe, for at most ``WARM_UP_S`` seconds.
+
+    Raises:
+        BundleError: it is missing, incomplete, corrupt, of a later format, or gives no usable scores.
+    """
+    reranker, digest = _load_whole(path, threads)
+    began = time.monotonic()
+    for query, products in (_PROBE, *recent):
+        scores = reranker.score(query, products)
+        if scores.shape != (len(products),) or not np.isfinite(scores).all():
+            raise BundleError(f"The bundle {reranker.bundle.path} gives unusable scores.", hint="Check it: reranker bundle verify DIR")
+        if time.monotonic() - began > WARM_UP_S:
+            break
+    return Loaded(reranker, digest, datetime.now(UTC))
+
+
+def _load_whole(path: str | Path | None, threads: int | None) -> tuple[Reranker, str]:
+    """Load a bundle that stays as it is from its first file to its last: a folder may be replaced while it is read."""
+    error: BundleError | None = None
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(0.1)
+        folder = _resolved(path)
+        before = _manifest_sha256(folder)
+        error = None
+        try:
+            reranker = Reranker.load(folder, threads=threads)
+            load_bundle(folder)  # once more: the files that were loaded are still those that were verified
+        except BundleError as caught:
+            error = caught
+        except OSError as caught:
+            error = BundleError(f"The bundle {folder} cannot be read: {caught.strerror}.", hint="Check who may read its files.")
+        if before is not None and _manifest_sha256(_resolved(path)) == before:
+            if error is not None:
+                raise error
+            return reranker, before
+    raise error or BundleError(f"The bundle {folder} changed again and again while it was read.", hint="Try again when it is whole.")
+
+
+def _resolved(path: str | Path | None) -> Path:
+    folder = bundle_folder(path)
+    return folder.resolve() if folder.exists() else folder
+
+
+def _manifest_sha256(folder: Path) -> str | None:
+    try:
+        return sha256(folder / MANIFEST)
+    except OSError:
+        return None

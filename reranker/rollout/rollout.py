@@ -1,0 +1,251 @@
+"""Which bundle serves, which served before, which one is tried in the shadow; and every change of them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from reranker.bundle import MODEL
+from reranker.errors import BundleError, InputError, RejectedBundleError, RerankerError, RolloutError
+from reranker.rollout.after_answer import after_answer
+from reranker.rollout.loading import Loaded, load
+from reranker.rollout.observer import Observer
+from reranker.rollout.recent import Recent
+from reranker.rollout.shadow import Shadow
+from reranker.rollout.switchable import Sample, SwitchableReranker
+from reranker.rollout.watch import Watch
+
+log = logging.getLogger(__name__)
+
+
+class Rollout:
+    """Owns the bundles of a service, in memory: serving, previous and shadow. ``student`` is what requests are scored with.
+
+    Changes are made in the thread that asks for them, one at a time; requests never wait for one. Each returns a sentence
+    that says what happened.
+
+    Args:
+        bundle: what serves, as ``load_bundle``; a reload without a path reads it again.
+        threads: of one scoring; None takes all cores.
+        bundles: the only folder whose bundles clients may name; None lets them name none.
+
+    Raises:
+        BundleError: ``bundle`` cannot be loaded.
+    """
+
+    def __init__(self, bundle: str | Path | None = None, *, threads: int | None = None, bundles: Path | None = None) -> None:
+        self.observer = Observer()
+        self._bundle = bundle
+        self._threads = threads
+        self._bundles = bundles
+        self._recent = Recent()
+        self._changing = threading.Lock()
+        self._serving = load(bundle, threads=threads)
+        self._previous: Loaded | None = None
+        self._shadow: Shadow | None = None
+        self._watch: Watch | None = None
+        self._last_change: dict[str, str] | None = None
+        self._last_error: dict[str, str | None] | None = None
+        self.student = SwitchableReranker(self._serving.reranker, self._note)
+
+    def _note(self, sample: Sample) -> None:
+        self._recent.add(sample.query, sample.products)
+        shadow = self._shadow
+        if shadow is not None:
+            after_answer(lambda: shadow.offer(sample))
+
+    # --- changes ----------------------------------------------------------------------------------------------------
+
+    def reload(self, path: str | None = None, *, trigger: str = "request", wait: bool = False) -> str:
+        """Load, verify and warm up a bundle, then let it serve.
+
+        Args:
+            path: a bundle among the ``bundles`` folder's; None reads again what ``bundle`` names.
+            trigger: who asked, for ``status``.
+            wait: wait for a change under way instead of refusing.
+
+        Raises:
+            InputError: clients may not name this path.
+            RejectedBundleError: the bundle cannot be used; the old one goes on serving.
+            RolloutError: another change is under way.
+        """
+        with self._change("reload", trigger, wait) as done:
+            loaded = self._load(self._bundle if path is None else self._among_bundles(path))
+            if loaded.manifest_sha256 == self._serving.manifest_sha256:
+                return done(f"{self._serving.reranker.model} serves already: nothing was changed.", "unchanged")
+            return done(self._serve(loaded))
+
+    def rollback(self) -> str:
+        """Let the bundle serve that served before, at once; it was kept in memory.
+
+        Raises:
+            RolloutError: there is none, or another change is under way.
+        """
+        with self._change("rollback") as done:
+            if self._previous is None:
+                raise RolloutError("There is no bundle to go back to.", hint="One is kept once another was rolled out.")
+            return done(self._serve(self._previous))
+
+    def start_shadow(self, path: str | Path, *, trusted: bool = False) -> str:
+        """Load a bundle and let it score the same traffic, unheard; a shadow already there is replaced.
+
+        Args:
+            path: among the ``bundles`` folder's; any where ``trusted``, for the service's own options.
+
+        Raises:
+            InputError, RejectedBundleError, RolloutError: as ``reload``.
+        """
+        with self._change("shadow") as done:
+            loaded = self._load(path if trusted else self._among_bundles(str(path)))
+            if self._shadow is not None:
+                self._shadow.stop()
+            self._shadow = Shadow(loaded, against=self._serving.reranker.model, observer=self.observer)
+            return done(f"{loaded.reranker.model} is in the shadow of {self._serving.reranker.model}.")
+
+    def stop_shadow(self) -> str:
+        """Drop the shadow.
+
+        Raises:
+            RolloutError: there is none, or another change is under way.
+        """
+        with self._change("shadow") as done:
+            shadow = self._take_shadow()
+            return done(f"{shadow.reranker.model} is in the shadow no more.")
+
+    def promote(self) -> str:
+        """Let the shadow serve.
+
+        Raises:
+            RolloutError: there is none, or another change is under way.
+        """
+        with self._change("promote") as done:
+            return done(self._serve(self._take_shadow()))
+
+    def _take_shadow(self) -> Loaded:
+        if self._shadow is None:
+            raise RolloutError("There is no bundle in the shadow.", hint="Start one: reranker bundle shadow DIR")
+        shadow, self._shadow = self._shadow, None
+        shadow.stop()
+        return shadow.loaded
+
+    def _serve(self, loaded: Loaded) -> str:
+        self._previous, self._serving = self._serving.from_now(), loaded.from_now()
+        self.student.switch(loaded.reranker)
+        if self._shadow is not None:
+            self._shadow.compare_with(loaded.reranker.model)
+        return f"{loaded.reranker.model} serves now; {self._previous.reranker.model} is kept to go back to."
+
+    def _load(self, path: str | Path | None) -> Loaded:
+        try:
+            return load(path, threads=self._threads, recent=self._recent.newest_first())
+        except RerankerError as error:
+            message, hint = error.message, error.hint
+        except Exception as error:  # whatever a bundle holds, the old one goes on serving
+            log.exception("the bundle %s cannot be loaded", path)
+            message, hint = f"The bundle {path} cannot be loaded: {type(error).__name__}.", "The service's log has the details."
+        raise RejectedBundleError(f"{message} {self._serving.reranker.model} goes on serving.", hint=hint)
+
+    def _among_bundles(self, path: str) -> Path:
+        """Return the folder that a client named, the same refusal for whatever lies elsewhere, there or not."""
+        if self._bundles is None:
+            raise InputError("This service takes no path of a bundle.", hint="Start it with --bundles DIR to let clients choose among the bundles in DIR.")
+        try:
+            root = self._bundles.resolve()
+            folder = (root / path).resolve()
+            if folder != root and folder.is_relative_to(root):
+                folder.exists()  # raises where the system cannot even look it up
+                return folder
+        except (OSError, ValueError, RuntimeError):  # a name too long, a zero byte, links in a circle
+            pass
+        raise InputError("The path is not of a bundle among the service's --bundles.", hint="Give a bundle's folder name there.")
+
+    @contextmanager
+    def _change(self, action: str, trigger: str = "request", wait: bool = False) -> Iterator[Callable[..., str]]:
+        """Make one change alone; yields what to call with the sentence that says what was done, and returns it."""
+
+        def done(message: str, outcome: str = "done") -> str:
+            self.observer.changed(action, outcome)
+            if outcome == "done":
+                log.warning("%s (%s): %s", action, trigger, message)
+                self._last_change = {"action": action, "trigger": trigger, "at": _now(), "message": message}
+            if action == "reload":
+                self._last_error = None
+            return message
+
+        if not self._changing.acquire(blocking=wait):
+            raise RolloutError("Another change of the bundles is under way.", hint="Try again when it is done.")
+        try:
+            yield done
+        except RerankerError as error:
+            self.observer.changed(action, "refused")
+            if isinstance(error, BundleError):
+                log.error("%s (%s) failed: %s", action, trigger, error)
+                self._last_error = {"action": action, "trigger": trigger, "at": _now(), "message": error.message, "hint": error.hint}
+            raise
+        finally:
+            self._changing.release()
+
+    # --- triggers ---------------------------------------------------------------------------------------------------
+
+    def reload_quietly(self, trigger: str) -> None:
+        """Reload what ``bundle`` names; a failure is logged, counted and shown by ``status``."""
+        with suppress(RerankerError):
+            self.reload(trigger=trigger, wait=True)
+
+    def watch(self, *, every_s: float = 1.0) -> None:
+        """Reload whenever what ``bundle`` names has changed."""
+        self._watch = Watch(self._bundle, lambda: self.reload_quietly("watch"), every_s=every_s)
+
+    # --- what there is ----------------------------------------------------------------------------------------------
+
+    def shadow_agreement(self) -> dict[str, float | None]:
+        """As ``Shadow.agreement``; empty without a shadow."""
+        shadow = self._shadow
+        return {} if shadow is None else shadow.agreement()
+
+    def models(self) -> dict[str, str]:
+        """Return role (serving, previous, shadow) → ``name@version``, of those there are."""
+        shadow = self._shadow
+        roles = {"serving": self._serving, "previous": self._previous, "shadow": None if shadow is None else shadow.loaded}
+        return {role: loaded.reranker.model for role, loaded in roles.items() if loaded is not None}
+
+    def status(self) -> dict[str, Any]:
+        """Return what ``GET /bundles`` answers."""
+        shadow = self._shadow
+        return {
+            "serving": _described(self._serving),
+            "previous": self._previous and _described(self._previous),
+            "shadow": shadow and {**_described(shadow.loaded), **shadow.stats()},
+            "last_change": self._last_change,
+            "last_error": self._last_error,
+        }
+
+    def close(self) -> None:
+        """Stop watching and shadowing."""
+        if self._watch is not None:
+            self._watch.close()
+        if self._shadow is not None:
+            self._shadow.stop()
+
+
+def _described(loaded: Loaded) -> dict[str, Any]:
+    bundle = loaded.reranker.bundle
+    return {
+        "model": loaded.reranker.model,
+        "name": bundle.manifest.name,
+        "version": bundle.version,
+        "created": bundle.manifest.created,
+        "sha256": bundle.manifest.files[MODEL].sha256,
+        "manifest_sha256": loaded.manifest_sha256,
+        "path": str(bundle.path),
+        "since": loaded.since.isoformat(timespec="seconds"),
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

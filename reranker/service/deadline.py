@@ -1,0 +1,50 @@
+"""When a request must be done: its time begins with its first byte, so that a body that trickles in uses it up."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextvars import ContextVar
+
+from fastapi import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
+
+
+def seconds_left() -> float | None:
+    """Return what is left of the current request's time, below 0 when it is over; None where it has no limit."""
+    deadline = _deadline.get()
+    return None if deadline is None else deadline - time.monotonic()
+
+
+class Deadline:
+    """ASGI middleware: gives each request its deadline, and answers 408 where its body has not arrived by then."""
+
+    def __init__(self, app: ASGIApp, timeout_ms: float) -> None:
+        self.app = app
+        self.timeout_ms = timeout_ms
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        deadline = time.monotonic() + self.timeout_ms / 1e3
+        arriving = True
+
+        async def in_time() -> Message:
+            nonlocal arriving
+            if not arriving:
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), max(0.0, deadline - time.monotonic()))
+            except TimeoutError:
+                raise HTTPException(408, f"The request body did not arrive within {self.timeout_ms:g} ms.", headers={"connection": "close"}) from None
+            arriving = message.get("more_body", False)
+            return message
+
+        token = _deadline.set(deadline)
+        try:
+            await self.app(scope, in_time, send)
+        finally:
+            _deadline.reset(token)

@@ -1,0 +1,61 @@
+"""A rollout in the service's metrics: which bundles there are, what was changed, and how the shadow does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import nan
+
+from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from reranker.rollout import Rollout
+from reranker.rollout.observer import Observer
+from reranker.service.metrics import SECONDS, Metrics
+
+
+class RolloutMetrics(Observer):
+    """Counts in the service's registry what the rollout tells."""
+
+    def __init__(self, metrics: Metrics, rollout: Rollout) -> None:
+        registry = metrics.registry
+        self._changes = Counter("reranker_bundle_changes", "Changes of bundles asked for.", ["action", "outcome"], registry=registry)
+        self._seconds = Histogram("reranker_shadow_seconds", "Seconds per scoring of the shadow.", buckets=SECONDS, registry=registry)
+        self._samples = Counter("reranker_shadow_samples", "Requests that the shadow scored.", registry=registry)
+        self._failures = Counter("reranker_shadow_failures", "Requests that the shadow failed on.", registry=registry)
+        self._dropped = Counter("reranker_shadow_dropped", "Requests that the shadow had no time for.", registry=registry)
+        agreement = Gauge("reranker_shadow_agreement", "Mean agreement of the shadow there is with the serving bundle.", ["measure"], registry=registry)
+        agreement.labels("kendall_tau").set_function(lambda: _number(rollout, "kendall_tau"))
+        agreement.labels("top_10_overlap").set_function(lambda: _number(rollout, "top_10_overlap"))
+        registry.register(_Bundles(rollout))
+
+    def changed(self, action: str, outcome: str) -> None:
+        self._changes.labels(action, outcome).inc()
+
+    def shadow_scored(self, seconds: float) -> None:
+        self._samples.inc()
+        self._seconds.observe(seconds)
+
+    def shadow_failed(self) -> None:
+        self._failures.inc()
+
+    def shadow_dropped(self) -> None:
+        self._dropped.inc()
+
+
+def _number(rollout: Rollout, measure: str) -> float:
+    value = rollout.shadow_agreement().get(measure)
+    return nan if value is None else value
+
+
+class _Bundles(Collector):
+    """One series per bundle there is, read when it is asked for: a bundle that left leaves no series behind."""
+
+    def __init__(self, rollout: Rollout) -> None:
+        self._rollout = rollout
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        family = GaugeMetricFamily("reranker_bundle", "1 for each bundle in memory.", labels=["role", "model"])
+        for role, model in self._rollout.models().items():
+            family.add_metric([role, model], 1)
+        yield family

@@ -1,0 +1,488 @@
+"""Bundles of a running service: changed under load, refused when broken, gone back from, tried in the shadow."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from scipy.stats import kendalltau
+
+from reranker.bundle import FORMAT, load_bundle, sha256
+from reranker.cli.serve import build_app, late_first_stage
+from reranker.rollout import Rollout
+from reranker.rollout.agreement import kendall_tau, top_10_overlap
+from reranker.service.api_keys import ApiKeys
+from tests.served import served, until
+from tests.tiny_bundle import make_tiny_bundle
+
+LEVELS = {"one": 1.0, "two": 2.0, "three": 3.0, "reversed": -2.0}
+KEY = "sesame-opens-the-door"
+TWO = {"query": "laptop", "documents": ["a desk", "a laptop"]}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Whole bundles by name, and broken ones."""
+    folder = tmp_path_factory.mktemp("made")
+    for name, level in LEVELS.items():
+        make_tiny_bundle(folder / name, name=name, level=level)
+    for name in ("cut", "no-model", "too-new", "no-onnx"):
+        shutil.copytree(folder / "two", folder / name)
+    (folder / "cut" / "model.onnx").write_bytes((folder / "two" / "model.onnx").read_bytes()[:-10])
+    (folder / "no-model" / "model.onnx").unlink()
+    _edit(folder / "too-new", lambda manifest: manifest | {"format": FORMAT + 1})
+    (folder / "no-onnx" / "model.onnx").write_bytes(b"nonsense")
+    digest = sha256(folder / "no-onnx" / "model.onnx")
+    _edit(folder / "no-onnx", lambda manifest: manifest | {"files": manifest["files"] | {"model.onnx": {"sha256": digest, "bytes": 8}}})
+    return folder
+
+
+def _edit(bundle: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    manifest = bundle / "manifest.json"
+    manifest.write_text(json.dumps(change(json.loads(manifest.read_text()))))
+
+
+@pytest.fixture
+def bundles(made: Path, tmp_path: Path) -> Path:
+    """The bundles, to be changed by one test; ``current`` is a link to the first."""
+    folder = shutil.copytree(made, tmp_path / "bundles")
+    (folder / "current").symlink_to(folder / "one")
+    return folder
+
+
+def point(link: Path, target: Path) -> None:
+    """Exchange the link in one step, as deployments do."""
+    new = link.with_name("new-link")
+    new.symlink_to(target)
+    new.replace(link)
+
+
+def model_of(bundle: Path) -> str:
+    return f"{bundle.name}@{load_bundle(bundle).version}"
+
+
+@pytest.fixture
+def rollout(bundles: Path) -> Rollout:
+    return Rollout(bundles / "current", threads=1, bundles=bundles)
+
+
+@pytest.fixture
+def client(rollout: Rollout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+    catalog = tmp_path / "catalog.jsonl"
+    catalog.write_text("".join(json.dumps({"id": str(i), "title": f"laptop {'bag ' * (i % 3)}{i}"}) + "\n" for i in range(12)))
+    monkeypatch.setenv("RERANKER_HOME", str(tmp_path / "home"))
+    app = build_app(late_first_stage(None, "products", catalog), rollout, k=50, budget_ms=None, changeable=True)
+    with TestClient(app, client=("127.0.0.1", 50_000), raise_server_exceptions=False) as client:
+        yield client
+
+
+def serving(client: TestClient) -> str:
+    """Return the name of the bundle that scores, by its scores, and check that the answer names it."""
+    answer = client.post("/v2/rerank", json=TWO).json()
+    name = answer["model"].split("@")[0]
+    _check(answer["model"], [(r["index"], r["relevance_score"]) for r in answer["results"]], LEVELS)
+    return name
+
+
+def _check(model: str, results: list[tuple[int, float]], levels: dict[str, float]) -> None:
+    """Check that these scores are those of the model that the answer names: product 1 holds the query, product 0 does not."""
+    level = levels[model.split("@")[0]]
+    assert dict(results) == pytest.approx({1: 1 / (1 + math.exp(-level)), 0: 1 / (1 + math.exp(level))}, abs=1e-4)
+
+
+def test_a_bundle_is_rolled_out_gone_back_from_and_shown(client: TestClient, bundles: Path) -> None:
+    assert serving(client) == "one"
+    answer = client.post("/bundles/reload", json={"path": "two"})
+    assert answer.status_code == 200
+    assert answer.json()["message"] == f"{model_of(bundles / 'two')} serves now; {model_of(bundles / 'one')} is kept to go back to."
+    assert serving(client) == "two"
+    assert client.get("/search", params={"q": "laptop"}).json()["model"] == model_of(bundles / "two")
+    assert client.post("/rerank", json={"query": "laptop", "texts": ["laptop"]}).headers["x-reranker-model"] == model_of(bundles / "two")
+    shown = client.get("/bundles").json()
+    assert (shown["serving"]["model"], shown["previous"]["model"], shown["shadow"]) == (model_of(bundles / "two"), model_of(bundles / "one"), None)
+    assert shown["serving"]["sha256"] == load_bundle(bundles / "two").manifest.files["model.onnx"].sha256
+    assert client.get("/ready").json()["student"] == model_of(bundles / "two")
+    assert client.post("/bundles/rollback").json()["serving"]["name"] == "one"
+    assert serving(client) == "one"
+    metrics = client.get("/metrics").text
+    assert f'reranker_bundle{{model="{model_of(bundles / "one")}",role="serving"}} 1.0' in metrics
+    assert 'reranker_bundle_changes_total{action="rollback",outcome="done"} 1.0' in metrics
+
+
+@pytest.mark.parametrize(("path", "body"), [("/v2/rerank", TWO), ("/rerank", {"query": "laptop", "texts": TWO["documents"]}), ("/search?q=laptop", None)])
+def test_a_request_in_flight_finishes_on_the_bundle_it_began_with(
+    client: TestClient, rollout: Rollout, bundles: Path, monkeypatch: pytest.MonkeyPatch, path: str, body: object
+) -> None:
+    old = rollout._serving.reranker
+    begun, gate, score = threading.Event(), threading.Event(), old.score
+
+    def wait(query: str, products: list[Any]) -> np.ndarray:
+        begun.set()
+        assert gate.wait(60)
+        return score(query, products)
+
+    monkeypatch.setattr(old, "score", wait)
+    with ThreadPoolExecutor(1) as pool:
+        in_flight = pool.submit(client.request, "GET" if body is None else "POST", path, json=body)
+        assert begun.wait(60)
+        assert client.post("/bundles/reload", json={"path": "two"}).status_code == 200
+        assert serving(client) == "two"
+        gate.set()
+        answer = in_flight.result()
+    named = answer.headers["x-reranker-model"] if path == "/rerank" else answer.json()["model"]
+    assert named == model_of(bundles / "one")
+    results = answer.json() if path == "/rerank" else answer.json()["results"]
+    best = max(result.get("score", result.get("relevance_score", result.get("student_score"))) for result in results)
+    assert best == pytest.approx(1 / (1 + math.exp(-LEVELS["one"])), abs=1e-4)
+
+
+def test_without_a_path_what_the_option_names_is_read_again(client: TestClient, bundles: Path) -> None:
+    assert "nothing was changed" in client.post("/bundles/reload").json()["message"]
+    assert client.get("/bundles").json()["previous"] is None
+    point(bundles / "current", bundles / "three")
+    assert client.post("/bundles/reload").json()["serving"]["name"] == "three"
+    make_tiny_bundle(bundles / "three", name="three", level=2.5)  # the folder itself replaced
+    answer = client.post("/bundles/reload").json()
+    assert (answer["serving"]["name"], answer["previous"]["name"]) == ("three", "three")
+    assert answer["serving"]["sha256"] != answer["previous"]["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("cut", "is not the file the manifest describes"),
+        ("no-model", "lacks model.onnx"),
+        ("too-new", f"has format {FORMAT + 1}"),
+        ("no-onnx", "cannot be loaded"),
+        ("nowhere", "There is no bundle at"),
+    ],
+)
+def test_a_bundle_that_cannot_be_used_changes_nothing_and_is_told(client: TestClient, bundles: Path, name: str, message: str) -> None:
+    for endpoint in ("reload", "shadow"):
+        answer = client.post(f"/bundles/{endpoint}", json={"path": name})
+        assert answer.status_code == 422
+        assert message in answer.json()["error"]["message"]
+        assert f"{model_of(bundles / 'one')} goes on serving." in answer.json()["error"]["message"]
+    shown = client.get("/bundles").json()
+    assert message in shown["last_error"]["message"]
+    assert (shown["serving"]["name"], shown["previous"], shown["shadow"]) == ("one", None, None)
+    assert serving(client) == "one"
+    assert 'reranker_bundle_changes_total{action="reload",outcome="refused"} 1.0' in client.get("/metrics").text
+    client.post("/bundles/reload", json={"path": "two"})
+    assert client.get("/bundles").json()["last_error"] is None
+
+
+def test_a_bundle_that_fails_on_what_shoppers_ask_is_not_rolled_out(client: TestClient, bundles: Path) -> None:
+    """It is whole and loads, but its calibration makes no number of any score."""
+    _edit(bundles / "two", lambda manifest: manifest | {"calibration": {"scale": float("nan")}})
+    answer = client.post("/bundles/reload", json={"path": "two"})
+    assert answer.status_code == 422
+    assert "gives unusable scores" in answer.json()["error"]["message"]
+    assert serving(client) == "one"
+
+
+@pytest.mark.parametrize("path", ["..", ".", "", "../bundles", "/", "/etc", "one/../..", "outside", "a\0b", "x" * 999, "loop"])
+def test_clients_name_bundles_of_one_folder_only(client: TestClient, bundles: Path, made: Path, path: str) -> None:
+    (bundles / "outside").symlink_to(made / "two")
+    (bundles / "loop").symlink_to(bundles / "loop")
+    answer = client.post("/bundles/reload", json={"path": path})
+    assert answer.status_code == 422
+    assert answer.json()["error"]["message"] == "The path is not of a bundle among the service's --bundles."
+    assert client.post("/bundles/reload", json={"pth": "two"}).status_code == 422
+    assert serving(client) == "one"
+
+
+def test_the_description_has_the_endpoints_of_bundles(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    assert {"/bundles", "/bundles/reload", "/bundles/rollback", "/bundles/shadow", "/bundles/promote"} <= paths.keys()
+    assert {"401", "403", "409", "422"} <= paths["/bundles/reload"]["post"]["responses"].keys()
+    page = client.get("/docs")
+    assert page.status_code == 200
+    assert "DELETE /bundles/shadow" in page.text
+    assert "A bundle&#x27;s folder below --bundles; without it, what --bundle names is read again." in page.text
+
+
+def test_nothing_to_go_back_to_and_nothing_in_the_shadow(client: TestClient) -> None:
+    for method, path in (("POST", "rollback"), ("POST", "promote"), ("DELETE", "shadow")):
+        answer = client.request(method, f"/bundles/{path}")
+        assert answer.status_code == 409
+        assert answer.json()["error"].keys() == {"message", "hint"}
+
+
+def test_other_machines_need_a_key_to_see_or_change_bundles(rollout: Rollout, client: TestClient) -> None:
+    first_stage = late_first_stage(None, "products", None)
+    far = TestClient(build_app(first_stage, rollout, k=50, budget_ms=None, changeable=True), client=("192.0.2.7", 50_000))
+    assert far.get("/bundles").status_code == 403
+    assert far.post("/bundles/reload", json={"path": "two"}).status_code == 403
+    assert far.post("/v2/rerank", json=TWO).status_code == 200
+    assert client.get("/bundles").status_code == 200
+    for header in ({"Origin": "https://elsewhere.example"}, {"X-Forwarded-For": "127.0.0.1"}):  # a web page in a browser here, a proxy
+        assert client.post("/bundles/reload", json={"path": "two"}, headers=header).status_code == 403
+    keyed = TestClient(build_app(first_stage, rollout, k=50, budget_ms=None, changeable=True, keys=ApiKeys([KEY])), client=("192.0.2.7", 50_000))
+    assert keyed.get("/bundles").status_code == 401
+    assert keyed.get("/bundles", headers={"X-API-Key": KEY}).status_code == 200
+
+
+def test_a_shadow_is_measured_and_promoted(client: TestClient, bundles: Path) -> None:
+    assert client.post("/bundles/shadow", json={"path": "reversed"}).status_code == 200
+    for _ in range(3):
+        answer = client.post("/v2/rerank", json=TWO).json()
+        assert answer["model"] == model_of(bundles / "one")
+        assert [result["index"] for result in answer["results"]] == [1, 0]  # the shadow would turn it round
+    assert client.get("/search", params={"q": "laptop bag"}).json()["scored"] == 12
+    until(lambda: client.get("/bundles").json()["shadow"]["samples"] == 4)
+    shadow = client.get("/bundles").json()["shadow"]
+    assert (shadow["model"], shadow["failures"], shadow["dropped"]) == (model_of(bundles / "reversed"), 0, 0)
+    assert shadow["agreement"]["kendall_tau"] == -1
+    assert 0 < shadow["agreement"]["top_10_overlap"] < 1
+    metrics = client.get("/metrics").text
+    for line in ("reranker_shadow_samples_total 4.0", "reranker_shadow_seconds_count 4.0", 'reranker_shadow_agreement{measure="kendall_tau"} -1.0'):
+        assert line in metrics.splitlines()
+    client.post("/bundles/reload", json={"path": "three"})  # from now on it is compared with another
+    assert client.get("/bundles").json()["shadow"]["agreement"]["kendall_tau"] is None
+    shown = client.post("/bundles/promote").json()
+    assert (shown["serving"]["name"], shown["previous"]["name"], shown["shadow"]) == ("reversed", "three", None)
+    assert serving(client) == "reversed"
+
+
+def test_a_failing_shadow_is_counted_and_never_seen(client: TestClient, rollout: Rollout, bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    client.post("/bundles/shadow", json={"path": "two"})
+    shadow = rollout._shadow
+    assert shadow is not None
+
+    def fail(query: str, products: list[str]) -> np.ndarray:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(shadow.loaded.reranker, "score", fail)
+    assert serving(client) == "one"
+    until(lambda: client.get("/bundles").json()["shadow"]["failures"] == 1)
+    assert "reranker_shadow_failures_total 1.0" in client.get("/metrics").text
+    assert client.delete("/bundles/shadow").json()["shadow"] is None
+
+
+def test_a_shadow_that_is_too_slow_drops_samples_and_holds_up_no_answer(client: TestClient, rollout: Rollout, monkeypatch: pytest.MonkeyPatch) -> None:
+    client.post("/bundles/shadow", json={"path": "two"})
+    shadow = rollout._shadow
+    assert shadow is not None
+    gate, score = threading.Event(), shadow.loaded.reranker.score
+
+    def wait(query: str, products: list[Any]) -> np.ndarray:
+        assert gate.wait(60)
+        return score(query, products)
+
+    monkeypatch.setattr(shadow.loaded.reranker, "score", wait)
+    for _ in range(70):
+        assert client.post("/v2/rerank", json=TWO).status_code == 200
+    dropped = client.get("/bundles").json()["shadow"]["dropped"]
+    assert dropped in (5, 6)  # 64 wait, one is in work
+    gate.set()
+    until(lambda: client.get("/bundles").json()["shadow"]["samples"] == 70 - dropped)
+    assert f"reranker_shadow_dropped_total {dropped}.0" in client.get("/metrics").text
+
+
+def test_the_agreement_is_kendalls_tau() -> None:
+    random = np.random.default_rng(7)
+    for n in (2, 5, 50):
+        a, b = random.integers(0, 9, n).astype(np.float32), random.integers(0, 9, n).astype(np.float32)
+        assert kendall_tau(a, b) == pytest.approx(kendalltau(a, b).statistic)
+    assert kendall_tau(np.ones(3), np.arange(3)) is None
+    assert kendall_tau(np.ones(1), np.ones(1)) is None
+    scores = np.arange(20.0)
+    assert (top_10_overlap(scores, scores), top_10_overlap(scores, -scores), top_10_overlap(scores[:10], -scores[:10])) == (1, 0, None)
+
+
+# --- a real service -----------------------------------------------------------------------------------------------------
+
+
+class Load:
+    """Clients that ask without pause, in threads of their own; each answer must be right for the bundle it names."""
+
+    def __init__(self, service: Any, key: str, clients: int = 4) -> None:
+        self.service, self.key = service, key
+        self.wrong: list[object] = []
+        self.models: set[str] = set()
+        self.answered = 0
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(i,)) for i in range(clients)]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self, first: int) -> None:
+        ways = [self._cohere, self._texts, self._search]
+        for i in itertools.count(first):
+            if self._stop.is_set():
+                return
+            try:
+                model = ways[i % 3]()
+                self.models.add(model.split("@")[0])
+                self.answered += 1
+            except (AssertionError, OSError, KeyError, ValueError) as error:
+                self.wrong.append(error)
+
+    def _get(self, path: str, body: object = None) -> tuple[Any, dict[str, str]]:
+        status, answer, headers = self.service.ask(path, body, key=self.key)
+        assert status == 200, answer
+        return answer, headers
+
+    def _cohere(self) -> str:
+        answer, _ = self._get("/v2/rerank", TWO)
+        _check(answer["model"], [(r["index"], r["relevance_score"]) for r in answer["results"]], LEVELS)
+        return answer["model"]
+
+    def _texts(self) -> str:
+        answer, headers = self._get("/rerank", {"query": "laptop", "texts": TWO["documents"]})
+        _check(headers["x-reranker-model"], [(r["index"], r["score"]) for r in answer], LEVELS)
+        return headers["x-reranker-model"]
+
+    def _search(self) -> str:
+        answer, _ = self._get("/search?q=laptop+desk&size=2")
+        assert answer["reranked"], answer["why_not"]
+        level = LEVELS[answer["model"].split("@")[0]]
+        assert {r["id"]: r["student_score"] for r in answer["results"]} == pytest.approx({"both": 1 / (1 + math.exp(-level)), "half": 0.5}, abs=1e-4)
+        return answer["model"]
+
+
+def test_twenty_changes_under_load_drop_no_request_and_never_mix_bundles(bundles: Path, tmp_path: Path) -> None:
+    key_file, catalog = tmp_path / "keys", tmp_path / "catalog.jsonl"
+    key_file.write_text(f"{KEY}\nanother-key-for-later\n")
+    catalog.write_text('{"id": "both", "title": "laptop desk"}\n{"id": "half", "title": "laptop"}\n')
+    options = ("--bundle", str(bundles / "current"), "--bundles", str(bundles), "--api-key-file", str(key_file), "--catalog", str(catalog))
+    with served(tmp_path, *options, "--shadow", str(bundles / "reversed")) as service:
+
+        def bundle() -> str:
+            return service.ask("/bundles", key=KEY)[1]["serving"]["name"]
+
+        with Load(service, KEY) as load:
+            for name in ["two", "three", "one"] * 4:  # 12 changes
+                status, answer, _ = service.ask("/bundles/reload", {"path": name}, key=KEY)
+                assert (status, answer["serving"]["name"]) == (200, name)
+                reached = load.answered + 4
+                until(lambda reached=reached: load.answered >= reached or load.wrong)  # type: ignore[misc]
+            for name in ("cut", "no-onnx"):
+                status, answer, _ = service.ask("/bundles/reload", {"path": name}, key=KEY)
+                assert (status, "one" in answer["error"]["message"]) == (422, True)
+            for expected in ("three", "one"):  # 14
+                assert service.ask("/bundles/rollback", {}, key=KEY)[1]["serving"]["name"] == expected
+            for name in ("two", "three", "one", "two"):  # 18
+                point(bundles / "current", bundles / name)
+                service.process.send_signal(signal.SIGHUP)
+                until(lambda name=name: bundle() == name)  # type: ignore[misc]
+            assert service.ask("/bundles/promote", {}, key=KEY)[1]["serving"]["name"] == "reversed"  # 19
+            assert service.ask("/bundles/rollback", {}, key=KEY)[1]["serving"]["name"] == "two"  # 20
+        assert load.wrong == []
+        assert load.models >= {"one", "two", "three"}
+        assert service.ask("/v2/rerank", TWO)[0] == 401
+        assert service.ask("/v2/rerank", TWO, key="another-key-for-later")[0] == 200
+        told = service.ask("/metrics")[1] + service.stderr.read_text() + json.dumps(service.ask("/bundles", key=KEY)[1])
+        told += Path(f"/proc/{service.process.pid}/cmdline").read_text()
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(60) == 0
+        assert service.process.stdout is not None
+        told += service.process.stdout.read()
+    assert "reranker_bundle_changes_total" in told
+    assert KEY not in told
+    assert "another-key-for-later" not in told
+
+
+def test_a_watched_bundle_is_rolled_out_when_it_changes_and_a_broken_one_is_not(bundles: Path, tmp_path: Path) -> None:
+    options = ("--bundle", str(bundles / "current"), "--watch", "--shadow", str(bundles / "cut"), "--opensearch", "http://127.0.0.1:9")
+    with served(tmp_path, *options, environment={"RERANKER_API_KEY": KEY}) as service:
+
+        def shown() -> dict[str, Any]:
+            return service.ask("/bundles", key=KEY)[1]
+
+        assert shown()["shadow"] is None  # a broken shadow keeps no service from starting
+        assert "is not the file" in shown()["last_error"]["message"]
+        point(bundles / "current", bundles / "two")
+        until(lambda: shown()["serving"]["name"] == "two")
+        assert shown()["last_change"]["trigger"] == "watch"
+        point(bundles / "current", bundles / "no-model")
+        until(lambda: (shown()["last_error"] or {}).get("trigger") == "watch")
+        assert shown()["serving"]["name"] == "two"
+        assert "lacks model.onnx" in service.stderr.read_text()
+
+
+def test_keys_are_rotated_by_sighup_and_unusable_ones_change_nothing(bundles: Path, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(KEY)
+    with served(tmp_path, "--bundle", str(bundles / "one"), "--opensearch", "http://127.0.0.1:9", "--api-key-file", str(keys)) as service:
+        keys.write_text("the-key-that-comes-next\n")
+        service.process.send_signal(signal.SIGHUP)
+        until(lambda: service.ask("/v2/rerank", TWO, key="the-key-that-comes-next")[0] == 200)
+        assert service.ask("/v2/rerank", TWO, key=KEY)[0] == 401
+        large = {"query": "laptop", "documents": ["x" * 19_000] * 1_000}
+        assert service.ask("/v2/rerank", large, key=KEY)[0] == 401  # and no broken pipe
+        keys.write_text("")
+        service.process.send_signal(signal.SIGHUP)
+        until(lambda: "the API keys stay as they were" in service.stderr.read_text())
+        assert service.ask("/v2/rerank", TWO, key="the-key-that-comes-next")[0] == 200
+
+
+def test_the_commands_change_a_running_service(bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from tests.unit.test_service import command
+
+    options = ("--bundle", str(bundles / "current"), "--bundles", str(bundles), "--opensearch", "http://127.0.0.1:9")
+    with served(tmp_path, *options, environment={"RERANKER_API_KEY": KEY}) as service:
+        monkeypatch.setenv("RERANKER_API_KEY", KEY)
+
+        def run(*arguments: str) -> tuple[int, str, str]:
+            code, out, err = command(monkeypatch, capsys, "bundle", *arguments, "--service", service.url)
+            assert KEY not in out + err
+            return code, out, err
+
+        code, out, _ = run("rollout", "two")
+        assert code == 0
+        assert out.startswith(f"{model_of(bundles / 'two')} serves now; {model_of(bundles / 'one')} is kept to go back to.\nserving ")
+        assert "goes on serving" in run("rollout", "cut")[2]
+        assert run("rollout", "cut")[0] == 4
+        assert "is in the shadow of" in run("shadow", "three")[1]
+        service.ask("/v2/rerank", TWO, key=KEY)
+        until(lambda: "Kendall's tau 1.000" in run("status")[1])
+        code, out, _ = run("promote", "--json")
+        assert json.loads(out)["serving"]["name"] == "three"
+        assert run("rollback")[1].startswith(f"{model_of(bundles / 'two')} serves now")
+        assert "nothing was changed" not in run("rollout")[1]
+        assert "There is no bundle in the shadow." in run("shadow", "--stop")[2]
+        assert run("shadow")[0] == 2
+        monkeypatch.setenv("RERANKER_API_KEY", "a-key-that-is-not-known")
+        code, out, err = run("status")
+        assert (code, out) == (4, "")
+        assert "does not know this key" in err
+        monkeypatch.delenv("RERANKER_API_KEY")
+        assert "needs a key" in run("status")[2]
+    code, _, err = run("status")
+    assert code == 4
+    assert f"No service answers at {service.url}" in err
+    assert command(monkeypatch, capsys, "bundle", "status", "--service", "localhost:8000")[0] == 2
+
+
+def test_serve_warns_where_anybody_may_ask_and_refuses_a_key_that_is_none(bundles: Path, tmp_path: Path) -> None:
+    options = ("--bundle", str(bundles / "one"), "--opensearch", "http://127.0.0.1:9", "--host", "0.0.0.0")
+    with served(tmp_path, *options) as service:
+        assert "asks for no key" in service.stderr.read_text()
+    with served(tmp_path, *options, environment={"RERANKER_API_KEY": KEY}) as service:
+        assert "asks for no key" not in service.stderr.read_text()
+    short = tmp_path / "short"
+    short.write_text("secret\n")
+    with pytest.raises(AssertionError, match=r"line 1 of .*short has 6 characters") as caught, served(tmp_path, *options, "--api-key-file", str(short)):
+        pass
+    assert "secret" not in str(caught.value)
