@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -16,12 +17,13 @@ from reranker.errors import InputError
 from reranker.first_stage import MAX_K
 
 OWNER = "distilled-reranker"
+MIN_BUDGET_MS, MAX_BUDGET_MS = 50, 60_000
 REWRITE, SCORE = "rewrite", "score"
 SCORE_FIELD = "_reranker_score"
 """Where a hit's score stands between the processor that asks for it and the one that sorts by it."""
-_REWRITE_SHARE = 0.3
-"""Of the budget, what asking for the rewritten request may take: it computes nothing."""
-_LEAST_MS = 50
+_REWRITE_TIMEOUT_S = 1  # rewriting computes nothing
+_WAY_MS = 200
+"""What a score may be under way beyond the time that scoring takes."""
 _CONNECTIONS = 100
 
 
@@ -33,7 +35,8 @@ class Wanted(BaseModel):
         service: the reranker's address as the cluster reaches it, ``http(s)://host[:port][/prefix]``.
         k: how many of BM25's hits the student reorders.
         fields: the template's field → where it stands in a document.
-        budget_ms: what the rerank may add to a search, from start to end.
+        budget_ms: what scoring may take. The service keeps to it; the cluster gives up on a service that does not answer at
+            all after whole seconds, the unit in which OpenSearch 2.x counts a connector's time-outs.
         api_key: the service's, where it asks for one.
     """
 
@@ -43,7 +46,7 @@ class Wanted(BaseModel):
     service: str
     k: int = Field(50, ge=1, le=MAX_K)
     fields: dict[str, str] = Field(min_length=1)
-    budget_ms: int = Field(1_000, ge=2 * _LEAST_MS, le=60_000)
+    budget_ms: int = Field(500, ge=MIN_BUDGET_MS, le=MAX_BUDGET_MS)
     enlarge: bool = True
     api_key: str | None = Field(None, repr=False)
 
@@ -85,17 +88,16 @@ def check_service(url: str) -> str:
 
 def connectors(wanted: Wanted) -> dict[str, Connector]:
     """Return the connectors by what they are for."""
-    rewrite_ms = max(_LEAST_MS, int(wanted.budget_ms * _REWRITE_SHARE))
-    score_ms = max(_LEAST_MS, wanted.budget_ms - rewrite_ms)
-    settings = PipelineSettings(k=wanted.k, fields=wanted.fields, enlarge=wanted.enlarge, budget_ms=score_ms)
+    settings = PipelineSettings(k=wanted.k, fields=wanted.fields, enlarge=wanted.enlarge, budget_ms=wanted.budget_ms)
+    score_s = math.ceil((wanted.budget_ms + _WAY_MS) / 1_000)
     told = settings.model_dump_json()
     rewrite = {"url": wanted.service + REWRITE_PATH, "request_body": f'{{"request": ${{parameters.request}}, "settings": {told}}}'}
     documents = '"documents": ${parameters.documents}'
     score = {"url": wanted.service + SCORE_PATH, "request_body": f'{{"request": ${{parameters.request}}, {documents}, "settings": {told}}}'}
-    return {REWRITE: _connector(wanted, REWRITE, rewrite, rewrite_ms), SCORE: _connector(wanted, SCORE, score, score_ms)}
+    return {REWRITE: _connector(wanted, REWRITE, rewrite, _REWRITE_TIMEOUT_S), SCORE: _connector(wanted, SCORE, score, score_s)}
 
 
-def _connector(wanted: Wanted, purpose: str, action: Mapping[str, Any], timeout_ms: int) -> Connector:
+def _connector(wanted: Wanted, purpose: str, action: Mapping[str, Any], timeout_s: int) -> Connector:
     name = connector_name(wanted.name, purpose)
     headers = {"Authorization": "Bearer ${credential.api_key}"} if wanted.api_key else {}
     body = {
@@ -103,7 +105,7 @@ def _connector(wanted: Wanted, purpose: str, action: Mapping[str, Any], timeout_
         "version": 1,
         "protocol": "http",
         "parameters": {"skip_validating_missing_parameters": "true"},  # a product's own "${…}" is no parameter that we forgot
-        "client_config": {"connection_timeout": timeout_ms, "read_timeout": timeout_ms, "max_connection": _CONNECTIONS, "max_retry_times": 0},
+        "client_config": {"connection_timeout": timeout_s, "read_timeout": timeout_s, "max_connection": _CONNECTIONS, "max_retry_times": 0},
         "actions": [{"action_type": "predict", "method": "POST", "headers": headers, **action}],
     }
     return Connector(name, body)
