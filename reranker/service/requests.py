@@ -38,7 +38,7 @@ def _check_text(text: str) -> str:
 
 
 # The limits are described for those who read the API's description, and checked above and by the engine, which say more.
-QUERY_LIMITS = {"minLength": 1, "maxLength": MAX_QUERY_CHARACTERS}
+QUERY_LIMITS: dict[str, Any] = {"minLength": 1, "maxLength": MAX_QUERY_CHARACTERS}
 _TEXT_SCHEMA = {"type": "string", "maxLength": MAX_DOCUMENT_CHARACTERS}
 _PRODUCT_SCHEMA = {"type": "object", "anyOf": [{"required": [field], "properties": {field: {"type": "string"}}} for field in ("text", "title")]}
 
