@@ -47,5 +47,9 @@ for glibc in 2_36 2_35 2_34 2_31 2_28 2_27 2_24 2_17; do platforms+=(--platform 
 
 say "building $IMAGE on $BASE"
 cp docker/service/Dockerfile "$work/"
+old=$(docker image inspect --format '{{.Id}}' "$IMAGE" 2>/dev/null || true)
 docker build -q --build-arg "BASE=$BASE" --label "build-files=$files_hash" -t "$IMAGE" "$work" >/dev/null
+if [ -n "$old" ] && [ "$old" != "$(docker image inspect --format '{{.Id}}' "$IMAGE")" ]; then
+    docker rmi "$old" >/dev/null 2>&1 || true # kept where a container still runs it
+fi
 say "built $IMAGE"

@@ -6,7 +6,7 @@ import cohere
 import pytest
 
 from reranker import Reranker
-from tests.clients.conftest import PRODUCTS, QUERY, TEXTS, Place, expected
+from tests.clients.documents import PRODUCTS, QUERY, TEXTS, Place, expected
 
 
 @pytest.mark.parametrize("top_n", [None, 2, 100])

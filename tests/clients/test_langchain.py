@@ -7,7 +7,7 @@ from langchain_cohere import CohereRerank
 from langchain_core.documents import Document
 
 from reranker import Reranker
-from tests.clients.conftest import PRODUCTS, QUERY, TEXTS, Place, expected
+from tests.clients.documents import PRODUCTS, QUERY, TEXTS, Place, expected
 
 
 @pytest.mark.parametrize("top_n", [None, 2])

@@ -12,7 +12,7 @@ from llama_index.postprocessor.jinaai_rerank import JinaRerank
 from llama_index.postprocessor.tei_rerank import TextEmbeddingInference
 
 from reranker import Reranker
-from tests.clients.conftest import QUERY, TEXTS, Place, expected
+from tests.clients.documents import QUERY, TEXTS, Place, expected
 
 CLIENTS: dict[str, Callable[[str, int], BaseNodePostprocessor]] = {
     "cohere": lambda url, top_n: CohereRerank(api_key="any", base_url=url, top_n=top_n),

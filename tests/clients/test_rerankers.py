@@ -6,7 +6,7 @@ import pytest
 import rerankers
 
 from reranker import Reranker
-from tests.clients.conftest import QUERY, TEXTS, Place, expected
+from tests.clients.documents import QUERY, TEXTS, Place, expected
 
 PATHS = {"cohere": "/v1/rerank", "jina": "/v1/rerank", "text-embeddings-inference": "/rerank"}
 
