@@ -7,36 +7,19 @@ cd "$(dirname "$0")"
 IMAGE=local/opensearch:2.19.1
 BASE=local/debian-jre17:bookworm
 OPENSEARCH=2.19.1
-files_hash=$(cat build.sh Dockerfile entrypoint.sh pom.xml module.pom.xml config/* policies/* | sha256sum | cut -c1-16)
+me=opensearch-local
+. ../lib.sh
 
-made_from() { docker image inspect --format '{{ index .Config.Labels "build-files" }}' "$1" 2>/dev/null || true; }
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
-say() { echo "opensearch-local: $*" >&2; }
-
+files_hash=$(cat ../lib.sh build.sh Dockerfile entrypoint.sh pom.xml module.pom.xml config/* policies/* | sha256sum | cut -c1-16)
 if [ "$(made_from "$IMAGE")" = "$files_hash" ]; then
     say "$IMAGE is up to date"
     exit 0
 fi
-for tool in docker mvn debootstrap; do
-    PATH=$PATH:/usr/sbin command -v "$tool" >/dev/null || { say "$tool is missing: apt-get install docker.io maven debootstrap"; exit 1; }
-done
+need docker mvn
+debian_base "$BASE" ca-certificates,openjdk-17-jre-headless,procps
 
 work=$(mktemp -d)
-trap 'as_root rm -rf "$work"' EXIT
-
-if ! docker image inspect "$BASE" >/dev/null 2>&1; then
-    say "making $BASE"
-    mirror=  # this machine's own, where it is a Debian; else debootstrap's default
-    if grep -qs '^ID=debian' /etc/os-release; then
-        mirror=$(sed -n 's/^URIs: *\([^ ]*\).*/\1/p; s/^deb \(\[[^]]*\] *\)\?\(http[^ ]*\).*/\2/p' \
-            /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null | sed -n 1p) || true
-    fi
-    as_root env PATH="$PATH:/usr/sbin:/sbin" debootstrap --variant=minbase --include=ca-certificates,openjdk-17-jre-headless,procps \
-        bookworm "$work/debian" ${mirror:+"$mirror"} >"$work/debootstrap.log" 2>&1 || { tail -n 20 "$work/debootstrap.log" >&2; exit 1; }
-    as_root rm -rf "$work/debian/var/cache/apt/archives" "$work/debian/var/lib/apt/lists"
-    as_root tar -C "$work/debian" -c . | docker import - "$BASE" >/dev/null
-    as_root rm -rf "$work/debian"
-fi
+trap 'rm -rf "$work"' EXIT
 
 fetch() { mvn -B -l "$work/mvn.log" "$@" generate-resources >/dev/null || { tail -n 30 "$work/mvn.log" >&2; exit 1; }; }
 

@@ -20,6 +20,10 @@ def demo(
     catalog: Catalog = None,
     index: IndexName = DEFAULT_INDEX,
     opensearch: OpenSearch = None,
+    examples: Annotated[
+        bool | None,
+        typer.Option("--examples/--no-examples", help="Show the demo catalogue's example queries. [default: where the embedded index holds that catalogue]"),
+    ] = None,
     k: K = 50,
     budget_ms: BudgetMs = None,
     threads: Threads = None,
@@ -34,7 +38,9 @@ def demo(
     first_stage = late_first_stage(opensearch, index, catalog)
     app = build_app(first_stage, Rollout(bundle, threads=threads), k=k, budget_ms=budget_ms)
     first_stage.open()  # builds the embedded index if needed; without a first stage there is nothing to show
-    add_page(app, k=k, examples=EXAMPLES if opensearch is None and catalog is None and _holds_demo_catalog(index) else ())
+    if examples is None:
+        examples = opensearch is None and catalog is None and _holds_demo_catalog(index)
+    add_page(app, k=k, examples=EXAMPLES if examples else ())
     url = url_of(listener)
 
     def started() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from contextlib import nullcontext
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reranker.cli.options import DEFAULT_INDEX, AsJson, BundlePath, Catalog, IndexName, OpenSearch, open_first_stage
+from reranker.errors import RerankerError
 
 if TYPE_CHECKING:
     from reranker.first_stage import FirstStage
@@ -32,6 +34,10 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure BM25 and the reranker on judged queries that the bundle was not trained on."""
+    for library in ("ir_measures", "matplotlib"):
+        if importlib.util.find_spec(library) is None:  # as in the service's container image
+            raise RerankerError(f"Evaluation needs {library}, which is not installed.", hint="Install the whole project: pip install distilled-reranker")
+
     from rich.console import Console
 
     from reranker.demo_data import demo_file

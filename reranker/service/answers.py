@@ -53,3 +53,4 @@ class Problem(BaseModel):
 
 class ErrorAnswer(BaseModel):
     error: Problem
+    detail: str = Field(description="The message once more, where clients of Jina's look for it.")

@@ -66,7 +66,7 @@ def _table(heading: str, rows: list[tuple[str, dict[str, Any], str, bool]]) -> s
 
 
 def _type(schema: dict[str, Any]) -> str:
-    if "anyOf" in schema:
+    if "anyOf" in schema and "type" not in schema:
         return " or ".join(_type(option) for option in schema["anyOf"])
     if schema.get("type") == "array":
         return f"list of {_type(schema.get('items', {}))}"

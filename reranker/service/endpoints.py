@@ -11,11 +11,12 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from reranker.errors import FirstStageError
+from reranker.first_stage import MAX_K
 from reranker.products import Product
 from reranker.service.answers import RerankAnswer, SearchAnswer, TextResult
 from reranker.service.docs_page import docs_page
 from reranker.service.engine import Engine
-from reranker.service.requests import RerankRequest, TextsRequest
+from reranker.service.requests import QUERY_LIMITS, RerankRequest, TextsRequest
 
 # Answers go out as they are built: checking them against their models again would cost time and find nothing.
 
@@ -76,8 +77,14 @@ def search_router(engine: Engine) -> APIRouter:
 
     @router.get("/search", response_model=SearchAnswer, summary="Search the catalogue in two stages")
     async def search(
-        q: Annotated[str, Query(description="What the shopper typed; at most 1,000 characters.")],
-        k: Annotated[int | None, Query(description="How many hits the student reorders, 1 to 1,000; the service's own k where none is given.")] = None,
+        q: Annotated[str, Query(description="What the shopper typed; at most 1,000 characters.", json_schema_extra=QUERY_LIMITS)],
+        k: Annotated[
+            int | None,
+            Query(
+                description="How many hits the student reorders, 1 to 1,000; the service's own k where none is given.",
+                json_schema_extra={"minimum": 1, "maximum": MAX_K},
+            ),
+        ] = None,
         size: Annotated[int, Query(ge=1, le=1000, description="Results on the page.")] = 10,
         start: Annotated[int, Query(ge=0, description="Results before the page; start + size is at most 10,000.")] = 0,
         rerank: Annotated[bool, Query(description="False leaves BM25 order.")] = True,

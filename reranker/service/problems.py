@@ -1,4 +1,4 @@
-"""Errors as the service answers them: ``{"error": {"message", "hint"}}`` with a fitting status."""
+"""Errors as the service answers them: ``{"error": {"message", "hint"}, "detail"}`` with a fitting status."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HINTS = {
 
 
 def problem(status: int, message: str, hint: str | None = None, headers: Any = None) -> JSONResponse:
-    return JSONResponse({"error": {"message": message, "hint": hint}}, status, headers=headers)
+    return JSONResponse({"error": {"message": message, "hint": hint}, "detail": message}, status, headers=headers)
 
 
 def add_handlers(app: FastAPI) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from reranker.first_stage import MAX_QUERY_CHARACTERS
 
 MAX_DOCUMENTS = 1_000
 MAX_DOCUMENT_CHARACTERS = 20_000
@@ -35,8 +37,13 @@ def _check_text(text: str) -> str:
     return text
 
 
-Document = Annotated[str | dict[str, Any], BeforeValidator(_check_document)]
-Text = Annotated[str, AfterValidator(_check_text)]
+# The limits are described for those who read the API's description, and checked above and by the engine, which say more.
+QUERY_LIMITS: dict[str, Any] = {"minLength": 1, "maxLength": MAX_QUERY_CHARACTERS}
+_TEXT_SCHEMA = {"type": "string", "maxLength": MAX_DOCUMENT_CHARACTERS}
+_PRODUCT_SCHEMA = {"type": "object", "anyOf": [{"required": [field], "properties": {field: {"type": "string"}}} for field in ("text", "title")]}
+
+Document = Annotated[str | dict[str, Any], BeforeValidator(_check_document), WithJsonSchema({"anyOf": [_TEXT_SCHEMA, _PRODUCT_SCHEMA]})]
+Text = Annotated[str, AfterValidator(_check_text), WithJsonSchema(_TEXT_SCHEMA)]
 
 
 class RerankRequest(BaseModel):
@@ -46,7 +53,7 @@ class RerankRequest(BaseModel):
         json_schema_extra={"example": {"query": "gaming laptop", "documents": ["Laptop bag, 15 inch", {"title": "ROG Strix G15", "brand": "ASUS"}], "top_n": 1}}
     )
 
-    query: str = Field(description="What the shopper typed; at most 1,000 characters.")
+    query: str = Field(description="What the shopper typed; at most 1,000 characters.", json_schema_extra=QUERY_LIMITS)
     documents: list[Document] = Field(
         min_length=1,
         max_length=MAX_DOCUMENTS,
@@ -62,7 +69,7 @@ class TextsRequest(BaseModel):
 
     model_config = ConfigDict(json_schema_extra={"example": {"query": "gaming laptop", "texts": ["Laptop bag, 15 inch", "ASUS ROG Strix G15"]}})
 
-    query: str = Field(description="What the shopper typed; at most 1,000 characters.")
+    query: str = Field(description="What the shopper typed; at most 1,000 characters.", json_schema_extra=QUERY_LIMITS)
     texts: list[Text] = Field(min_length=1, max_length=MAX_DOCUMENTS, description=f"At most {MAX_DOCUMENT_CHARACTERS:,} characters each.")
     raw_scores: bool = Field(False, description="Return the student's raw output instead of relevance.")
     return_text: bool = Field(False, description="Whether each result carries its text.")

@@ -64,7 +64,8 @@ def client(reranker: Reranker, index: Path) -> Iterator[TestClient]:
 def error_of(response: Any, status: int) -> str:
     """Check that the answer is an error in the service's form, and return its message."""
     assert response.status_code == status, response.text
-    assert response.json().keys() == {"error"}
+    assert response.json().keys() == {"error", "detail"}
+    assert response.json()["detail"] == response.json()["error"]["message"]
     assert response.json()["error"].keys() == {"message", "hint"}
     assert "Traceback" not in response.text
     return response.json()["error"]["message"]

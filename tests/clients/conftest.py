@@ -1,0 +1,26 @@
+"""A real service for the clients, and the student that it should rank like."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from reranker import Reranker
+from tests.serving import serving
+
+
+@pytest.fixture(scope="session")
+def student() -> Reranker:
+    return Reranker.load()
+
+
+@pytest.fixture(scope="session")
+def service_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of `reranker serve` with the shipped bundle."""
+    home = tmp_path_factory.mktemp("served")
+    catalog = home / "catalog.jsonl"
+    catalog.write_text(json.dumps({"id": "1", "title": "Laptop"}) + "\n", encoding="utf-8")
+    with serving(home, "--catalog", str(catalog)) as url:
+        yield url

@@ -1,0 +1,121 @@
+"""Ten thousand requests to a running service, most of them malformed: made from its own description, and from broken JSON."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import content_type_conformance, response_headers_conformance, response_schema_conformance, status_code_conformance
+
+from tests.serving import serving
+from tests.tiny_bundle import make_tiny_bundle
+
+AS_DESCRIBED = [not_a_server_error, status_code_conformance, content_type_conformance, response_headers_conformance, response_schema_conformance]
+PRODUCTS = [{"id": "1", "title": "Gaming laptop"}, {"id": "2", "title": "Laptop bag"}]
+
+VALID = {"query": "laptop", "documents": ["laptop", {"title": "Desk"}], "texts": ["laptop"], "top_n": 1, "return_documents": True}
+BODY = json.dumps(VALID).encode()
+HOSTILE = [
+    *(b"NaN", b"-Infinity", b"1e999", b"9" * 5_000, b"-0", b"null", b"true", b'"\\ud800"', b'"\\u0000"', b"{}", b"[]", b"[" * 2_000, b'{"a":' * 2_000),
+    *(b"\xff", b"\x00", b"\xef\xbb\xbf", b"'", b",", b":", b"//", b'"query":1', b'"query":"\xed\xa0\x80"'),
+]
+CONTENT_TYPES = [
+    *["application/json"] * 5,
+    None,
+    "text/plain",
+    "application/json; charset=utf-16",
+    "application/x-www-form-urlencoded",
+    "multipart/form-data",
+    "é",
+]
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    home = tmp_path_factory.mktemp("fuzzed")
+    catalog = home / "catalog.jsonl"
+    catalog.write_text("".join(json.dumps(product) + "\n" for product in PRODUCTS), encoding="utf-8")
+    with serving(home, "--catalog", str(catalog), "--bundle", str(make_tiny_bundle(home / "bundle")), "--threads", "1") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def description(url: str) -> Any:
+    return schemathesis.openapi.from_url(f"{url}/openapi.json")
+
+
+@pytest.fixture
+def session(url: str) -> Iterator[requests.Session]:
+    """Requests go through it; when a test is done with it the service must still rank."""
+    with requests.Session() as session:
+        yield session
+        answer = session.post(f"{url}/v2/rerank", json={"query": "gaming laptop", "documents": ["desk", "gaming laptop"]}, timeout=60)
+        assert [result["index"] for result in answer.json()["results"]] == [1, 0]
+
+
+def examples(count: int) -> settings:
+    """The same examples in every run: a failure here is the change's."""
+    return settings(
+        max_examples=count, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate, Phase.shrink]
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "count"), [("POST /v2/rerank", 700), ("POST /v1/rerank", 200), ("POST /rerank", 600), ("GET /search", 1_000)], ids=lambda value: str(value)
+)
+@pytest.mark.parametrize("mode", [GenerationMode.NEGATIVE, GenerationMode.POSITIVE])
+def test_requests_made_from_the_description(description: Any, session: requests.Session, path: str, count: int, mode: GenerationMode) -> None:
+    method, where = path.split()
+    statuses: Counter[int] = Counter()
+
+    @examples(count if mode is GenerationMode.NEGATIVE else count // 2)
+    @given(description[where][method].as_strategy(generation_mode=mode))
+    def send(case: Any) -> None:
+        response = case.call(session=session, timeout=60)
+        statuses[response.status_code] += 1
+        case.validate_response(response, checks=AS_DESCRIBED)
+
+    send()
+    common, _ = statuses.most_common(1)[0]
+    assert common == (200 if mode is GenerationMode.POSITIVE else 422), statuses
+
+
+def broken() -> st.SearchStrategy[bytes]:
+    """A valid body cut short, with bytes put in at some places, or no body at all."""
+    places = st.integers(0, len(BODY))
+
+    def put(body: bytes, at: list[tuple[int, bytes]]) -> bytes:
+        for place, what in at:
+            body = body[:place] + what + body[place:]
+        return body
+
+    spoilt = st.builds(put, st.just(BODY), st.lists(st.tuples(places, st.sampled_from(HOSTILE) | st.binary(max_size=8)), min_size=1, max_size=3))
+    values = st.builds(
+        lambda key, value: json.dumps(VALID).encode().replace(json.dumps(VALID[key]).encode(), value, 1), st.sampled_from(list(VALID)), st.sampled_from(HOSTILE)
+    )
+    return st.one_of(spoilt, values, places.map(lambda place: BODY[:place]), st.binary(max_size=200))
+
+
+@pytest.mark.parametrize("path", ["/v2/rerank", "/v1/rerank", "/rerank"])
+def test_bodies_that_are_no_json(description: Any, session: requests.Session, url: str, path: str) -> None:
+    case = description[path]["POST"].Case(body=VALID)
+    statuses: Counter[int] = Counter()
+
+    @examples(2_100)
+    @given(broken(), st.sampled_from(CONTENT_TYPES))
+    def send(body: bytes, content_type: str | None) -> None:
+        response = session.post(url + path, data=body, headers={"Content-Type": content_type.encode() if content_type else None}, timeout=60)
+        statuses[response.status_code] += 1
+        case.validate_response(schemathesis.Response.from_any(response), checks=AS_DESCRIBED)
+
+    send()
+    assert {200, 400, 422} <= statuses.keys(), statuses
