@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests import opensearch_container
+from tests.opensearch_cluster import opensearch_cluster
 from tests.secured_opensearch import secured_opensearch
 
-__all__ = ["secured_opensearch"]
+__all__ = ["opensearch_cluster", "secured_opensearch"]
 
 
 @pytest.fixture(scope="session")

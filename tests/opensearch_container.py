@@ -58,9 +58,9 @@ def start(container: DockerContainer) -> None:
         no_opensearch(f"the image {container.image} cannot be started ({error})")
 
 
-def address(container: DockerContainer) -> str:
-    """Return host and port of the node's REST interface."""
-    port = int(container.get_exposed_port(9200))
+def address(container: DockerContainer, inside: int = 9200) -> str:
+    """Return host and port at which a port of the container is reached."""
+    port = int(container.get_exposed_port(inside))
     return f"{'127.0.0.1' if _listens(port) else container.get_container_host_ip()}:{port}"
 
 
