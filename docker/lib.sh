@@ -11,7 +11,7 @@ made_from() { docker image inspect --format '{{ index .Config.Labels "build-file
 need() {
     local tool
     for tool in "$@"; do
-        command -v "$tool" >/dev/null || { say "$tool is missing: apt-get install docker.io maven debootstrap"; exit 1; }
+        command -v "$tool" >/dev/null || { say "$tool is missing: apt-get install docker.io maven debootstrap default-jdk-headless"; exit 1; }
     done
 }
 

@@ -8,11 +8,11 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from opensearchpy import OpenSearch
 from opensearchpy import exceptions as osx
 
+from opensearch.addresses import nodes
 from reranker.errors import FirstStageError, InputError
 
 SEARCH_TIMEOUT_S = 10.0
@@ -23,13 +23,13 @@ logging.getLogger("opensearch").addHandler(logging.NullHandler())
 
 
 class Cluster:
-    """A cluster at a URL.
+    """A cluster at a URL, or at several, those of its nodes: where one does not answer, another is asked.
 
     User and password come from the URL (``https://user:password@host:9200``) or from OPENSEARCH_USER and
     OPENSEARCH_PASSWORD; OPENSEARCH_CA_CERTS names a file of certificates to trust, OPENSEARCH_INSECURE=1 trusts any.
 
     Args:
-        url: ``http(s)://[user:password@]host[:port][/prefix]``.
+        url: ``http(s)://[user:password@]host[:port][/prefix]``; several with commas between them.
         timeout: seconds that one request may take.
 
     Raises:
@@ -38,24 +38,18 @@ class Cluster:
     """
 
     def __init__(self, url: str, *, timeout: float = SEARCH_TIMEOUT_S) -> None:
-        host, user, password = _parse(url)
+        there = nodes(url)
+        several = len(there) > 1
         self.timeout = timeout
-        self.url = f"{'https' if host['use_ssl'] else 'http'}://{_bracketed(host['host'])}:{host['port']}{host['url_prefix']}"
-        insecure = os.environ.get("OPENSEARCH_INSECURE", "").lower() in ("1", "true", "yes")
-        tls: dict[str, Any] = {}
-        if host["use_ssl"]:
-            tls = {"verify_certs": not insecure, "ssl_assert_hostname": not insecure, "ssl_show_warn": False}
-            if authorities := os.environ.get("OPENSEARCH_CA_CERTS"):
-                if not os.path.isfile(authorities):
-                    raise InputError(f"OPENSEARCH_CA_CERTS names {authorities}, which is not a file.", hint="Give a PEM file of certificates.")
-                tls["ca_certs"] = authorities
+        self.url = ",".join(node.url for node in there)
+        tls = _tls() if any(node.secure for node in there) else {}
         self.client = OpenSearch(
-            hosts=[host],
-            http_auth=(user, password) if user else None,
+            hosts=[{**node.host, **(tls if node.secure else {})} for node in there],
             timeout=timeout,
-            max_retries=0,  # a shopper waits: one try; bulk indexing retries by itself
+            max_retries=len(there) - 1,  # a shopper waits: each node is tried once; bulk indexing retries by itself
+            retry_on_timeout=several,  # so that a node that hangs is left alone for a while, too
+            retry_on_status=(),
             pool_maxsize=16,
-            **tls,
         )
         self._check()
 
@@ -114,25 +108,16 @@ class Cluster:
         return FirstStageError(f"{at} failed: {type(error).__name__}")
 
 
-def _parse(url: str) -> tuple[dict[str, Any], str | None, str]:
-    """Return the client's host entry, user and password. No message shows the URL, which may hold a password."""
-    hint = "Give http(s)://host:9200; user and password as OPENSEARCH_USER and OPENSEARCH_PASSWORD."
-    try:
-        parts = urlsplit(url.strip())
-        port = parts.port
-    except ValueError:
-        raise InputError("The address of OpenSearch is not a URL.", hint=hint) from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise InputError("The address of OpenSearch is not an http or https URL.", hint=hint)
-    secure = parts.scheme == "https"
-    user = unquote(parts.username) if parts.username else os.environ.get("OPENSEARCH_USER")
-    password = unquote(parts.password or "") if parts.username else os.environ.get("OPENSEARCH_PASSWORD", "")
-    host = {"host": parts.hostname, "port": port or (443 if secure else 9200), "use_ssl": secure, "url_prefix": parts.path.rstrip("/")}
-    return host, user, password
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+def _tls() -> dict[str, Any]:
+    """Return what the client must know for https."""
+    insecure = os.environ.get("OPENSEARCH_INSECURE", "").lower() in ("1", "true", "yes")
+    # None compares the certificate with the URL's host name; True would be taken for a name
+    tls: dict[str, Any] = {"verify_certs": not insecure, "ssl_assert_hostname": False if insecure else None, "ssl_show_warn": False}
+    if authorities := os.environ.get("OPENSEARCH_CA_CERTS"):
+        if not os.path.isfile(authorities):
+            raise InputError(f"OPENSEARCH_CA_CERTS names {authorities}, which is not a file.", hint="Give a PEM file of certificates.")
+        tls["ca_certs"] = authorities
+    return tls
 
 
 def _reason(error: osx.TransportError) -> str:

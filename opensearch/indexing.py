@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from opensearchpy import helpers
-from opensearchpy.exceptions import NotFoundError, OpenSearchException
+from opensearchpy.exceptions import NotFoundError, OpenSearchException, RequestError
 
+from opensearch import bulk
 from opensearch.connection import INDEX_TIMEOUT_S, Cluster
 from opensearch.mapping import MAPPING, check_ours, document, indexes_behind, settings
+from opensearch.patience import NotYet, patiently
 from reranker.errors import FirstStageError, InputError
 from reranker.first_stage import check_index_name
 from reranker.products import MAX_PROBLEMS_SHOWN, CatalogProblem, Product, read_catalog
 
 MAX_REJECTED = 1_000
-CHUNK_PRODUCTS = 500
-CHUNK_BYTES = 10_000_000
 DRAIN_S = 10.0
 
 
@@ -48,7 +48,7 @@ def index_products(
 ) -> int:
     """Fill a new index and switch the alias ``name`` to it; return how many products it holds.
 
-    Whatever goes wrong before the switch, the new index is deleted and the old one goes on serving.
+    A node that restarts meanwhile is waited for. Whatever else goes wrong before the switch, the new index is deleted and the old one goes on serving.
 
     Args:
         cluster: where.
@@ -75,24 +75,23 @@ def index_products(
     client = cluster.client
     with cluster.errors():
         try:
-            client.indices.create(index=new, body={"settings": settings(shards), "mappings": MAPPING})
+            patiently(lambda: _create(cluster, new, shards))
             count = _fill(cluster, new, products, turned_away, on_product)
             if turned_away and (not skip_rejected or len(turned_away) >= MAX_REJECTED or not count):
                 raise _too_many(cluster, turned_away)
-            kept = {"auto_expand_replicas": "0-1"} if replicas is None else {"number_of_replicas": replicas}
-            client.indices.put_settings(index=new, body={"index": {"refresh_interval": None, **kept}})
-            client.indices.refresh(index=new)
-            found = int(client.count(index=new)["count"])
+            found = patiently(lambda: _count(cluster, new))
             if found != count:
                 raise FirstStageError(f"OpenSearch at {cluster.url} holds {found:,} of the {count:,} products it took.", hint="Index again.")
             _keep_default_pipeline(cluster, name, new)
+            kept = {"auto_expand_replicas": "0-1"} if replicas is None else {"number_of_replicas": replicas}
+            patiently(lambda: client.indices.put_settings(index=new, body={"index": {"refresh_interval": None, **kept}}))
             old = _switch(cluster, name, new)
         except BaseException:
             _discard(cluster, new)
             raise
         for index in old:
-            _drain(cluster, index)
-            client.indices.delete(index=index, params={"ignore_unavailable": "true"})
+            patiently(partial(_drain, cluster, index))
+            patiently(partial(client.indices.delete, index=index, params={"ignore_unavailable": "true"}))
     return count
 
 
@@ -143,33 +142,35 @@ def _check_free(cluster: Cluster, name: str) -> dict[str, dict[str, Any]]:
     return there
 
 
-def _fill(cluster: Cluster, index: str, products: Iterable[Product], rejected: list[Rejected], on_product: Callable[[], None] | None) -> int:
-    def actions() -> Iterator[dict[str, Any]]:
-        for position, product in enumerate(products):
-            yield {"_op_type": "create", "_index": index, "_id": str(product["id"]), "_source": document(product, position)}
+def _create(cluster: Cluster, index: str, shards: int) -> None:
+    try:
+        cluster.client.indices.create(index=index, body={"settings": settings(shards), "mappings": MAPPING})
+    except RequestError as error:
+        if error.error != "resource_already_exists_exception":  # asked before, and the answer got lost: nobody else knows the name
+            raise
 
+
+def _fill(cluster: Cluster, index: str, products: Iterable[Product], rejected: list[Rejected], on_product: Callable[[], None] | None) -> int:
     count = 0
-    done = helpers.streaming_bulk(
-        cluster.client,
-        actions(),
-        chunk_size=CHUNK_PRODUCTS,
-        max_chunk_bytes=CHUNK_BYTES,
-        raise_on_error=False,
-        max_retries=5,  # of what a busy cluster puts off (status 429)
-        initial_backoff=1,
-        max_backoff=30,
-    )
-    for accepted, item in done:
-        if accepted:
+    documents = ((str(product["id"]), document(product, position)) for position, product in enumerate(products))
+    for outcome in bulk.create(cluster, index, documents):
+        if outcome.error is None:
             count += 1
         else:
-            answer = item.get("create", {})
-            rejected.append(Rejected(str(answer.get("_id")), _why(answer.get("error"))))
+            rejected.append(Rejected(outcome.document_id, _why(outcome.error)))
             if len(rejected) >= MAX_REJECTED:
                 break
         if on_product:
             on_product()
     return count
+
+
+def _count(cluster: Cluster, index: str) -> int:
+    """Return the number of searchable products, when every shard has said its own."""
+    for answer in (cluster.client.indices.refresh(index=index), cluster.client.count(index=index)):
+        if answer["_shards"]["successful"] < answer["_shards"]["total"]:
+            raise NotYet(f"OpenSearch at {cluster.url} has lost a part of the new index.", hint="Are all its nodes up? Index again.")
+    return int(answer["count"])
 
 
 def _why(error: Any) -> str:
@@ -188,11 +189,18 @@ def _too_many(cluster: Cluster, rejected: list[Rejected]) -> FirstStageError:
     )
 
 
-def _switch(cluster: Cluster, name: str, new: str) -> list[str]:
+def _switch(cluster: Cluster, name: str, new: str) -> set[str]:
     """Point the alias to the new index, in one step; return the indexes it pointed to."""
-    old = list(_check_free(cluster, name))  # asked again: another run may have switched meanwhile
-    actions: list[dict[str, Any]] = [{"remove": {"index": index, "alias": name}} for index in old]
-    cluster.client.indices.update_aliases(body={"actions": [*actions, {"add": {"index": new, "alias": name}}]})
+    old: set[str] = set()
+
+    def once() -> None:
+        there = set(_check_free(cluster, name))  # asked again: another run may have switched meanwhile, or this one, and the answer got lost
+        old.update(there - {new})
+        if there != {new}:
+            removed = [{"remove": {"index": index, "alias": name}} for index in there]
+            cluster.client.indices.update_aliases(body={"actions": [*removed, {"add": {"index": new, "alias": name}}]})
+
+    patiently(once)
     return old
 
 
@@ -221,4 +229,6 @@ def _drain(cluster: Cluster, index: str) -> None:
 def _discard(cluster: Cluster, index: str) -> None:
     """Delete a half-made index, whatever the cluster's state: the first error is the one to tell."""
     with suppress(OpenSearchException):
+        if any(about["aliases"] for about in cluster.client.indices.get_alias(index=index, params={"ignore_unavailable": "true"}).values()):
+            return  # the switch was made, and only its answer got lost: searchers are on this index
         cluster.client.indices.delete(index=index, params={"ignore_unavailable": "true"})

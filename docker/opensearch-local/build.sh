@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Build local/opensearch:2.19.1 from Debian packages and Maven Central, for machines that reach no image registry.
-# Does nothing where the image was already made from these very files. Needs docker, debootstrap and mvn; root or sudo.
+# Does nothing where the image was already made from these very files. Needs docker, debootstrap, mvn and javac; root or sudo.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -10,12 +10,12 @@ OPENSEARCH=2.19.1
 me=opensearch-local
 . ../lib.sh
 
-files_hash=$(cat ../lib.sh build.sh Dockerfile entrypoint.sh pom.xml module.pom.xml config/* policies/* | sha256sum | cut -c1-16)
+files_hash=$({ cat ../lib.sh; find . -type f -print0 | sort -z | xargs -0 cat; } | sha256sum | cut -c1-16)
 if [ "$(made_from "$IMAGE")" = "$files_hash" ]; then
     say "$IMAGE is up to date"
     exit 0
 fi
-need docker mvn
+need docker mvn javac jar
 debian_base "$BASE" ca-certificates,openjdk-17-jre-headless,procps
 
 work=$(mktemp -d)
@@ -28,6 +28,21 @@ stage=$work/stage
 fetch -f pom.xml -Dout="$stage"
 rm -rf "$stage/markers"
 
+# describe NAME CLASS [EXTENDED]: what OpenSearch wants to know of a module
+describe() {
+    cat >"$stage/modules/$1/plugin-descriptor.properties" <<EOF
+name=$1
+description=OpenSearch's module $1
+version=$OPENSEARCH
+opensearch.version=$OPENSEARCH
+java.version=11
+classname=$2
+extended.plugins=${3:-}
+has.native.controller=false
+EOF
+    if [ -e "policies/$1.policy" ]; then cp "policies/$1.policy" "$stage/modules/$1/plugin-security.policy"; fi
+}
+
 # module NAME ARTIFACT CLASS [EXTENDED]: a folder as the distribution has it, without what lib/ already holds
 module() {
     local folder=$stage/modules/$1
@@ -36,17 +51,15 @@ module() {
     for jar in "$folder"/*.jar; do
         if [ -e "$stage/lib/${jar##*/}" ]; then rm "$jar"; fi
     done
-    cat >"$folder/plugin-descriptor.properties" <<EOF
-name=$1
-description=OpenSearch's module $1
-version=$OPENSEARCH
-opensearch.version=$OPENSEARCH
-java.version=11
-classname=$3
-extended.plugins=${4:-}
-has.native.controller=false
-EOF
-    if [ -e "policies/$1.policy" ]; then cp "policies/$1.policy" "$folder/plugin-security.policy"; fi
+    describe "$1" "$3" "${4:-}"
+}
+
+# compiled NAME CLASS: a module that modules/ holds in source
+compiled() {
+    mkdir -p "$stage/modules/$1" "$work/classes/$1"
+    find "modules/$1/src" -name '*.java' -exec javac --release 11 -Xlint:-options -d "$work/classes/$1" -cp "$stage/lib/*" {} +
+    jar --create --file "$stage/modules/$1/$1.jar" -C "$work/classes/$1" .
+    describe "$1" "$2"
 }
 module transport-netty4 transport-netty4-client org.opensearch.transport.Netty4Plugin
 module analysis-common analysis-common org.opensearch.analysis.common.CommonAnalysisPlugin
@@ -55,8 +68,11 @@ module mapper-extras mapper-extras-client org.opensearch.index.mapper.MapperExtr
 module parent-join parent-join-client org.opensearch.join.ParentJoinPlugin
 module rank-eval rank-eval-client org.opensearch.index.rankeval.RankEvalPlugin
 module reindex reindex-client org.opensearch.index.reindex.ReindexPlugin lang-painless
+module ingest-common ingest-common org.opensearch.ingest.common.IngestCommonPlugin lang-painless
+compiled search-pipeline-common local.searchpipeline.SearchPipelineCommonPlugin
 
 cp -r config entrypoint.sh Dockerfile "$stage/"
+cp -r "$stage/plugins/opensearch-security/config" "$stage/config/opensearch-security"  # where the distribution has it
 say "building $IMAGE"
 docker build -q --label "build-files=$files_hash" -t "$IMAGE" "$stage" >/dev/null
 say "built $IMAGE"

@@ -23,7 +23,9 @@ BundlePath = Annotated[Path | None, typer.Option("--bundle", metavar="DIR|NAME",
 OpenSearch = Annotated[
     str | None,
     typer.Option(
-        "--opensearch", metavar="URL", help="Search this cluster instead of the embedded index. User and password: OPENSEARCH_USER, OPENSEARCH_PASSWORD."
+        "--opensearch",
+        metavar="URL",
+        help="Search this cluster instead of the embedded index; several nodes' URLs with commas. User and password: OPENSEARCH_USER, OPENSEARCH_PASSWORD.",
     ),
 ]
 IndexName = Annotated[str, typer.Option("--index", help="Name of the index (an alias, on OpenSearch).")]

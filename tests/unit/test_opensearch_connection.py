@@ -48,7 +48,18 @@ def unused_port() -> int:
 
 @pytest.mark.parametrize(
     "url",
-    ["", "localhost:9200", "ftp://me:secret@host", "http://", "http://me:sec#ret@host:9200", "http://host:99999", "http://[::1", "http://host/?q=secret"],
+    [
+        "",
+        "localhost:9200",
+        "ftp://me:secret@host",
+        "http://",
+        "http://me:sec#ret@host:9200",
+        "http://host:99999",
+        "http://[::1",
+        "http://host/?q=secret",
+        "http://a:9200,b:9200",
+        "http://a:9200,",
+    ],
 )
 def test_what_is_no_url(url: str) -> None:
     with pytest.raises(InputError, match=r"OpenSearch is not an? ") as raised:
@@ -62,6 +73,20 @@ def test_unreachable() -> None:
         Cluster(f"http://me:secret@127.0.0.1:{port}")
     assert raised.value.hint
     assert "secret" not in str(raised.value)
+
+
+def test_several_nodes_none_of_which_answers() -> None:
+    ports = unused_port(), unused_port()
+    with pytest.raises(FirstStageError, match=f"http://127.0.0.1:{ports[0]},http://127.0.0.1:{ports[1]} cannot be reached") as raised:
+        Cluster(f"http://me:sec,ret@127.0.0.1:{ports[0]}, http://me:sec,ret@127.0.0.1:{ports[1]}")
+    assert "sec" not in str(raised.value)
+
+
+def test_a_node_that_does_not_answer_is_passed_over(answering: tuple[str, dict[str, object]]) -> None:
+    url, reply = answering
+    reply |= {"body": b'{"version": {"distribution": "opensearch", "number": "2.19.1"}}'}
+    for _ in range(4):  # which node is asked first is chance
+        Cluster(f"http://127.0.0.1:{unused_port()},{url}").close()
 
 
 def test_unreachable_at_the_command_line() -> None:
