@@ -36,14 +36,16 @@ class Network:
         self._tokenizer.no_padding()
         self._inputs = [i.name for i in self._session.get_inputs()]
 
-    def run(self, texts: Sequence[str] | Sequence[tuple[str, str]]) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
+    def run(self, texts: Sequence[str] | Sequence[tuple[str, str]], *, alone: bool = False) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
         """Yield batches: which of the texts or pairs, the model's first output for them (batch, …), their mask int64 (batch, tokens).
 
-        Texts are sorted by length and cut into batches of nearly equal lengths, so that padding costs little.
+        Texts are sorted by length and cut into batches of nearly equal lengths, so that padding costs little. An int8
+        model rounds all of a batch by its largest value, so a text's output depends a little on its neighbours:
+        ``alone`` runs one text at a time, and its output depends on nothing else.
         """
         encodings = self._tokenizer.encode_batch(list(texts))
         order = sorted(range(len(encodings)), key=lambda i: len(encodings[i].ids))
-        for batch in _batches(order, [len(e.ids) for e in encodings]):
+        for batch in [[i] for i in order] if alone else _batches(order, [len(e.ids) for e in encodings]):
             width = len(encodings[batch[-1]].ids)
             feeds: dict[str, Any] = {name: np.zeros((len(batch), width), dtype=np.int64) for name in self._inputs}
             for row, i in enumerate(batch):

@@ -77,7 +77,7 @@ class VectorScorer:
     def _encode(self, texts: Sequence[str]) -> np.ndarray:
         """Return mean-pooled unit vectors, float32 (n, width)."""
         rows: list[np.ndarray] = [np.zeros(0)] * len(texts)
-        for batch, hidden, mask in self._network.run(texts):
+        for batch, hidden, mask in self._network.run(texts, alone=True):  # a vector is kept: it must not depend on who was asked about beside it
             weights = mask[:, :, None].astype(np.float32)
             pooled = (hidden * weights).sum(axis=1) / weights.sum(axis=1)
             pooled /= np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-9)

@@ -7,6 +7,8 @@ writes it to a file.
 from __future__ import annotations
 
 import os
+import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -21,7 +23,10 @@ from opensearchpy import OpenSearch
 from opensearchpy.exceptions import OpenSearchException
 
 from reranker.student import Reranker
+from tests.balancer import balanced
 from tests.faulty_proxy import FaultyProxy
+from tests.opensearch_cluster import NAMES as NODES
+from tests.opensearch_cluster import OpenSearchCluster
 from tests.served import Served, served
 from tests.served import until as wait_for
 
@@ -94,12 +99,12 @@ def sound(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @contextmanager
-def installed(opensearch_url: str, service: str, index: str) -> Iterator[str]:
-    arguments = ["--opensearch", opensearch_url, "--index", index, "--name", NAME]
+def installed(opensearch_url: str, service: str, index: str, name: str = NAME) -> Iterator[str]:
+    arguments = ["--opensearch", opensearch_url, "--index", index, "--name", name]
     done = run("pipeline", "install", *arguments, "--service", service, "--budget-ms", str(BUDGET_MS))
     assert "search pipeline" in done.stdout, done.stdout + done.stderr
     try:
-        yield NAME
+        yield name
     finally:
         assert run("pipeline", "remove", *arguments).returncode == 0
 
@@ -113,7 +118,7 @@ def pipeline(opensearch_url: str, demo_index: str, proxy: FaultyProxy, host_of_c
 class Searchers:
     """Clients that search through a pipeline, and know both orders that are right."""
 
-    def __init__(self, url: str, index: str, pipeline: str) -> None:
+    def __init__(self, url: str | list[str], index: str, pipeline: str) -> None:
         self.index, self.pipeline = index, pipeline
         self.client = OpenSearch(url, timeout=60, max_retries=0, pool_maxsize=256)
         pages = {query: self.search(query, "_none") for query in QUERIES}
@@ -180,6 +185,16 @@ class Searchers:
 
 
 STUDENT = Reranker.load()
+
+
+def shipped_bundle() -> Path:
+    return STUDENT.bundle.path
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
 
 
 def _reranked(query: str, hits: list[dict[str, Any]]) -> list[str]:
@@ -265,6 +280,70 @@ def test_an_index_rebuilt_during_search(opensearch_url: str, demo_index: str, se
     row = searchers.row("index rebuilt during search")
     assert (row.wrong, row.errors) == (0, 0), searchers.told
     assert row.reranked
+
+
+def test_a_corrupt_new_bundle(opensearch_url: str, demo_index: str, host_of_containers: str, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(shipped_bundle(), bundle)
+    with (
+        served(tmp_path, "--host", "0.0.0.0", "--bundle", str(bundle)) as running,
+        installed(opensearch_url, f"http://{host_of_containers}:{running.url.rsplit(':', 1)[1]}", demo_index, "rollout"),
+    ):
+        searchers = Searchers(opensearch_url, demo_index, "rollout")
+        done = threading.Event()
+        load = threading.Thread(target=searchers.at_once, args=(2, done.is_set))
+        load.start()
+        try:
+            wait_for(lambda: searchers.counts["reranked"] > 5)
+            model = bundle / "model.onnx"
+            model.write_bytes(model.read_bytes()[:-1_000])
+            status, answer, _ = running.ask("/bundles/reload", {})
+            assert status in (409, 422), answer
+            before = searchers.counts["reranked"]
+            wait_for(lambda: searchers.counts["reranked"] > before + 10)
+        finally:
+            done.set()
+            load.join()
+        row = searchers.row("a corrupt new bundle is rolled out")
+        assert (row.wrong, row.errors) == (0, 0), searchers.told
+
+
+def test_a_node_and_a_replica_are_lost(opensearch_cluster: OpenSearchCluster, host_of_containers: str, tmp_path: Path) -> None:
+    cluster = opensearch_cluster
+    cluster.heal()
+    there = ["--opensearch", cluster.url, "--index", "spread"]
+    done = run("index", *there, "--shards", "3", "--replicas", "1")
+    assert done.returncode == 0, done.stderr
+    cluster.await_nodes(3, asked=NODES[0])
+    homes = [tmp_path / "a", tmp_path / "b"]
+    for home in homes:
+        home.mkdir()
+    try:
+        with served(homes[0]) as first, served(homes[1]) as second, balanced(tmp_path, free_port(), [first.url, second.url]) as port:
+            with installed(cluster.url, f"http://{host_of_containers}:{port}", "spread", "balanced"):
+                searchers = Searchers([cluster.urls[NODES[0]], cluster.urls[NODES[1]]], "spread", "balanced")
+                stop = threading.Event()
+                load = threading.Thread(target=searchers.at_once, args=(3, stop.is_set))
+                load.start()
+
+                def goes_on() -> None:
+                    before = searchers.counts["reranked"]
+                    wait_for(lambda: searchers.counts["reranked"] > before + 15, seconds=120)
+
+                try:
+                    goes_on()
+                    first.process.kill()
+                    goes_on()
+                    cluster.kill(NODES[2])
+                    goes_on()
+                finally:
+                    stop.set()
+                    load.join()
+                row = searchers.row("a replica of the reranker and a node of OpenSearch killed")
+                assert (row.wrong, row.errors) == (0, 0), searchers.told
+    finally:
+        cluster.heal()
+        cluster.client(NODES[0]).indices.delete(index="spread-*")
 
 
 def test_two_hundred_clients_for_a_minute(searchers: Searchers) -> None:

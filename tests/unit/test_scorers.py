@@ -21,7 +21,7 @@ class Letters:
     def __init__(self) -> None:
         self.read: list[str] = []
 
-    def run(self, texts):
+    def run(self, texts, *, alone=False):
         for i, text in enumerate(texts):
             self.read.append(text)
             hidden = np.zeros((1, len(text) + 2, 26), dtype=np.float32)  # two of padding
@@ -93,6 +93,14 @@ def test_a_duet_without_its_second_model_and_an_unknown_kind_are_refused(tmp_pat
         changed = bundle.manifest.model_copy(update={"student": {"architecture": kind}})
         with pytest.raises(BundleError, match=f"architecture {kind}"):
             Reranker(bundle._replace(manifest=changed))
+
+
+def test_the_shipped_bundle_scores_a_product_the_same_whatever_stands_beside_it() -> None:
+    products = ["HP ProBook 450 laptop, 15.6 inch, 16 GB", "Laptop bag", "Laptop lock " + "of hardened steel " * 40, "USB A to USB B cable 1 m"]
+    together = Reranker.load().score("laptop", products)
+    assert len(set(together.tolist())) == len(products)
+    for product, score in zip(products, together, strict=True):
+        assert Reranker.load().score("laptop", [product])[0] == score
 
 
 def test_shipped_bundles_load_by_name() -> None:
