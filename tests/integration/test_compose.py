@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -98,3 +99,18 @@ def test_the_page_shows_both_orders_and_example_queries(up: None) -> None:
     assert "BM25" in page
     assert '<button type="button">monitor</button>' in page
     assert json.loads(get("PAGE_PORT", "/search?q=monitor"))["reranked"] is True
+
+
+def test_opensearch_itself_reranks_through_the_pipeline(up: None) -> None:
+    def asked(pipeline: str) -> list[str]:
+        return [hit["_id"] for hit in json.loads(get("OPENSEARCH_PORT", f"/demo/_search?q=title:monitor&search_pipeline={pipeline}"))["hits"]["hits"]]
+
+    deadline = time.monotonic() + 120
+    while True:  # until the container that installs it is done
+        try:
+            if asked("demo-reranked") != asked("_none"):
+                return
+        except urllib.error.HTTPError:
+            pass
+        assert time.monotonic() < deadline
+        time.sleep(1)
