@@ -51,6 +51,7 @@ def secured_opensearch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sec
         "plugins.security.allow_default_init_securityindex": "true",
         "plugins.security.ssl.http.enabled": "true",
         "plugins.security.nodes_dn": "CN=node",
+        "plugins.security.restapi.roles_enabled": "all_access",  # who may make users and roles
     }
     for layer in ("http", "transport"):
         settings |= {

@@ -14,6 +14,7 @@ from reranker.errors import FirstStageError
 
 _BASE = "/_plugins/_ml"
 _DEPLOY_S = 60.0
+_FIRST_KEY_S = 60.0
 
 
 class MLCommons:
@@ -23,8 +24,18 @@ class MLCommons:
         self._cluster = cluster
 
     def create_connector(self, body: Mapping[str, Any]) -> str:
-        """Create a connector and return its id."""
-        return str(self._ask("POST", "/connectors/_create", body)["connector_id"])
+        """Create a connector and return its id.
+
+        A cluster's first connector has to wait until ML Commons has made the key that it keeps credentials with.
+        """
+        until = time.monotonic() + _FIRST_KEY_S
+        while True:
+            try:
+                return str(self._ask("POST", "/connectors/_create", body)["connector_id"])
+            except osx.TransportError as error:
+                if "master key" not in str(error) or time.monotonic() > until:
+                    raise
+            time.sleep(1)
 
     def connector(self, connector_id: str) -> dict[str, Any] | None:
         """Return a connector (never its credential), or None where there is none."""

@@ -319,28 +319,32 @@ def test_a_node_and_a_replica_are_lost(opensearch_cluster: OpenSearchCluster, ho
     for home in homes:
         home.mkdir()
     try:
-        with served(homes[0]) as first, served(homes[1]) as second, balanced(tmp_path, free_port(), [first.url, second.url]) as port:
-            with installed(cluster.url, f"http://{host_of_containers}:{port}", "spread", "balanced"):
-                searchers = Searchers([cluster.urls[NODES[0]], cluster.urls[NODES[1]]], "spread", "balanced")
-                stop = threading.Event()
-                load = threading.Thread(target=searchers.at_once, args=(3, stop.is_set))
-                load.start()
+        with (
+            served(homes[0]) as first,
+            served(homes[1]) as second,
+            balanced(tmp_path, free_port(), [first.url, second.url]) as port,
+            installed(cluster.url, f"http://{host_of_containers}:{port}", "spread", "balanced"),
+        ):
+            searchers = Searchers([cluster.urls[NODES[0]], cluster.urls[NODES[1]]], "spread", "balanced")
+            stop = threading.Event()
+            load = threading.Thread(target=searchers.at_once, args=(3, stop.is_set))
+            load.start()
 
-                def goes_on() -> None:
-                    before = searchers.counts["reranked"]
-                    wait_for(lambda: searchers.counts["reranked"] > before + 15, seconds=120)
+            def goes_on() -> None:
+                before = searchers.counts["reranked"]
+                wait_for(lambda: searchers.counts["reranked"] > before + 15, seconds=120)
 
-                try:
-                    goes_on()
-                    first.process.kill()
-                    goes_on()
-                    cluster.kill(NODES[2])
-                    goes_on()
-                finally:
-                    stop.set()
-                    load.join()
-                row = searchers.row("a replica of the reranker and a node of OpenSearch killed")
-                assert (row.wrong, row.errors) == (0, 0), searchers.told
+            try:
+                goes_on()
+                first.process.kill()
+                goes_on()
+                cluster.kill(NODES[2])
+                goes_on()
+            finally:
+                stop.set()
+                load.join()
+            row = searchers.row("a replica of the reranker and a node of OpenSearch killed")
+            assert (row.wrong, row.errors) == (0, 0), searchers.told
     finally:
         cluster.heal()
         cluster.client(NODES[0]).indices.delete(index="spread-*")
