@@ -15,6 +15,9 @@ from reranker.errors import FirstStageError
 _BASE = "/_plugins/_ml"
 _DEPLOY_S = 60.0
 _FIRST_KEY_S = 60.0
+_AGAIN_S = 3.0
+USABLE = ("DEPLOYED", "PARTIALLY_DEPLOYED")
+"""A model that only some nodes have answers too: requests go to those."""
 
 
 class MLCommons:
@@ -55,29 +58,39 @@ class MLCommons:
         task = self._ask("POST", "/models/_register", body, {"deploy": "true"})
         model_id = str(task.get("model_id") or "")
         until = time.monotonic() + _DEPLOY_S
-        while True:
+        while not model_id:
             state = self._ask("GET", f"/tasks/{task['task_id']}")
-            model_id = model_id or str(state.get("model_id") or "")
-            model = self.model(model_id) if model_id else None
-            if model and model.get("model_state") == "DEPLOYED":
-                return model_id
-            failed = state.get("state") == "FAILED" or (model or {}).get("model_state") == "DEPLOY_FAILED"
-            if failed or time.monotonic() > until:
-                if model_id:
-                    self.delete_model(model_id)
+            model_id = str(state.get("model_id") or "")
+            if not model_id and (state.get("state") == "FAILED" or time.monotonic() > until):
                 raise FirstStageError(
-                    f"OpenSearch could not deploy the model '{name}': {state.get('error') or state.get('state')}.",
-                    hint="Its log says more; is there a node that may run models (plugins.ml_commons.only_run_on_ml_node)?",
+                    f"OpenSearch could not register the model '{name}': {state.get('error') or state.get('state')}.", hint="Its log says more."
                 )
             time.sleep(0.1)
+        if (reached := self._await_deployment(model_id)) not in USABLE:
+            self.delete_model(model_id)
+            raise FirstStageError(
+                f"OpenSearch could not deploy the model '{name}': it is {reached}.",
+                hint="Its log says more; is there a node that may run models (plugins.ml_commons.only_run_on_ml_node)?",
+            )
+        return model_id
 
     def deploy(self, model_id: str) -> None:
         """Deploy a model that is there but not deployed, and wait for it."""
         self._ask("POST", f"/models/{model_id}/_deploy")
-        until = time.monotonic() + _DEPLOY_S
-        while time.monotonic() < until:
-            if (self.model(model_id) or {}).get("model_state") == "DEPLOYED":
-                return
+        self._await_deployment(model_id)
+
+    def _await_deployment(self, model_id: str) -> str:
+        """Wait until a model is deployed, trying again where nodes failed (one just started may lack the key to credentials), and return its state."""
+        began = tried = time.monotonic()
+        while True:
+            state = str((self.model(model_id) or {}).get("model_state"))
+            now = time.monotonic()
+            if state == "DEPLOYED" or now - began > _DEPLOY_S:
+                return state
+            if state != "DEPLOYING" and now - tried > _AGAIN_S:
+                tried = now
+                with suppress(osx.TransportError):  # it may have begun by itself
+                    self._ask("POST", f"/models/{model_id}/_deploy")
             time.sleep(0.1)
 
     def predict(self, model_id: str, parameters: Mapping[str, Any]) -> dict[str, Any]:

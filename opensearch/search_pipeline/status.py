@@ -11,7 +11,7 @@ from opensearchpy import exceptions as osx
 from opensearch.connection import Cluster
 from opensearch.search_pipeline.cluster_settings import needed_changes, read_note
 from opensearch.search_pipeline.definition import REWRITE, SCORE, is_ours, models_of
-from opensearch.search_pipeline.ml_commons import MLCommons
+from opensearch.search_pipeline.ml_commons import USABLE, MLCommons
 
 
 class Check(NamedTuple):
@@ -73,7 +73,7 @@ def _settings(cluster: Cluster, name: str) -> Check:
 def _model(cluster: Cluster, purpose: str, model_id: str) -> Check:
     model = MLCommons(cluster).model(model_id) if model_id else None
     state = (model or {}).get("model_state", "missing")
-    return Check(f"model to {purpose}", state == "DEPLOYED", str(state).lower())
+    return Check(f"model to {purpose}", state in USABLE, str(state).lower().replace("_", " "))
 
 
 def _search(cluster: Cluster, name: str, index: str, query: str | None) -> list[Check]:

@@ -66,6 +66,9 @@ def table() -> Iterator[None]:
             f"Searches through the rerank pipeline (budget {BUDGET_MS:,} ms), on a real OpenSearch 2.19.1. "
             "Written by `FAULT_TABLE=docs/faults.md pytest tests/integration/test_search_pipeline_faults.py`; milliseconds of one run on two busy cores.",
             "",
+            "Not in the table: 10,000 malformed requests to the service itself (`tests/fuzz`: no 5xx, nothing undocumented), "
+            "and indexing while a node is restarted or lost (`tests/integration/test_opensearch_cluster.py`: no document lost).",
+            "",
             "| fault | reranked | BM25's page, reranked | in BM25's order | wrong results | errors | slowest search, ms |",
             "|---|---|---|---|---|---|---|",
             *(f"| {row.fault} | {row.reranked:,} | {row.page:,} | {row.bm25:,} | {row.wrong} | {row.errors} | {row.slowest_ms:,.0f} |" for row in ROWS),

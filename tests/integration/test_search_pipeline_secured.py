@@ -89,7 +89,7 @@ def test_installing_searching_and_removing(secured_opensearch: SecuredOpenSearch
             assert secured_opensearch.password not in told
         finally:
             assert reranker(secured_opensearch, "pipeline", "remove", *arguments).returncode == 0
-    assert "laptops-reranked" not in laptops.search_pipeline.get()
+    assert "laptops-reranked" not in laptops.search_pipeline.get(params={"ignore": 404})
 
 
 def test_a_wrong_password_gets_a_message(secured_opensearch: SecuredOpenSearch) -> None:
