@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
-from hashlib import blake2b
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from reranker.network import Network
+from reranker.stored_vectors import StoredVectors, text_key
 
 CROSS_ENCODER, BI_ENCODER, DUET = "cross_encoder", "bi_encoder", "duet"
 
@@ -40,6 +40,8 @@ class VectorScorer:
         self._kept = kept
         self._vectors: OrderedDict[bytes, np.ndarray] = OrderedDict()
         self._lock = threading.Lock()
+        self.stored: StoredVectors | None = None
+        """Vectors computed at indexing time, looked up first."""
 
     def logits(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         """Return scale · cosine of (query, product text) pairs: float32 (n,)."""
@@ -52,25 +54,46 @@ class VectorScorer:
 
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
         """Return the vectors of product texts, float32 (n, width) of about unit length; those not known are computed and kept."""
-        keys = [blake2b(text.encode("utf-8", "replace"), digest_size=16).digest() for text in texts]
+        keys = [text_key(text) for text in texts]
+        if self.stored is None:
+            return self._rows(keys, self._kept_or_made(dict(zip(keys, texts, strict=True))))
+        stored, rows = self.stored.find(keys)
+        if stored.all():
+            return rows
+        found = self._kept_or_made({key: text for key, text, there in zip(keys, texts, stored, strict=True) if not there})
+        out = np.empty((len(keys), len(next(iter(found.values())))), dtype=np.float32)
+        out[~stored] = self._rows([key for key, there in zip(keys, stored, strict=True) if not there], found)
+        if stored.any():
+            out[stored] = rows
+        return out
+
+    @staticmethod
+    def _rows(keys: Sequence[bytes], found: Mapping[bytes, np.ndarray]) -> np.ndarray:
+        return np.stack([found[key] for key in keys]).astype(np.float32) if keys else np.zeros((0, 0), dtype=np.float32)
+
+    def _kept_or_made(self, texts: Mapping[bytes, str]) -> dict[bytes, np.ndarray]:
         found: dict[bytes, np.ndarray] = {}
         with self._lock:
-            for key in keys:
+            for key in texts:
                 if key in self._vectors:
                     self._vectors.move_to_end(key)
                     found[key] = self._vectors[key]
-        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in found}
+        missing = {key: text for key, text in texts.items() if key not in found}
         if missing:
-            made = self._encode(list(missing.values())).astype(np.float16)  # also the first time: a product's score never changes
+            made = self.encode(list(missing.values()))
             found |= zip(missing, made, strict=True)
             with self._lock:
                 self._vectors.update(zip(missing, made, strict=True))
                 while len(self._vectors) > self._kept:
                     self._vectors.popitem(last=False)
-        return np.stack([found[key] for key in keys]).astype(np.float32) if keys else np.zeros((0, 0), dtype=np.float32)
+        return found
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Return vectors of texts as they are kept: float16 (n, width), also the first time, so that a product's score never changes."""
+        return self._encode(texts).astype(np.float16)
 
     def forget(self) -> None:
-        """Drop the vectors kept."""
+        """Drop the vectors kept in memory."""
         with self._lock:
             self._vectors.clear()
 

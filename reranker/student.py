@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from reranker.bundle import MODEL, VECTORS, Bundle, load_bundle
+from reranker.bundle import MODEL, TOKENIZER, VECTORS, Bundle, load_bundle
 from reranker.errors import BundleError, InputError
 from reranker.network import Network
 from reranker.products import Product
 from reranker.scorers import BI_ENCODER, CROSS_ENCODER, DUET, DuetScorer, PairScorer, VectorScorer
+from reranker.stored_vectors import open_vectors, store_vectors
 from reranker.text import clean
 
 
@@ -89,8 +91,45 @@ class Reranker:
             self._vectors.vectors([self.template.render(product) for product in products])
         return len(products)
 
+    def use_vectors(self, folder: Path) -> int:
+        """Look product vectors up in the folder that ``store_vectors`` filled, first; return how many of this bundle's it holds.
+
+        Raises:
+            InputError: its files cannot be read.
+        """
+        if self._vectors is None:
+            return 0
+        width = self._vectors.encode(["width"]).shape[1]
+        self._vectors.stored = open_vectors(folder / self.vector_space, width)
+        return len(self._vectors.stored)
+
+    def store_vectors(self, folder: Path, products: Iterable[Product | str], *, on_products: Callable[[int], None] | None = None) -> int:
+        """Compute the products' vectors that the folder does not hold yet, into it, and return how many those were.
+
+        Other bundles' vectors in the folder are left alone. An interrupted run goes on where it was.
+
+        Raises:
+            InputError: the bundle keeps no vectors (it is a cross-encoder), or the folder's files cannot be read.
+        """
+        if self._vectors is None:
+            raise InputError(f"The bundle {self.model} is a cross-encoder: it has no product vectors.", hint="Nothing need be done ahead for it.")
+        return store_vectors(folder / self.vector_space, self._vectors, (self.template.render(product) for product in products), on_texts=on_products)
+
+    @property
+    def vectors_stored(self) -> int:
+        """How many vectors ``use_vectors`` found."""
+        stored = self._vectors.stored if self._vectors else None
+        return len(stored) if stored is not None else 0
+
+    @property
+    def vector_space(self) -> str:
+        """Sixteen characters that change with whatever changes a product's vector: weights, tokenizer, length."""
+        manifest = self.bundle.manifest
+        files = [manifest.files[name].sha256 for name in (MODEL, VECTORS, TOKENIZER) if name in manifest.files]
+        return blake2b(" ".join([*files, str(manifest.max_length)]).encode(), digest_size=8).hexdigest()
+
     def forget(self) -> None:
-        """Drop what ``remember`` and searches keep."""
+        """Drop what ``remember`` and searches keep in memory."""
         if self._vectors:
             self._vectors.forget()
 

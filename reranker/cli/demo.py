@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from reranker.cli.options import DEFAULT_INDEX, BundlePath, Catalog, IndexName, OpenSearch, home
-from reranker.cli.serve import BudgetMs, Host, K, Threads, build_app, late_first_stage
+from reranker.cli.options import DEFAULT_INDEX, BundlePath, Catalog, IndexName, OpenSearch, Vectors, home
+from reranker.cli.serve import BudgetMs, Host, K, Threads, build_app, late_first_stage, tell_vectors
 
 
 def demo(
@@ -27,6 +27,7 @@ def demo(
     k: K = 50,
     budget_ms: BudgetMs = None,
     threads: Threads = None,
+    vectors: Vectors = None,
 ) -> None:
     """Serve a local page: type a query, see BM25's order and the reranked order side by side."""
     from reranker.demo import EXAMPLES, add_page
@@ -36,7 +37,9 @@ def demo(
     exit_cleanly_on_sigterm()
     listener = bind(host, port)
     first_stage = late_first_stage(opensearch, index, catalog)
-    app = build_app(first_stage, Rollout(bundle, threads=threads), k=k, budget_ms=budget_ms)
+    rollout = Rollout(bundle, threads=threads, vectors=vectors)
+    tell_vectors(rollout, vectors)
+    app = build_app(first_stage, rollout, k=k, budget_ms=budget_ms)
     first_stage.open()  # builds the embedded index if needed; without a first stage there is nothing to show
     if examples is None:
         examples = opensearch is None and catalog is None and _holds_demo_catalog(index)

@@ -37,6 +37,9 @@ ApiKeyFile = Annotated[
         help="File with the API key; a service takes several, one a line. Otherwise from the environment: RERANKER_API_KEY_FILE, RERANKER_API_KEY.",
     ),
 ]
+Vectors = Annotated[
+    Path | None, typer.Option("--vectors", metavar="DIR", help="Product vectors that `reranker vectors` computed; others are computed when first asked about.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 DEFAULT_INDEX = "products"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reranker.cli.options import DEFAULT_INDEX, AsJson, BundlePath, Catalog, IndexName, OpenSearch, open_first_stage
+from reranker.cli.options import DEFAULT_INDEX, AsJson, BundlePath, Catalog, IndexName, OpenSearch, Vectors, open_first_stage
 from reranker.cli.serve import BudgetMs, K
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def search(
     index: IndexName = DEFAULT_INDEX,
     opensearch: OpenSearch = None,
     budget_ms: BudgetMs = None,
+    vectors: Vectors = None,
     rerank: Annotated[bool, typer.Option("--rerank/--no-rerank", help="--no-rerank shows BM25 alone and loads no student.")] = True,
     as_json: AsJson = False,
 ) -> None:
@@ -47,6 +48,8 @@ def search(
         raise InputError(f"size is {size:,}.", hint=f"Show between 1 and {MAX_DEPTH:,} results.")
     student = Reranker.load(bundle) if rerank else None
     if student is not None:  # the first run of a model is slower than the others, and would be shown as the stage's time
+        if vectors is not None:
+            student.use_vectors(vectors)
         student.score("warm up", ["laptop"] * min(k, 50))
     searcher = TwoStageSearch(open_first_stage(opensearch, index, catalog), student, k=k, budget_ms=budget_ms)
     try:

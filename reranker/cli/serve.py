@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reranker.cli.options import DEFAULT_INDEX, ApiKeyFile, BundlePath, Catalog, IndexName, OpenSearch, open_first_stage
+from reranker.cli.options import DEFAULT_INDEX, ApiKeyFile, BundlePath, Catalog, IndexName, OpenSearch, Vectors, open_first_stage
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -40,6 +40,7 @@ def serve(
     k: K = 50,
     budget_ms: BudgetMs = None,
     threads: Threads = None,
+    vectors: Vectors = None,
     api_key_file: ApiKeyFile = None,
     bundles: Annotated[
         Path | None, typer.Option("--bundles", metavar="DIR", help="Clients may roll out the bundles in this folder.", rich_help_panel=_ROLLOUT)
@@ -73,7 +74,8 @@ def serve(
         typer.echo("warning: other machines reach this service, and it asks for no key. Set one with --api-key-file FILE.", err=True)
     first_stage = late_first_stage(opensearch, index, catalog)
     limits = Limits(max_body_bytes, max_documents, concurrency, max_waiting, timeout_ms)
-    rollout = Rollout(bundle, threads=threads, bundles=_folder(bundles))
+    rollout = Rollout(bundle, threads=threads, bundles=_folder(bundles), vectors=vectors)
+    tell_vectors(rollout, vectors)
     app = build_app(first_stage, rollout, k=k, budget_ms=budget_ms, limits=limits, keys=keys, changeable=True)
     if shadow is not None:
         with suppress(BundleError):  # told and shown by GET /bundles: a shadow never keeps a service from serving
@@ -93,6 +95,12 @@ def serve(
         typer.echo(f"warning: /search is not available yet: {error}\nIt is tried again at each search; the rerank endpoints work.", err=True)
     url = url_of(listener)
     run_until_stopped(app, listener, on_start=lambda: print(f"Listening on {url} (description: {url}/docs). Ctrl-C stops it.", flush=True))
+
+
+def tell_vectors(rollout: Rollout, vectors: Path | None) -> None:
+    """Warn where a folder of vectors was named and holds none of the bundle's."""
+    if vectors is not None and rollout.student.keeps_vectors and not rollout.student.vectors_stored:
+        typer.echo(f"warning: {vectors} holds no vectors of the bundle {rollout.student.model}. Compute them: reranker vectors --out {vectors}", err=True)
 
 
 def late_first_stage(opensearch: str | None, index: str, catalog: Path | None) -> LateFirstStage:

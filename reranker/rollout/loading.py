@@ -33,18 +33,22 @@ class Loaded(NamedTuple):
         return self._replace(since=datetime.now(UTC))
 
 
-def load(path: str | Path | None, *, threads: int | None, recent: Sequence[Asked] = ()) -> Loaded:
+def load(path: str | Path | None, *, threads: int | None, vectors: Path | None = None, recent: Sequence[Asked] = ()) -> Loaded:
     """Load, verify and warm up the bundle that ``path`` names now (as ``load_bundle``; a link is followed first).
 
     Args:
         path: a folder, a link to one, a shipped bundle's name, or None.
         threads: of one scoring; None takes all cores.
+        vectors: folder of product vectors computed ahead, where there is one.
         recent: scored as a warm-up after a probe, for at most ``WARM_UP_S`` seconds.
 
     Raises:
         BundleError: it is missing, incomplete, corrupt, of a later format, or gives no usable scores.
+        InputError: the vectors cannot be read.
     """
     reranker, digest = _load_whole(path, threads)
+    if vectors is not None:
+        reranker.use_vectors(vectors)
     began = time.monotonic()
     for query, products in (_PROBE, *recent):
         scores = reranker.score(query, products)

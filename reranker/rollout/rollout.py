@@ -33,19 +33,22 @@ class Rollout:
         bundle: what serves, as ``load_bundle``; a reload without a path reads it again.
         threads: of one scoring; None takes all cores.
         bundles: the only folder whose bundles clients may name; None lets them name none.
+        vectors: folder of product vectors computed ahead; a bundle that has none in it computes them when first asked.
 
     Raises:
         BundleError: ``bundle`` cannot be loaded.
+        InputError: the vectors cannot be read.
     """
 
-    def __init__(self, bundle: str | Path | None = None, *, threads: int | None = None, bundles: Path | None = None) -> None:
+    def __init__(self, bundle: str | Path | None = None, *, threads: int | None = None, bundles: Path | None = None, vectors: Path | None = None) -> None:
         self.observer = Observer()
         self._bundle = bundle
         self._threads = threads
         self._bundles = bundles
         self._recent = Recent()
         self._changing = threading.Lock()
-        self._serving = load(bundle, threads=threads)
+        self._vectors = vectors
+        self._serving = load(bundle, threads=threads, vectors=vectors)
         self._previous: Loaded | None = None
         self._shadow: Shadow | None = None
         self._watch: Watch | None = None
@@ -142,7 +145,7 @@ class Rollout:
 
     def _load(self, path: str | Path | None) -> Loaded:
         try:
-            return load(path, threads=self._threads, recent=self._recent.newest_first())
+            return load(path, threads=self._threads, vectors=self._vectors, recent=self._recent.newest_first())
         except RerankerError as error:
             message, hint = error.message, error.hint
         except Exception as error:  # whatever a bundle holds, the old one goes on serving

@@ -92,6 +92,10 @@ class SwitchableReranker:
     def keeps_vectors(self) -> bool:
         return self._reranker.keeps_vectors
 
+    @property
+    def vectors_stored(self) -> int:
+        return self._reranker.vectors_stored
+
     def score(self, query: str, products: Sequence[Product | str]) -> np.ndarray:
         """As ``Reranker.score``."""
         return self.pin().score(query, products)

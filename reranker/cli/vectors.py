@@ -1,0 +1,47 @@
+"""``reranker vectors``: a catalogue's product vectors, computed once at indexing time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reranker.cli.options import AsJson, BundlePath, Catalog
+from reranker.demo_data import demo_file
+
+
+def vectors(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the vectors; those it holds already are not computed again.")],
+    catalog: Catalog = None,
+    bundle: BundlePath = None,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads; all cores where none is given.")] = None,
+    skip_invalid: Annotated[bool, typer.Option("--skip-invalid", help="Leave out products that cannot be indexed, and name them.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compute a catalogue's product vectors ahead, for `reranker serve --vectors DIR`. An interrupted run goes on where it was."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    from reranker.errors import InputError
+    from reranker.products import CatalogProblem, read_catalog
+    from reranker.student import Reranker
+
+    student = Reranker.load(bundle, threads=threads)
+    problems: list[CatalogProblem] = []
+    products = list(read_catalog(catalog or demo_file("products.jsonl.gz"), on_problem="skip" if skip_invalid else "refuse", problems=problems))
+    columns = (TextColumn("product vectors"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=as_json) as progress:
+        task = progress.add_task("", total=len(products))
+        try:
+            made = student.store_vectors(out, products, on_products=lambda n: progress.advance(task, n))
+        except OSError as error:
+            raise InputError(f"The vectors cannot be written to {out}: {error.strerror}.", hint="What is there already is kept; run it again.") from error
+    if as_json:
+        left_out = [{"line": one.line, "id": one.product_id, "why": one.message} for one in problems]
+        print(json.dumps({"products": len(products), "computed": made, "bundle": student.model, "left_out": left_out}, ensure_ascii=False))
+        return
+    print(f"Vectors of {len(products):,} products are in {out} ({made:,} of them new). Serve with them: reranker serve --vectors {out}")
+    for one in problems:
+        print(f"  left out: {one}")
