@@ -58,7 +58,8 @@ def test_the_command_works(shop: Path, command: str) -> None:
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith(LONG) or CLUSTER in c])
 def test_the_options_of_longer_commands_exist(shop: Path, command: str) -> None:
     words = shlex.split(command)
-    told = run(["-m", "reranker", words[1], "--help"], shop).stdout
+    command_words = words[1 : next(i for i, word in enumerate([*words, "--"]) if word.startswith("--"))]
+    told = run(["-m", "reranker", *command_words, "--help"], shop).stdout
     assert all(word in told for word in words if word.startswith("--"))
 
 
@@ -84,7 +85,7 @@ def test_the_recipe_examples_are_valid(shop: Path, text: str) -> None:
 
 def test_the_commands_for_a_running_service_work_in_their_order(shop: Path, tmp_path: Path) -> None:
     """As the README has it: one bundle rolled out and gone back from, another tried in the shadow and promoted."""
-    commands = [command for command in COMMANDS if SERVICE in command]
+    commands = [command for command in COMMANDS if SERVICE in command and CLUSTER not in command]
     assert len(commands) >= 5
     for level, name in enumerate(("may", "june", "july"), start=1):
         make_tiny_bundle(tmp_path / "bundles" / name, name=name, level=level)
