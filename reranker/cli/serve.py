@@ -40,6 +40,9 @@ def serve(
     k: K = 50,
     budget_ms: BudgetMs = None,
     threads: Threads = None,
+    cache: Annotated[
+        int, typer.Option("--cache", min=0, help="Of how many queries the student keeps what it computed; 0 keeps none. Scores are the same.")
+    ] = 10_000,
     api_key_file: ApiKeyFile = None,
     bundles: Annotated[
         Path | None, typer.Option("--bundles", metavar="DIR", help="Clients may roll out the bundles in this folder.", rich_help_panel=_ROLLOUT)
@@ -73,7 +76,7 @@ def serve(
         typer.echo("warning: other machines reach this service, and it asks for no key. Set one with --api-key-file FILE.", err=True)
     first_stage = late_first_stage(opensearch, index, catalog)
     limits = Limits(max_body_bytes, max_documents, concurrency, max_waiting, timeout_ms)
-    rollout = Rollout(bundle, threads=threads, bundles=_folder(bundles))
+    rollout = Rollout(bundle, threads=threads, cache=cache, bundles=_folder(bundles))
     app = build_app(first_stage, rollout, k=k, budget_ms=budget_ms, limits=limits, keys=keys, changeable=True)
     if shadow is not None:
         with suppress(BundleError):  # told and shown by GET /bundles: a shadow never keeps a service from serving

@@ -33,18 +33,19 @@ class Loaded(NamedTuple):
         return self._replace(since=datetime.now(UTC))
 
 
-def load(path: str | Path | None, *, threads: int | None, recent: Sequence[Asked] = ()) -> Loaded:
+def load(path: str | Path | None, *, threads: int | None, cache: int = 0, recent: Sequence[Asked] = ()) -> Loaded:
     """Load, verify and warm up the bundle that ``path`` names now (as ``load_bundle``; a link is followed first).
 
     Args:
         path: a folder, a link to one, a shipped bundle's name, or None.
         threads: of one scoring; None takes all cores.
+        cache: as ``Reranker``'s: each bundle has its own, so that none sees what another computed.
         recent: scored as a warm-up after a probe, for at most ``WARM_UP_S`` seconds.
 
     Raises:
         BundleError: it is missing, incomplete, corrupt, of a later format, or gives no usable scores.
     """
-    reranker, digest = _load_whole(path, threads)
+    reranker, digest = _load_whole(path, threads, cache)
     began = time.monotonic()
     for query, products in (_PROBE, *recent):
         scores = reranker.score(query, products)
@@ -55,7 +56,7 @@ def load(path: str | Path | None, *, threads: int | None, recent: Sequence[Asked
     return Loaded(reranker, digest, datetime.now(UTC))
 
 
-def _load_whole(path: str | Path | None, threads: int | None) -> tuple[Reranker, str]:
+def _load_whole(path: str | Path | None, threads: int | None, cache: int) -> tuple[Reranker, str]:
     """Load a bundle that stays as it is from its first file to its last: a folder may be replaced while it is read."""
     error: BundleError | None = None
     for attempt in range(ATTEMPTS):
@@ -65,7 +66,7 @@ def _load_whole(path: str | Path | None, threads: int | None) -> tuple[Reranker,
         before = _manifest_sha256(folder)
         error = None
         try:
-            reranker = Reranker.load(folder, threads=threads)
+            reranker = Reranker.load(folder, threads=threads, cache=cache)
             load_bundle(folder)  # once more: the files that were loaded are still those that were verified
         except BundleError as caught:
             error = caught
