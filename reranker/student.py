@@ -89,6 +89,11 @@ class Reranker:
         """Whether a product's vector is computed once and kept: a bi-encoder's, a duet's."""
         return self._vectors is not None
 
+    @property
+    def vectors_made(self) -> int:
+        """How many products' vectors were computed so far."""
+        return self._vectors.caches()["product_vectors"].misses if self._vectors else 0
+
     def remember(self, products: Sequence[Product | str]) -> int:
         """Compute products' vectors ahead, as far as they are kept, and return how many were given; nothing to do for a cross-encoder."""
         if self._vectors and len(products):

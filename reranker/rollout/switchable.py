@@ -48,6 +48,11 @@ class Pinned:
         """As ``Reranker.logits``."""
         return self._reranker.logits(pairs)
 
+    @property
+    def vectors_made(self) -> int:
+        """As ``Reranker.vectors_made``."""
+        return self._reranker.vectors_made
+
     def caches(self) -> dict[str, CacheState]:
         """As ``Reranker.caches``."""
         return self._reranker.caches()
