@@ -6,6 +6,8 @@ the HTTP service answers with ``http_status``.
 
 from __future__ import annotations
 
+from math import ceil
+
 
 class RerankerError(Exception):
     """Base of all errors meant for the user.
@@ -67,6 +69,20 @@ class BusyError(RerankerError):
 
     http_status = 503
     retry_after_s = 1
+
+
+class NoTimeError(RerankerError):
+    """The work would not be done in the request's time, by what is waiting before it; nothing was begun.
+
+    Args:
+        after_s: seconds in which what waits now is done.
+    """
+
+    http_status = 503
+
+    def __init__(self, message: str, *, hint: str | None = None, after_s: float = 0.0) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = max(1, ceil(after_s))
 
 
 class LateError(RerankerError):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from reranker.cache import Cache, CacheState, digest
 from reranker.network import Network
-from reranker.stored_vectors import StoredVectors, text_key
+from reranker.stored_vectors import StoredVectors
 
 CROSS_ENCODER, BI_ENCODER, DUET = "cross_encoder", "bi_encoder", "duet"
 
@@ -18,13 +17,29 @@ VECTORS_KEPT = 100_000
 
 
 class PairScorer:
-    """Reads query and product together."""
+    """Reads query and product together.
 
-    def __init__(self, network: Network) -> None:
+    Args:
+        kept: the scores of how many lists of pairs are kept. They are kept a list, not a pair: an int8 network rounds a
+            batch by its largest value, so that a pair among others would not get the very score it had before.
+    """
+
+    def __init__(self, network: Network, *, kept: int = 0) -> None:
         self._network = network
+        self._lists = Cache(kept)
 
     def logits(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         """Return the network's score of (query, product text) pairs: float32 (n,)."""
+        return self._lists.get(digest([text for pair in pairs for text in pair]), lambda: self._logits(pairs)).copy()
+
+    def caches(self) -> dict[str, CacheState]:
+        return {"pair_scores": self._lists.state()}
+
+    def forget_queries(self) -> None:
+        """Drop the scores kept."""
+        self._lists.forget()
+
+    def _logits(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         out = np.empty(len(pairs), dtype=np.float32)
         for batch, scores, _ in self._network.run(pairs):
             out[batch] = scores.reshape(len(batch), -1)[:, 0]
@@ -32,21 +47,26 @@ class PairScorer:
 
 
 class VectorScorer:
-    """Reads query and product apart, and multiplies their vectors; a product's vector is kept by its text, so it is computed once."""
+    """Reads query and product apart, and multiplies their vectors; a product's vector is kept by its text, so it is computed once.
 
-    def __init__(self, network: Network, scale: float, *, kept: int = VECTORS_KEPT) -> None:
+    Args:
+        scale: what the cosine is multiplied by.
+        kept: how many products' vectors are kept.
+        queries_kept: how many queries' vectors are kept.
+    """
+
+    def __init__(self, network: Network, scale: float, *, kept: int = VECTORS_KEPT, queries_kept: int = 0) -> None:
         self._network = network
         self._scale = scale
-        self._kept = kept
-        self._vectors: OrderedDict[bytes, np.ndarray] = OrderedDict()
-        self._lock = threading.Lock()
+        self._products = Cache(kept)
+        self._queries = Cache(queries_kept)
         self.stored: StoredVectors | None = None
         """Vectors computed at indexing time, looked up first."""
 
     def logits(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         """Return scale · cosine of (query, product text) pairs: float32 (n,)."""
         queries = list(dict.fromkeys(query for query, _ in pairs))
-        of_query = dict(zip(queries, self._encode(queries), strict=True))
+        of_query = {query: self._queries.get(digest([query]), lambda query=query: self._encode([query])[0]) for query in queries}  # type: ignore[misc]
         products = self.vectors([text for _, text in pairs])
         asked = np.stack([of_query[query] for query, _ in pairs]) if pairs else products
         cosines: np.ndarray = np.einsum("ij,ij->i", asked, products, dtype=np.float32)
@@ -54,7 +74,7 @@ class VectorScorer:
 
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
         """Return the vectors of product texts, float32 (n, width) of about unit length; those not known are computed and kept."""
-        keys = [text_key(text) for text in texts]
+        keys = [digest([text]) for text in texts]
         if self.stored is None:
             return self._rows(keys, self._kept_or_made(dict(zip(keys, texts, strict=True))))
         stored, rows = self.stored.find(keys)
@@ -72,30 +92,30 @@ class VectorScorer:
         return np.stack([found[key] for key in keys]).astype(np.float32) if keys else np.zeros((0, 0), dtype=np.float32)
 
     def _kept_or_made(self, texts: Mapping[bytes, str]) -> dict[bytes, np.ndarray]:
-        found: dict[bytes, np.ndarray] = {}
-        with self._lock:
-            for key in texts:
-                if key in self._vectors:
-                    self._vectors.move_to_end(key)
-                    found[key] = self._vectors[key]
+        found = self._products.known(texts)
         missing = {key: text for key, text in texts.items() if key not in found}
         if missing:
             made = self.encode(list(missing.values()))
-            found |= zip(missing, made, strict=True)
-            with self._lock:
-                self._vectors.update(zip(missing, made, strict=True))
-                while len(self._vectors) > self._kept:
-                    self._vectors.popitem(last=False)
+            fresh = dict(zip(missing, (vector.copy() for vector in made), strict=True))  # a row of the matrix would keep all of it in memory
+            found |= fresh
+            self._products.keep(fresh)
         return found
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Return vectors of texts as they are kept: float16 (n, width), also the first time, so that a product's score never changes."""
         return self._encode(texts).astype(np.float16)
 
+    def caches(self) -> dict[str, CacheState]:
+        return {"query_vectors": self._queries.state(), "product_vectors": self._products.state()}
+
+    def forget_queries(self) -> None:
+        """Drop the queries' vectors; those of products stay."""
+        self._queries.forget()
+
     def forget(self) -> None:
-        """Drop the vectors kept in memory."""
-        with self._lock:
-            self._vectors.clear()
+        """Drop all vectors kept in memory."""
+        self._queries.forget()
+        self._products.forget()
 
     def _encode(self, texts: Sequence[str]) -> np.ndarray:
         """Return mean-pooled unit vectors, float32 (n, width)."""
@@ -123,3 +143,11 @@ class DuetScorer:
         """Return the sum of both scores of (query, product text) pairs: float32 (n,)."""
         total: np.ndarray = self._pairs.logits(pairs) + self.vector_scorer.logits(pairs)
         return total
+
+    def caches(self) -> dict[str, CacheState]:
+        return self._pairs.caches() | self.vector_scorer.caches()
+
+    def forget_queries(self) -> None:
+        """Drop what is kept of queries; products' vectors stay."""
+        self._pairs.forget_queries()
+        self.vector_scorer.forget_queries()

@@ -15,12 +15,17 @@ import numpy as np
 
 from reranker.errors import InputError
 from reranker.first_stage import FirstStage, Hit, check_k, check_query
+from reranker.pace import StudentPace
 from reranker.products import Product
 
 log = logging.getLogger(__name__)
 
 DEFAULT_K = 50
 MAX_DEPTH = 10_000
+
+NOT_ASKED_FOR = "not asked for"
+WOULD_BE_LATE = "the student would have been late"
+TOO_MANY_WAIT = "too many wait for the student"
 
 
 class Scorer(Protocol):
@@ -93,7 +98,8 @@ class TwoStageSearch:
         first_stage: where hits come from.
         reranker: the student; None searches with BM25 alone.
         k: how many hits the student reorders (1 to 1,000).
-        budget_ms: what the rerank stage may take; a later answer is dropped and BM25 order stands.
+        budget_ms: what the rerank stage may take, with what the search waited before it began; a later answer is dropped and
+            BM25 order stands. A student that by its latest times would be late is not asked.
         why_no_reranker: said in each response where ``reranker`` is None.
         workers: how many rerank stages with a budget may run at once; further ones wait, within their budget.
     """
@@ -113,12 +119,32 @@ class TwoStageSearch:
         self.k = check_k(k)
         self.budget_ms = budget_ms
         self.why_no_reranker = why_no_reranker
+        self.pace = StudentPace()
         self._workers = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="rerank")
 
-    def search(self, query: str, *, size: int = 10, start: int = 0, k: int | None = None, rerank: bool = True, until: float | None = None) -> SearchResponse:
+    def search(
+        self,
+        query: str,
+        *,
+        size: int = 10,
+        start: int = 0,
+        k: int | None = None,
+        rerank: bool = True,
+        why_not: str = NOT_ASKED_FOR,
+        until: float | None = None,
+        waited_s: float = 0.0,
+    ) -> SearchResponse:
         """Return results ``start`` to ``start + size`` of the query.
 
-        ``until``: when the student must be done whatever its budget, on the clock of ``time.perf_counter``; BM25 order stands after it.
+        Args:
+            query: what the shopper typed.
+            size: results on the page.
+            start: results before the page.
+            k: how many hits the student reorders; None for those of this search.
+            rerank: False leaves BM25 order.
+            why_not: what the response then gives as the reason.
+            until: when the student must be done whatever its budget, on the clock of ``time.perf_counter``; BM25 order stands after it.
+            waited_s: seconds of the budget that are gone already.
 
         Raises:
             InputError: the query is empty or too long, or k, size or start is out of range.
@@ -132,7 +158,7 @@ class TwoStageSearch:
         hits = self.first_stage.search(query, max(k, start + size) if rerank else start + size)
         found = time.perf_counter()
         student = _pinned(self.reranker)
-        scores, why_not = self._score(student, query, hits[:k], until) if rerank else (None, "not asked for")
+        scores, reason = self._score(student, query, hits[:k], until, waited_s) if rerank else (None, why_not)
         order = list(range(len(hits)))
         if scores is not None:
             order[:k] = np.argsort(-scores, kind="stable").tolist()
@@ -143,23 +169,32 @@ class TwoStageSearch:
         done = time.perf_counter()
         took = {"first_stage": (found - began) * 1e3, "rerank": (done - found) * 1e3, "total": (done - began) * 1e3}
         if scores is None:
-            return SearchResponse(query, page, False, why_not, took)
+            return SearchResponse(query, page, False, reason, took)
         return SearchResponse(query, page, True, None, took, len(scores), getattr(student, "model", None))
 
-    def _score(self, student: Scorer | None, query: str, hits: list[Hit], until: float | None) -> tuple[np.ndarray | None, str | None]:
+    def slack_s(self, k: int | None = None, until: float | None = None) -> float | None:
+        """Return how many seconds a search may wait before its student, by its latest times, would be late; None for any. Below 0 it would be late at once."""
+        time_s, _ = self._time_for_student(until, 0.0)
+        if time_s is None or self.reranker is None:
+            return None
+        return time_s - min(self.pace.expected_s(), self.pace.expected_s(self.k if k is None else k))  # most searches find fewer than k
+
+    def _score(self, student: Scorer | None, query: str, hits: list[Hit], until: float | None, waited_s: float) -> tuple[np.ndarray | None, str | None]:
         if student is None:
             return None, self.why_no_reranker
         if not hits:
             return None, "the first stage found nothing"
         products = [hit.product for hit in hits]
-        budget_s, late = self._budget(until)
+        time_s, late = self._time_for_student(until, waited_s)
+        if time_s is not None and (time_s <= 0 or self.pace.expected_s(len(products)) > time_s):
+            return None, WOULD_BE_LATE
         try:
-            if budget_s is None:
-                scores = student.score(query, products)
+            if time_s is None:
+                scores = self._measured(student, query, products)
             else:
-                answer = self._workers.submit(copy_context().run, student.score, query, products)
+                answer = self._workers.submit(copy_context().run, self._measured, student, query, products)
                 try:
-                    scores = answer.result(budget_s)
+                    scores = answer.result(time_s)
                 finally:
                     answer.cancel()  # one that has not begun would keep later queries waiting for nothing
         except FutureTimeout:
@@ -172,10 +207,14 @@ class TwoStageSearch:
             return None, "the student gave unusable scores"
         return scores, None
 
-    def _budget(self, until: float | None) -> tuple[float | None, str]:
+    def _measured(self, student: Scorer, query: str, products: Sequence[Product]) -> np.ndarray:
+        with self.pace.measured(student, len(products)):
+            return student.score(query, products)
+
+    def _time_for_student(self, until: float | None, waited_s: float) -> tuple[float | None, str]:
         """Return the seconds that the student has, and what is said when they are over."""
-        budget_s = None if self.budget_ms is None else self.budget_ms / 1e3
-        left_s = None if until is None else max(0.0, until - time.perf_counter())
+        budget_s = None if self.budget_ms is None else self.budget_ms / 1e3 - waited_s
+        left_s = None if until is None else until - time.perf_counter()
         if left_s is not None and (budget_s is None or left_s < budget_s):
             return left_s, "the request's time was up before the student was done"
         return budget_s, f"the student took longer than its {self.budget_ms:g} ms" if self.budget_ms is not None else ""

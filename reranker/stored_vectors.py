@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from reranker.cache import digest
 from reranker.errors import InputError
 
 PART = 2_000
@@ -24,11 +24,6 @@ class Encoder(Protocol):
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Return vectors of texts, float16 (n, width)."""
         ...
-
-
-def text_key(text: str) -> bytes:
-    """Return the 16 bytes that a product's vector is kept by."""
-    return blake2b(text.encode("utf-8", "replace"), digest_size=16).digest()
 
 
 class StoredVectors:
@@ -101,7 +96,7 @@ def store_vectors(folder: Path, encoder: Encoder, texts: Iterable[str], *, on_te
     seen: set[bytes] = set()
     left = iter(texts)
     while batch := list(islice(left, PART)):
-        keys = [text_key(text) for text in batch]
+        keys = [digest([text]) for text in batch]
         known, _ = stored.find(keys)
         new = {key: text for key, text, there in zip(keys, batch, known, strict=True) if not there and key not in seen}
         if new:

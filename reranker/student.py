@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from reranker.bundle import MODEL, TOKENIZER, VECTORS, Bundle, load_bundle
+from reranker.cache import CacheState
 from reranker.errors import BundleError, InputError
 from reranker.network import Network
 from reranker.products import Product
@@ -31,22 +32,27 @@ class Reranker:
     """A loaded bundle. Safe to share between threads.
 
     Use ``Reranker.load()`` for the shipped bundle, or ``Reranker.load(path)``.
+
+    Args:
+        threads: of one scoring; None takes all cores.
+        cache: for how many queries what was computed is kept in memory (the query's vector, or the scores of its list of
+            products), the least lately used giving way. Scores are the same with and without. Products' vectors are kept anyhow.
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
+    def __init__(self, bundle: Bundle, *, threads: int | None = None, cache: int = 0) -> None:
         self.bundle = bundle
         self.architecture = str(bundle.manifest.student.get("architecture", CROSS_ENCODER))
-        self._scorer, self._vectors = _scorers(bundle, self.architecture, threads)
+        self._scorer, self._vectors = _scorers(bundle, self.architecture, threads, cache)
         self.template = bundle.manifest.template
 
     @classmethod
-    def load(cls, path: str | Path | None = None, *, threads: int | None = None) -> Reranker:
+    def load(cls, path: str | Path | None = None, *, threads: int | None = None, cache: int = 0) -> Reranker:
         """Load a bundle from a folder, or a shipped one by name; None is ``default``.
 
         Raises:
             BundleError: it is incomplete, corrupt or of a later format.
         """
-        return cls(load_bundle(path), threads=threads)
+        return cls(load_bundle(path), threads=threads, cache=cache)
 
     @property
     def model(self) -> str:
@@ -84,6 +90,11 @@ class Reranker:
     def keeps_vectors(self) -> bool:
         """Whether a product's vector is computed once and kept: a bi-encoder's, a duet's."""
         return self._vectors is not None
+
+    @property
+    def vectors_made(self) -> int:
+        """How many products' vectors were computed so far."""
+        return self._vectors.caches()["product_vectors"].misses if self._vectors else 0
 
     def remember(self, products: Sequence[Product | str]) -> int:
         """Compute products' vectors ahead, as far as they are kept, and return how many were given; nothing to do for a cross-encoder."""
@@ -130,8 +141,17 @@ class Reranker:
 
     def forget(self) -> None:
         """Drop what ``remember`` and searches keep in memory."""
+        self._scorer.forget_queries()
         if self._vectors:
             self._vectors.forget()
+
+    def forget_queries(self) -> None:
+        """Drop what is kept of queries; products' vectors stay."""
+        self._scorer.forget_queries()
+
+    def caches(self) -> dict[str, CacheState]:
+        """Return what is kept in memory, by the kinds that the student has: ``query_vectors``, ``product_vectors``, ``pair_scores`` (an entry a list)."""
+        return self._scorer.caches()
 
     def rerank(self, query: str, products: Sequence[Product | str], top_n: int | None = None) -> list[Ranked]:
         """Return the products best first, at most ``top_n``; equal scores keep the input order."""
@@ -142,7 +162,7 @@ class Reranker:
         return [Ranked(int(i), float(scores[i]), products[int(i)]) for i in order]
 
 
-def _scorers(bundle: Bundle, architecture: str, threads: int | None) -> tuple[PairScorer | VectorScorer | DuetScorer, VectorScorer | None]:
+def _scorers(bundle: Bundle, architecture: str, threads: int | None, cache: int) -> tuple[PairScorer | VectorScorer | DuetScorer, VectorScorer | None]:
     """Return what scores, and the part of it that keeps vectors.
 
     Raises:
@@ -150,13 +170,13 @@ def _scorers(bundle: Bundle, architecture: str, threads: int | None) -> tuple[Pa
     """
     scale = float(bundle.manifest.student.get("scale", 1.0))
     if architecture == CROSS_ENCODER:
-        return PairScorer(Network(bundle, MODEL, threads)), None
+        return PairScorer(Network(bundle, MODEL, threads), kept=cache), None
     if architecture == BI_ENCODER:
-        vectors = VectorScorer(Network(bundle, MODEL, threads), scale)
+        vectors = VectorScorer(Network(bundle, MODEL, threads), scale, queries_kept=cache)
         return vectors, vectors
     if architecture == DUET and VECTORS in bundle.manifest.files:
-        vectors = VectorScorer(Network(bundle, VECTORS, threads), scale)
-        return DuetScorer(PairScorer(Network(bundle, MODEL, threads)), vectors), vectors
+        vectors = VectorScorer(Network(bundle, VECTORS, threads), scale, queries_kept=cache)
+        return DuetScorer(PairScorer(Network(bundle, MODEL, threads), kept=cache), vectors), vectors
     raise BundleError(
         f"The bundle {bundle.path} cannot be scored: architecture {architecture}, models {', '.join(n for n in bundle.manifest.files if n.endswith('.onnx'))}.",
         hint="Copy the whole folder, or upgrade: pip install -U distilled-reranker",

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from opensearch.search_pipeline.hit_scoring import product_of, scores_of_page
 from opensearch.search_pipeline.request_rewriting import PipelineSettings, as_json_text, rewrite, window_of
-from reranker.errors import RerankerError
+from reranker.errors import BusyError, LateError, NoTimeError, RerankerError
+from reranker.search import TOO_MANY_WAIT, WOULD_BE_LATE
 from reranker.service.answers import ErrorAnswer
 from reranker.service.engine import Engine
 
@@ -97,10 +98,15 @@ def pipeline_router(engine: Engine) -> APIRouter:
 
 async def _relevance(engine: Engine, words: str, products: list[Any], budget_ms: float) -> tuple[np.ndarray | None, str | None]:
     """Return the student's scores, (n,), or None and why there are none."""
+    budget_s = max(budget_ms - _MARGIN_MS, 1.0) / 1e3
     try:
-        scores, _ = await asyncio.wait_for(engine.scores(words, products), max(budget_ms - _MARGIN_MS, 1.0) / 1e3)
-    except TimeoutError:
+        scores, _ = await asyncio.wait_for(engine.scores(words, products, within_s=budget_s), budget_s)
+    except (TimeoutError, LateError):
         return None, "the student was late"
+    except NoTimeError:
+        return None, WOULD_BE_LATE
+    except BusyError:
+        return None, TOO_MANY_WAIT
     except RerankerError as error:
         log.warning("hits keep BM25's order: %s", error.message)
         return None, f"the student failed: {type(error).__name__}"

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all of the machine's.")]
 K = Annotated[int, typer.Option("--k", help="How many of BM25's hits the student reorders, 1 to 1,000.")]
 BudgetMs = Annotated[
-    float | None, typer.Option("--budget-ms", min=1, help="What the student may take; when it is late, BM25 order stands. No limit where none is given.")
+    float | None,
+    typer.Option(
+        "--budget-ms", min=1, help="What the student may take, its wait included; when it is or would be late, BM25 order stands. No limit where none is given."
+    ),
 ]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads of one scoring; all cores where none is given.")]
 
@@ -41,6 +44,9 @@ def serve(
     budget_ms: BudgetMs = None,
     threads: Threads = None,
     vectors: Vectors = None,
+    cache: Annotated[
+        int, typer.Option("--cache", min=0, help="Of how many queries the student keeps what it computed; 0 keeps none. Scores are the same.")
+    ] = 10_000,
     api_key_file: ApiKeyFile = None,
     bundles: Annotated[
         Path | None, typer.Option("--bundles", metavar="DIR", help="Clients may roll out the bundles in this folder.", rich_help_panel=_ROLLOUT)
@@ -53,7 +59,9 @@ def serve(
     max_body_bytes: Annotated[int, typer.Option(min=1_000, help="Larger request bodies are refused.", rich_help_panel=_LIMITS)] = 32 * 1024 * 1024,
     max_documents: Annotated[int, typer.Option(min=1, max=1_000, help="More in one rerank request are refused.", rich_help_panel=_LIMITS)] = 1_000,
     concurrency: Annotated[int, typer.Option(min=1, max=256, help="How many scorings, and searches, run at once.", rich_help_panel=_LIMITS)] = 4,
-    max_waiting: Annotated[int, typer.Option(min=0, help="How many more may wait; further ones are refused at once.", rich_help_panel=_LIMITS)] = 100,
+    max_waiting: Annotated[
+        int, typer.Option(min=0, help="How many more may wait; further searches are answered in BM25 order, further scorings refused.", rich_help_panel=_LIMITS)
+    ] = 100,
     timeout_ms: Annotated[float, typer.Option(min=1, help="A request not done by then is given up.", rich_help_panel=_LIMITS)] = 30_000,
 ) -> None:
     """Serve rerank endpoints (Cohere's, Jina's, text-embeddings-inference's shapes) and two-stage search over HTTP."""
@@ -74,7 +82,7 @@ def serve(
         typer.echo("warning: other machines reach this service, and it asks for no key. Set one with --api-key-file FILE.", err=True)
     first_stage = late_first_stage(opensearch, index, catalog)
     limits = Limits(max_body_bytes, max_documents, concurrency, max_waiting, timeout_ms)
-    rollout = Rollout(bundle, threads=threads, bundles=_folder(bundles), vectors=vectors)
+    rollout = Rollout(bundle, threads=threads, cache=cache, bundles=_folder(bundles), vectors=vectors)
     tell_vectors(rollout, vectors)
     app = build_app(first_stage, rollout, k=k, budget_ms=budget_ms, limits=limits, keys=keys, changeable=True)
     if shadow is not None:

@@ -33,12 +33,13 @@ class Loaded(NamedTuple):
         return self._replace(since=datetime.now(UTC))
 
 
-def load(path: str | Path | None, *, threads: int | None, vectors: Path | None = None, recent: Sequence[Asked] = ()) -> Loaded:
+def load(path: str | Path | None, *, threads: int | None, cache: int = 0, vectors: Path | None = None, recent: Sequence[Asked] = ()) -> Loaded:
     """Load, verify and warm up the bundle that ``path`` names now (as ``load_bundle``; a link is followed first).
 
     Args:
         path: a folder, a link to one, a shipped bundle's name, or None.
         threads: of one scoring; None takes all cores.
+        cache: as ``Reranker``'s: each bundle has its own, so that none sees what another computed.
         vectors: folder of product vectors computed ahead, where there is one.
         recent: scored as a warm-up after a probe, for at most ``WARM_UP_S`` seconds.
 
@@ -46,7 +47,7 @@ def load(path: str | Path | None, *, threads: int | None, vectors: Path | None =
         BundleError: it is missing, incomplete, corrupt, of a later format, or gives no usable scores.
         InputError: the vectors cannot be read.
     """
-    reranker, digest = _load_whole(path, threads)
+    reranker, digest = _load_whole(path, threads, cache)
     if vectors is not None:
         reranker.use_vectors(vectors)
     began = time.monotonic()
@@ -59,7 +60,7 @@ def load(path: str | Path | None, *, threads: int | None, vectors: Path | None =
     return Loaded(reranker, digest, datetime.now(UTC))
 
 
-def _load_whole(path: str | Path | None, threads: int | None) -> tuple[Reranker, str]:
+def _load_whole(path: str | Path | None, threads: int | None, cache: int) -> tuple[Reranker, str]:
     """Load a bundle that stays as it is from its first file to its last: a folder may be replaced while it is read."""
     error: BundleError | None = None
     for attempt in range(ATTEMPTS):
@@ -69,7 +70,7 @@ def _load_whole(path: str | Path | None, threads: int | None) -> tuple[Reranker,
         before = _manifest_sha256(folder)
         error = None
         try:
-            reranker = Reranker.load(folder, threads=threads)
+            reranker = Reranker.load(folder, threads=threads, cache=cache)
             load_bundle(folder)  # once more: the files that were loaded are still those that were verified
         except BundleError as caught:
             error = caught

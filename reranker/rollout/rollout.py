@@ -32,6 +32,7 @@ class Rollout:
     Args:
         bundle: what serves, as ``load_bundle``; a reload without a path reads it again.
         threads: of one scoring; None takes all cores.
+        cache: of how many queries each bundle keeps what it computed, as ``Reranker``'s.
         bundles: the only folder whose bundles clients may name; None lets them name none.
         vectors: folder of product vectors computed ahead; a bundle that has none in it computes them when first asked.
 
@@ -40,15 +41,18 @@ class Rollout:
         InputError: the vectors cannot be read.
     """
 
-    def __init__(self, bundle: str | Path | None = None, *, threads: int | None = None, bundles: Path | None = None, vectors: Path | None = None) -> None:
+    def __init__(
+        self, bundle: str | Path | None = None, *, threads: int | None = None, cache: int = 0, bundles: Path | None = None, vectors: Path | None = None
+    ) -> None:
         self.observer = Observer()
         self._bundle = bundle
         self._threads = threads
+        self._cache = cache
         self._bundles = bundles
         self._recent = Recent()
         self._changing = threading.Lock()
         self._vectors = vectors
-        self._serving = load(bundle, threads=threads, vectors=vectors)
+        self._serving = load(bundle, threads=threads, cache=cache, vectors=vectors)
         self._previous: Loaded | None = None
         self._shadow: Shadow | None = None
         self._watch: Watch | None = None
@@ -139,13 +143,14 @@ class Rollout:
     def _serve(self, loaded: Loaded) -> str:
         self._previous, self._serving = self._serving.from_now(), loaded.from_now()
         self.student.switch(loaded.reranker)
+        self._previous.reranker.forget_queries()  # its products' vectors stay, to go back at once
         if self._shadow is not None:
             self._shadow.compare_with(loaded.reranker.model)
         return f"{loaded.reranker.model} serves now; {self._previous.reranker.model} is kept to go back to."
 
     def _load(self, path: str | Path | None) -> Loaded:
         try:
-            return load(path, threads=self._threads, vectors=self._vectors, recent=self._recent.newest_first())
+            return load(path, threads=self._threads, cache=self._cache, vectors=self._vectors, recent=self._recent.newest_first())
         except RerankerError as error:
             message, hint = error.message, error.hint
         except Exception as error:  # whatever a bundle holds, the old one goes on serving

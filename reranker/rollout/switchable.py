@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from reranker.bundle import Bundle
+from reranker.cache import CacheState
 from reranker.products import Product
 from reranker.student import Ranked, Reranker
 from reranker.text import ProductTemplate
@@ -46,6 +47,15 @@ class Pinned:
     def logits(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         """As ``Reranker.logits``."""
         return self._reranker.logits(pairs)
+
+    @property
+    def vectors_made(self) -> int:
+        """As ``Reranker.vectors_made``."""
+        return self._reranker.vectors_made
+
+    def caches(self) -> dict[str, CacheState]:
+        """As ``Reranker.caches``."""
+        return self._reranker.caches()
 
     def _noted(self, query: str, products: Sequence[Product | str], scores: np.ndarray) -> np.ndarray:
         self._note(Sample(query, products, scores, self.model))

@@ -17,6 +17,7 @@ from reranker.service.answers import ErrorAnswer
 from reranker.service.api_keys import ApiKeys
 from reranker.service.body_limit import BodyLimit
 from reranker.service.bundles import bundles_router
+from reranker.service.cache_metrics import CacheMetrics
 from reranker.service.deadline import Deadline
 from reranker.service.endpoints import operations_router, rerank_router, search_router
 from reranker.service.engine import Engine
@@ -61,6 +62,7 @@ def create_app(
         more: make further endpoints, from the engine.
     """
     metrics = Metrics()
+    metrics.registry.register(CacheMetrics(reranker))
     engine = Engine(reranker, searcher, metrics=metrics, limits=limits)
 
     @asynccontextmanager

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from reranker.errors import FirstStageError, RerankerError
+from reranker.errors import BusyError, FirstStageError, LateError, NoTimeError, RerankerError
 from reranker.first_stage import check_query
+from reranker.pace import StudentPace
 from reranker.products import Product
 from reranker.rollout import SwitchableReranker
-from reranker.search import SearchResponse, TwoStageSearch
+from reranker.search import NOT_ASKED_FOR, TOO_MANY_WAIT, WOULD_BE_LATE, SearchResponse, TwoStageSearch
 from reranker.service.deadline import seconds_left
 from reranker.service.limits import Limits
 from reranker.service.metrics import Metrics
@@ -35,6 +37,7 @@ class Engine:
     """Searching and scoring have threads of their own: a search may itself wait for a rerank request to this service.
 
     Whatever goes through it keeps to the limits: documents per request, how many run and wait, and the request's time.
+    Searches that the student has no time for have threads of their own too, so that they wait for none that has.
     """
 
     def __init__(self, reranker: Reranker | SwitchableReranker, searcher: TwoStageSearch | None, *, metrics: Metrics, limits: Limits) -> None:
@@ -44,15 +47,13 @@ class Engine:
         self.limits = limits
         self._scoring = self._queue("rerank")
         self._searching = self._queue("search")
+        self._in_bm25_order = self._queue("bm25")
+        self._pace = StudentPace()
 
     def _queue(self, stage: str) -> WorkQueue:
-        queue = WorkQueue(
-            stage,
-            concurrency=self.limits.concurrency,
-            max_waiting=self.limits.max_waiting,
-            on_refused=lambda reason: self.metrics.refused.labels(reason).inc(),
-        )
+        queue = WorkQueue(stage, concurrency=self.limits.concurrency, max_waiting=self.limits.max_waiting)
         self.metrics.waiting.labels(stage).set_function(queue.waiting)
+        self.metrics.expected_wait.labels(stage).set_function(queue.expected_wait_s)
         return queue
 
     @property
@@ -66,41 +67,61 @@ class Engine:
         Raises:
             InputError: the query is empty or too long, or there are too many products.
             BusyError: too many requests are waiting.
+            NoTimeError: it would not be done in the request's time.
             LateError: the request's time is up.
             RerankerError: the student gave a score that is no number.
         """
-        scores, model = await self.scores(query, products, raw=raw)
+        with self._counting_refusals():
+            scores, model = await self.scores(query, products, raw=raw)
         if not np.isfinite(scores).all():
             raise RerankerError("The student gave unusable scores.", hint="Check it: reranker bundle verify")
         return Ranking([(int(i), round(float(scores[i]), DECIMALS)) for i in np.argsort(-scores, kind="stable")], model)
 
-    async def scores(self, query: str, products: Sequence[Product | str], *, raw: bool = False) -> tuple[np.ndarray, str]:
-        """Return a score a product, float32 (n,), in their order, and the student's name and version; ``raw`` gives its output.
+    async def scores(self, query: str, products: Sequence[Product | str], *, raw: bool = False, within_s: float | None = None) -> tuple[np.ndarray, str]:
+        """Return a score a product, float32 (n,), in their order, and the student's name and version.
+
+        Args:
+            query: what the shopper typed.
+            products: what to score.
+            raw: give the student's output.
+            within_s: in which it must be expected to be done, where that is less than is left of the request's time.
 
         Raises:
             InputError: the query is empty or too long, or there are too many products.
             BusyError: too many requests are waiting.
+            NoTimeError: it is not expected to be done in time; the student was not asked.
             LateError: the request's time is up.
         """
         query = check_query(query)
-        self.limits.check_documents(len(products))
-        return await self._scoring.run(lambda: self._score(query, products, raw))
+        count = len(products)
+        self.limits.check_documents(count)
+        return await self._scoring.run(lambda: self._score(query, products, raw), size=count, takes_s=self._pace.expected_s(count), within_s=within_s)
+
+    @contextmanager
+    def _counting_refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except (BusyError, NoTimeError, LateError) as error:
+            self.metrics.refused.labels({BusyError: "busy", NoTimeError: "no time", LateError: "late"}[type(error)]).inc()
+            raise
 
     def _score(self, query: str, products: Sequence[Product | str], raw: bool) -> tuple[np.ndarray, str]:
         began = time.perf_counter()
         student = self.reranker.pin()
-        scores = student.raw_scores(query, products) if raw else student.score(query, products)
+        with self._pace.measured(student, len(products)):
+            scores = student.raw_scores(query, products) if raw else student.score(query, products)
         self.metrics.stage_seconds.labels("rerank").observe(time.perf_counter() - began)
         self.metrics.documents_scored.inc(len(products))
         return scores, student.model
 
-    async def search(self, query: str, **options: Any) -> SearchResponse:
-        """``TwoStageSearch.search``, measured.
+    async def search(self, query: str, *, k: int | None = None, rerank: bool = True, **options: Any) -> SearchResponse:
+        """``TwoStageSearch.search``, measured. Where too many wait for the student, or it would be late, BM25 order is returned at once.
 
         Raises:
             InputError: as ``TwoStageSearch.search``.
             FirstStageError: there is no first stage, or it does not answer.
-            BusyError: too many requests are waiting.
+            BusyError: too many requests wait even for BM25 order.
+            NoTimeError: even that would not be there in the request's time.
             LateError: the request's time is up; where only the student is late, BM25 order is returned.
         """
         if self.searcher is None:
@@ -109,7 +130,24 @@ class Engine:
         left_s = seconds_left()
         # the page itself must still be made and sent when a late student is given up
         until = None if left_s is None else time.perf_counter() + left_s - min(_FOR_THE_PAGE_S, 0.2 * left_s)
-        response = await self._searching.run(lambda: searcher.search(query, until=until, **options))
+        asked = time.perf_counter()
+        slack_s = searcher.slack_s(k, until)
+        why_not = NOT_ASKED_FOR
+        response: SearchResponse | None = None
+        with self._counting_refusals():
+            if rerank and slack_s is not None and self._searching.expected_wait_s() > slack_s:
+                why_not = WOULD_BE_LATE
+            elif rerank:
+                try:
+                    response = await self._searching.run(
+                        lambda: searcher.search(query, k=k, until=until, waited_s=time.perf_counter() - asked, **options), begin_within_s=slack_s
+                    )
+                except BusyError:
+                    why_not = TOO_MANY_WAIT
+                except NoTimeError:
+                    why_not = WOULD_BE_LATE
+            if response is None:
+                response = await self._in_bm25_order.run(lambda: searcher.search(query, k=k, rerank=False, why_not=why_not, **options))
         for stage in ("first_stage", "rerank"):
             self.metrics.stage_seconds.labels(stage).observe(response.took_ms[stage] / 1e3)
         self.metrics.documents_scored.inc(response.scored)
@@ -129,5 +167,6 @@ class Engine:
         """Let work in progress finish, then release the first stage."""
         self._scoring.close()
         self._searching.close()
+        self._in_bm25_order.close()
         if self.searcher is not None:
             self.searcher.close()

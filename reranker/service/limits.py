@@ -14,7 +14,8 @@ class Limits(NamedTuple):
     ``max_body_bytes``: a larger request body is answered with 413.
     ``max_documents``: more documents in one rerank request are answered with 422.
     ``concurrency``: how many scorings, and how many searches, run at once.
-    ``max_waiting``: how many further scorings, and searches, may wait; more are answered with 503 at once.
+    ``max_waiting``: how many further scorings, and searches, may wait. More scorings are answered with 503 at once, more searches
+    in BM25 order; of these too, so many may run and wait, and only further ones are answered with 503.
     ``timeout_ms``: a request not done by then is answered with 503 (408 where its body had not arrived).
     """
 

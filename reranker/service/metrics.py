@@ -15,8 +15,14 @@ class Metrics:
         self.stage_seconds = Histogram("reranker_stage_seconds", "Seconds per stage.", ["stage"], buckets=SECONDS, registry=self.registry)
         self.documents_scored = Counter("reranker_documents_scored", "Documents and hits that the student scored.", registry=self.registry)
         self.not_reranked = Counter("reranker_searches_not_reranked", "Searches answered in BM25 order.", ["reason"], registry=self.registry)
-        self.refused = Counter("reranker_refused", "Requests refused: no key, busy (too many waiting), late (time-out).", ["reason"], registry=self.registry)
+        self.refused = Counter(
+            "reranker_refused",
+            "Requests refused: no key, busy (too many waiting), no time (would not be done in time), late (time-out).",
+            ["reason"],
+            registry=self.registry,
+        )
         self.waiting = Gauge("reranker_waiting", "Works that wait for a thread.", ["stage"], registry=self.registry)
+        self.expected_wait = Gauge("reranker_expected_wait_seconds", "Seconds that a work would wait for a thread now.", ["stage"], registry=self.registry)
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from reranker import Reranker, stored_vectors
+from reranker.cache import digest
 from reranker.errors import InputError
-from reranker.stored_vectors import open_vectors, store_vectors, text_key
+from reranker.stored_vectors import open_vectors, store_vectors
 from tests.tiny_bundle import make_tiny_bundle
 
 PRODUCTS = [{"id": str(n), "title": f"Laptop {n}", "brand": "Shop", "description": f"number {n} of a kind " * (n % 7)} for n in range(23)]
@@ -52,7 +53,7 @@ def test_what_an_interruption_left_is_not_computed_again(tmp_path: Path, monkeyp
     rest = Counting()
     assert store_vectors(tmp_path, rest, [*texts, texts[0], "a new one", "a new one"]) == 3
     assert rest.texts == [*texts[8:], "a new one"]
-    known, found = open_vectors(tmp_path).find([text_key(text) for text in ["unknown", *texts[::-1], "a new one"]])
+    known, found = open_vectors(tmp_path).find([digest([text]) for text in ["unknown", *texts[::-1], "a new one"]])
     assert known.tolist() == [False] + [True] * 11
     assert found[:, 0].tolist() == [len(text) for text in [*texts[::-1], "a new one"]]
 

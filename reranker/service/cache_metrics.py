@@ -1,0 +1,34 @@
+"""What the student keeps in memory, in the service's metrics: how much, and how often it spared computing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from reranker.rollout import SwitchableReranker
+from reranker.student import Reranker
+
+
+class CacheMetrics(Collector):
+    """Read when they are asked for, of the bundle that serves. Each bundle counts for itself, so its name is a label and no count ever falls."""
+
+    def __init__(self, student: Reranker | SwitchableReranker) -> None:
+        self._student = student
+
+    def collect(self) -> Iterator[Metric]:
+        labels = ["model", "cache"]
+        lookups = CounterMetricFamily("reranker_cache_lookups", "Look-ups in the student's caches: hit or miss.", labels=[*labels, "result"])
+        ratio = GaugeMetricFamily("reranker_cache_hit_ratio", "Hits per look-up since the bundle was loaded.", labels=labels)
+        entries = GaugeMetricFamily("reranker_cache_entries", "Entries kept in memory.", labels=labels)
+        size = GaugeMetricFamily("reranker_cache_bytes", "Bytes of the arrays kept in memory.", labels=labels)
+        student = self._student.pin()
+        model = student.model
+        for cache, state in student.caches().items():
+            lookups.add_metric([model, cache, "hit"], state.hits)
+            lookups.add_metric([model, cache, "miss"], state.misses)
+            ratio.add_metric([model, cache], state.hits / max(state.hits + state.misses, 1))
+            entries.add_metric([model, cache], state.entries)
+            size.add_metric([model, cache], state.bytes)
+        yield from (lookups, ratio, entries, size)

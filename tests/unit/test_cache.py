@@ -1,0 +1,175 @@
+"""What a student keeps of queries: the same scores with and without, bounded, computed once, and never another bundle's."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from reranker import Reranker
+from reranker.cache import Cache, digest
+from reranker.rollout import Rollout
+from reranker.scorers import PairScorer
+from reranker.service import create_app
+from tests.served import until
+from tests.tiny_bundle import make_tiny_bundle
+
+PRODUCTS = ["Gaming laptop", "Laptop bag", {"title": "Desk", "brand": "IKEA"}, "USB A to USB B cable 1 m", "Laptop bag"]
+QUERIES = ["laptop", "gaming laptop", "laptop ", "usb cable", "laptop"]
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bundles")
+    make_tiny_bundle(folder / "one", level=2.0)
+    make_tiny_bundle(folder / "two", level=4.0)
+    return folder
+
+
+@pytest.mark.parametrize("shipped", [True, False], ids=["bi-encoder", "cross-encoder"])
+def test_scores_are_the_same_with_and_without_a_cache(shipped: bool, bundles: Path) -> None:
+    path = None if shipped else bundles / "one"
+    plain, cached = Reranker.load(path), Reranker.load(path, cache=100)
+    for query in QUERIES:
+        for products in (PRODUCTS, PRODUCTS[:2], PRODUCTS[::-1]):
+            assert (cached.score(query, products) == plain.score(query, products)).all()
+            assert (cached.raw_scores(query, products) == plain.raw_scores(query, products)).all()
+    kind = "query_vectors" if shipped else "pair_scores"
+    state = cached.caches()[kind]
+    assert (state.misses, state.hits) == ((4, 26) if shipped else (12, 18))  # raw scores are of the query as it is, blank at its end and all
+    assert state.entries == state.misses
+    assert state.bytes > 0
+    assert plain.caches()[kind] == (0, 0, 0, 0)
+    cached.forget()
+    assert all(state.entries == state.bytes == 0 for state in cached.caches().values())
+
+
+class Rounding:
+    """A network that, like an int8 one, rounds by what else is in the batch."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+    def run(self, pairs, *, alone=False):
+        self.runs += 1
+        longest = max(len(text) for _, text in pairs)
+        yield list(range(len(pairs))), np.array([[len(text) / longest] for _, text in pairs], dtype=np.float32), np.ones((1, 1), dtype=np.int64)
+
+
+def test_pairs_kept_from_another_list_are_not_used() -> None:
+    """They were rounded by other neighbours."""
+    plain, cached = PairScorer(Rounding()), PairScorer(Rounding(), kept=10)
+    lists = [[("q", "a"), ("q", "bb")], [("q", "a"), ("q", "bbbb")], [("q", "a")], [("q", "a"), ("q", "bb")]]
+    for pairs in lists:
+        assert (cached.logits(pairs) == plain.logits(pairs)).all()
+    assert cached._network.runs == 3
+
+
+def test_nobody_changes_what_is_kept() -> None:
+    scorer = PairScorer(Rounding(), kept=10)
+    scorer.logits([("q", "a")])[:] = 9
+    assert scorer.logits([("q", "a")]) == [1]
+
+
+def of(value: float, made: list[float] | None = None) -> Callable[[], np.ndarray]:
+    def make() -> np.ndarray:
+        if made is not None:
+            made.append(value)
+        return np.full(4, value, dtype=np.float32)
+
+    return make
+
+
+def test_the_least_lately_used_give_way_and_bytes_are_counted() -> None:
+    cache = Cache(2)
+    for key in (b"a", b"b", b"a", b"c"):
+        cache.get(key, of(1))
+    assert cache.known([b"a", b"b", b"c"]).keys() == {b"a", b"c"}
+    assert cache.state() == (2, 32, 3, 4)
+    cache.keep({b"a": np.zeros(1, dtype=np.float32)})
+    assert cache.state().bytes == 20
+    cache.forget()
+    assert cache.state() == (0, 0, 3, 4)
+
+
+def test_nothing_is_kept_of_nothing() -> None:
+    made: list[float] = []
+    cache = Cache(0)
+    cache.get(b"a", of(1, made))
+    cache.get(b"a", of(2, made))
+    assert made == [1, 2]
+    assert cache.state() == (0, 0, 0, 0)
+
+
+def test_what_several_ask_for_at_once_is_made_once() -> None:
+    cache, begun, gate, made = Cache(10), threading.Event(), threading.Event(), []
+
+    def make() -> np.ndarray:
+        made.append(1)
+        begun.set()
+        assert gate.wait(60)
+        return np.ones(3)
+
+    with ThreadPoolExecutor(5) as pool:
+        answers = [pool.submit(cache.get, b"laptop", make) for _ in range(5)]
+        until(lambda: cache.state().hits == 4)  # they wait
+        gate.set()
+        assert all((answer.result() == 1).all() for answer in answers)
+    assert made == [1]
+
+
+def test_where_the_first_fails_those_who_wait_try_themselves() -> None:
+    cache, gate = Cache(10), threading.Event()
+
+    def fail() -> np.ndarray:
+        assert gate.wait(60)
+        raise RuntimeError
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(cache.get, b"a", fail)
+        until(lambda: cache.state().misses == 1)
+        second = pool.submit(cache.get, b"a", of(2))
+        until(lambda: cache.state().hits == 1)
+        gate.set()
+        assert isinstance(first.exception(), RuntimeError)
+        assert second.result()[0] == 2
+    assert cache.get(b"a", of(3))[0] == 3
+
+
+def test_texts_that_join_to_the_same_have_different_keys() -> None:
+    keys = [digest(texts) for texts in (["ab", "c"], ["a", "bc"], ["abc"], ["abc", ""], ["", "abc"], [], [""], ["\ud800"], ["?"])]
+    assert len(set(keys)) == len(keys)
+
+
+def test_a_bundle_that_is_rolled_out_never_sees_what_another_computed(bundles: Path) -> None:
+    rollout = Rollout(bundles / "one", threads=1, cache=100, bundles=bundles)
+    with TestClient(create_app(rollout.student, rollout=rollout)) as client:
+
+        def scores() -> list[float]:
+            answer = client.post("/v2/rerank", json={"query": "laptop", "documents": PRODUCTS}).json()
+            return [result["relevance_score"] for result in answer["results"]]
+
+        def metric(line: str) -> float:
+            model = rollout.student.model
+            found = [row for row in client.get("/metrics").text.splitlines() if row.startswith(line.replace("{", f'{{cache="pair_scores",model="{model}"'))]
+            return float(found[0].split()[-1])
+
+        one = scores()
+        assert scores() == one
+        assert metric('reranker_cache_lookups_total{,result="hit"}') == 1
+        assert metric("reranker_cache_entries{}") == 2  # the list, and the one scored before the bundle served
+        assert metric("reranker_cache_bytes{}") == 4 * (5 + 2)
+        assert metric("reranker_cache_hit_ratio{}") == pytest.approx(1 / 3)
+        old = rollout.student.pin()
+        rollout.reload("two")
+        assert old.caches()["pair_scores"].entries == 0
+        two = scores()
+        assert two != one
+        assert two == [round(float(score), 7) for score in sorted(Reranker.load(bundles / "two").score("laptop", PRODUCTS), reverse=True)]
+        rollout.rollback()
+        assert scores() == one

@@ -1,0 +1,270 @@
+"""More than the student can do: searches are answered in BM25 order at once, what needs its scores is refused at once."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi import APIRouter
+from fastapi.testclient import TestClient
+
+from opensearch.search_pipeline.endpoints import pipeline_router
+from reranker import Hit, Product, Reranker, TwoStageSearch
+from reranker.bundle import load_bundle
+from reranker.errors import NoTimeError
+from reranker.pace import Pace, StudentPace
+from reranker.search import TOO_MANY_WAIT, WOULD_BE_LATE
+from reranker.service import create_app
+from reranker.service.engine import Engine
+from reranker.service.limits import Limits
+from reranker.service.work_queue import WorkQueue
+from tests.served import until
+from tests.tiny_bundle import make_tiny_bundle
+
+BODY = {"query": "laptop", "documents": ["desk", "laptop"]}
+HITS = {"request": {"query": {"match": {"title": "laptop"}}}, "documents": [{"title": "Desk"}, {"title": "Laptop"}], "settings": {"fields": {"title": "title"}}}
+AGES_S = 1e6  # an estimate that fades by half a second stays beyond any deadline for as long as a test takes
+
+
+class Gated(Reranker):
+    """A student that scores when its gate is open, and notes what it began."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.gate, self.begun = threading.Event(), list[str]()
+
+    def score(self, query: str, products: Sequence[Product | str]) -> np.ndarray:
+        self.begun.append(query)
+        assert self.gate.wait(60)
+        return super().score(query, products)
+
+
+class Shelf:
+    """A first stage with a gate that finds a desk before a laptop."""
+
+    name = "shelf"
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def search(self, query: str, k: int) -> list[Hit]:
+        assert self.gate.wait(60)
+        return [Hit("desk", 2.0, 1, {"id": "desk", "title": "Desk"}), Hit("laptop", 1.0, 2, {"id": "laptop", "title": "Laptop"})][:k]
+
+    def count(self) -> int:
+        return 2
+
+    def close(self) -> None: ...
+
+
+class Service:
+    """The service over a gated student and first stage."""
+
+    def __init__(self, bundle: Path) -> None:
+        self.student = Gated(load_bundle(bundle), threads=1)
+        self.first_stage = Shelf()
+        self.clients: list[TestClient] = []
+
+    def client(self, *, budget_ms: float | None = None, **limits: Any) -> TestClient:
+        def noted(engine: Engine) -> APIRouter:
+            self.engine = engine
+            return pipeline_router(engine)
+
+        self.searcher = TwoStageSearch(self.first_stage, self.student, budget_ms=budget_ms)  # type: ignore[arg-type]
+        client = TestClient(create_app(self.student, self.searcher, limits=Limits(**limits), more=[noted]), raise_server_exceptions=False)
+        self.clients.append(client.__enter__())
+        return client
+
+    def open(self) -> None:
+        self.student.gate.set()
+        self.first_stage.gate.set()
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
+
+
+@pytest.fixture
+def service(bundle: Path) -> Iterator[Service]:
+    service = Service(bundle)
+    yield service
+    service.open()
+    for client in service.clients:
+        client.__exit__(None, None, None)
+
+
+def search(client: TestClient, query: str = "laptop", **parameters: Any) -> Any:
+    return client.get("/search", params={"q": query, **parameters})
+
+
+def ids(answer: Any) -> list[str]:
+    assert answer.status_code == 200, answer.text
+    return [result["id"] for result in answer.json()["results"]]
+
+
+def has(client: TestClient, *lines: str) -> bool:
+    return set(lines) <= set(client.get("/metrics").text.splitlines())
+
+
+def test_searches_beyond_those_that_may_wait_are_answered_in_bm25_order_at_once(service: Service) -> None:
+    client = service.client(concurrency=1, max_waiting=20)
+    with ThreadPoolExecutor(60) as pool:
+        waiting = [pool.submit(search, client) for _ in range(21)]
+        until(lambda: has(client, 'reranker_waiting{stage="search"} 20.0'))
+        beyond = list(pool.map(lambda _: search(client), range(20)))  # answered while the student answers nobody
+        assert all(ids(answer) == ["desk", "laptop"] and answer.json()["why_not"] == TOO_MANY_WAIT for answer in beyond)
+        assert has(client, f'reranker_searches_not_reranked_total{{reason="{TOO_MANY_WAIT}"}} 20.0')
+        assert ids(search(client, rerank=False)) == ["desk", "laptop"]  # who does not want the student does not wait for it
+        service.open()
+        assert all(ids(answer.result()) == ["laptop", "desk"] for answer in waiting)
+    assert ids(search(client)) == ["laptop", "desk"]
+    assert len(service.student.begun) == 22
+    assert "reranker_refused_total{" not in client.get("/metrics").text
+
+
+def test_where_the_first_stage_cannot_keep_up_either_a_search_is_refused(service: Service) -> None:
+    client = service.client(concurrency=1, max_waiting=1)
+    with ThreadPoolExecutor(4) as pool:
+        pool.submit(search, client)
+        until(lambda: service.student.begun)
+        pool.submit(search, client)
+        until(lambda: has(client, 'reranker_waiting{stage="search"} 1.0'))
+        service.first_stage.gate.clear()
+        in_bm25_order = [pool.submit(search, client) for _ in range(2)]
+        until(lambda: has(client, 'reranker_waiting{stage="bm25"} 1.0'))
+        refused = search(client)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert has(client, 'reranker_refused_total{reason="busy"} 1.0')
+        service.open()
+        assert all(answer.result().json()["why_not"] == TOO_MANY_WAIT for answer in in_bm25_order)
+
+
+def test_a_student_that_would_be_late_is_not_asked(service: Service) -> None:
+    client = service.client()
+    service.searcher.pace.observe(AGES_S, 2)
+    answer = search(client)
+    assert ids(answer) == ["desk", "laptop"]
+    assert (answer.json()["reranked"], answer.json()["why_not"]) == (False, WOULD_BE_LATE)
+    assert service.student.begun == []
+    assert has(client, f'reranker_searches_not_reranked_total{{reason="{WOULD_BE_LATE}"}} 1.0')
+
+
+def test_a_search_that_waited_beyond_its_budget_keeps_bm25_order(service: Service) -> None:
+    client = service.client(budget_ms=30, concurrency=1)
+    with ThreadPoolExecutor(4) as pool:
+        answers = [answer.result().json() for answer in [pool.submit(search, client, f"laptop {i}") for i in range(4)]]
+    assert {answer["why_not"] for answer in answers} <= {WOULD_BE_LATE, "the student took longer than its 30 ms"}
+    assert all([result["bm25_rank"] for result in answer["results"]] == [1, 2] for answer in answers)
+
+
+@pytest.mark.parametrize("late", [{"waited_s": 1.0}, {"until": 0.0}])
+def test_when_the_time_is_over_the_student_is_not_asked(service: Service, late: dict[str, float]) -> None:
+    response = TwoStageSearch(service.first_stage, service.student, budget_ms=1_000).search("laptop", **late)  # type: ignore[arg-type]
+    assert (response.reranked, response.why_not) == (False, WOULD_BE_LATE)
+    assert service.student.begun == []
+
+
+@pytest.mark.parametrize(("path", "documents"), [("/v2/rerank", "documents"), ("/v1/rerank", "documents"), ("/rerank", "texts")])
+def test_a_rerank_that_would_be_late_is_refused_at_once(service: Service, path: str, documents: str) -> None:
+    client = service.client()
+    service.engine._pace.observe(AGES_S)
+    refused = client.post(path, json={"query": "laptop", documents: ["desk", "laptop"]})
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert refused.json()["error"]["message"] == "The service is busy: the request would not be done in its time."
+    assert service.student.begun == []
+    assert has(client, 'reranker_refused_total{reason="no time"} 1.0')
+
+
+def test_hits_of_opensearch_keep_their_order_where_the_student_would_be_late(service: Service) -> None:
+    client = service.client()
+    service.engine._pace.observe(AGES_S)
+    answer = client.post("/opensearch/rerank", json=HITS).json()
+    assert answer["why_not"] == WOULD_BE_LATE
+    assert answer["scores"] == sorted(answer["scores"], reverse=True)
+    assert service.student.begun == []
+    assert has(client, f'reranker_searches_not_reranked_total{{reason="{WOULD_BE_LATE}"}} 1.0')
+
+
+def test_hits_of_opensearch_keep_their_order_where_too_many_wait(service: Service) -> None:
+    client = service.client(concurrency=1, max_waiting=0)
+    with ThreadPoolExecutor(1) as pool:
+        scoring = pool.submit(client.post, "/v2/rerank", json=BODY)
+        until(lambda: service.student.begun)
+        answer = client.post("/opensearch/rerank", json=HITS).json()
+        assert answer["why_not"] == TOO_MANY_WAIT
+        assert answer["scores"] == sorted(answer["scores"], reverse=True)
+        service.open()
+        assert scoring.result().status_code == 200
+
+
+def test_work_that_waits_for_others_is_refused_by_how_long_they_take() -> None:
+    queue, begun, gate = WorkQueue("work", concurrency=1, max_waiting=10), threading.Event(), threading.Event()
+
+    def wait() -> None:
+        begun.set()
+        assert gate.wait(60)
+
+    async def run() -> None:
+        assert queue.expected_wait_s() == 0
+        queue._pace.observe(8.0)
+        assert queue.expected_wait_s() == 0  # a thread is free
+        first = asyncio.ensure_future(queue.run(wait))
+        await asyncio.to_thread(begun.wait, 60)
+        assert queue.expected_wait_s() == 4
+        second = asyncio.ensure_future(queue.run(lambda: 2, size=3))
+        await asyncio.sleep(0)
+        assert queue.expected_wait_s() == 28
+        with pytest.raises(NoTimeError) as caught:
+            await queue.run(lambda: 3, within_s=29, takes_s=1.5)
+        assert caught.value.retry_after_s == 28
+        with pytest.raises(NoTimeError):
+            await queue.run(lambda: 4, begin_within_s=0.01)
+        assert queue.waiting() == 1  # it was taken back
+        gate.set()
+        assert (await first, await second) == (None, 2)
+        assert queue.waiting() == 0
+        assert await queue.run(lambda: 5, begin_within_s=60) == 5
+
+    try:
+        asyncio.run(run())
+    finally:
+        gate.set()
+        queue.close()
+
+
+def test_the_estimate_follows_the_latest_and_fades_where_nothing_is_measured() -> None:
+    now = [0.0]
+    pace = Pace(fades_after_s=1.0, clock=lambda: now[0])
+    assert pace.expected_s() == pace.expected_s(100) == 0
+    pace.observe(2.0, 10)
+    assert (pace.expected_s(), pace.expected_s(5)) == (2.0, 1.0)
+    pace.observe(1.0, 10)
+    assert 1.0 < pace.expected_s() < 1.5
+    for _ in range(30):
+        pace.observe(1.0, 10)
+    assert pace.expected_s() == pytest.approx(1.0, abs=0.01)
+    now[0] += 2.0
+    assert pace.expected_s() == pytest.approx(0.25, abs=0.01)
+    pace.begin()  # one tries: the others wait for what it shows
+    assert pace.expected_s() == pytest.approx(1.0, abs=0.01)
+    now[0] += 20.0
+    pace.observe(0.1, 10)  # what was measured long ago weighs nothing
+    assert pace.expected_s() == pytest.approx(0.1, abs=0.01)
+
+
+def test_what_is_computed_once_says_nothing_of_the_next_scoring() -> None:
+    pace, student = StudentPace(), Reranker.load()
+    with pace.measured(student, 1):
+        student.score("laptop", ["Laptop bag"])
+    assert pace.expected_s() == 0
+    with pace.measured(student, 1):
+        student.score("laptop", ["Laptop bag"])
+    assert pace.expected_s() > 0
