@@ -18,15 +18,15 @@ class Settings(NamedTuple):
     quality_queries: int | None = None
 
 
-def settings(queries: int | None, rounds: int | None, ks: list[int], *, quick: bool) -> Settings:
-    """Return the settings of a run; ``quick`` only lowers what is not given.
+def settings(queries: int | None, rounds: int | None, ks: list[int], *, quick: bool, scale: bool = False) -> Settings:
+    """Return the settings of a run; ``quick`` and ``scale``, which measures a thousand new hits too, only lower what is not given.
 
     Raises:
         InputError: a number is out of range.
     """
     chosen = Settings(
-        queries=queries or (3 if quick else 20),
-        rounds=rounds or (2 if quick else 5),
+        queries=queries or (3 if quick else 10 if scale else 20),
+        rounds=rounds or (2 if quick else 3 if scale else 5),
         ks=tuple(sorted(set(ks) or ({10} if quick else {50, 100}))),
         quick=quick,
         quality_queries=3 if quick else None,

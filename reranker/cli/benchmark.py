@@ -34,8 +34,8 @@ def benchmark(
     ] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Instead: where the microseconds of one reranked query go, for the first bundle.")] = False,
     scale: Annotated[bool, typer.Option("--scale", help="Instead: how time grows with hits, document length and clients, and the cost.")] = False,
-    rounds: Annotated[int | None, typer.Option("--rounds", min=1, help="How often each query is timed. [default: 5]")] = None,
-    queries: Annotated[int | None, typer.Option("--queries", metavar="N", min=1, help="How many queries are timed. [default: 20]")] = None,
+    rounds: Annotated[int | None, typer.Option("--rounds", min=1, help="How often each query is timed. [default: 5; 3 with --scale]")] = None,
+    queries: Annotated[int | None, typer.Option("--queries", metavar="N", min=1, help="How many queries are timed. [default: 20; 10 with --scale]")] = None,
     k: Annotated[list[int] | None, typer.Option("--k", help="Hits of a query; repeat it for more. [default: 50 and 100]")] = None,
     threads: Annotated[int | None, typer.Option("--threads", help="Cores to use, the same for all. [default: all]")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A look in little time: too little to conclude from.")] = False,
@@ -75,7 +75,7 @@ def benchmark(
     from reranker.benchmark.settings import settings
     from reranker.demo_data import demo_file
 
-    chosen = settings(queries, rounds, k or [], quick=quick)
+    chosen = settings(queries, rounds, k or [], quick=quick, scale=scale)
     wanted = Wanted(
         bundles=_bundles(bundle or []),
         cross_encoder=None if cross_encoder is None else check_folder(cross_encoder),
@@ -126,11 +126,26 @@ def _compare(work: _Work) -> None:
 
 
 def _profile(work: _Work) -> None:
-    raise NotImplementedError
+    from reranker.benchmark.profile import profile
+    from reranker.benchmark.table import print_profile
+
+    called, bundle = next(iter(work.wanted.bundles.items()))
+    with _steps(work.progress) as (say, advance, expect):
+        expect(work.settings.rounds + 1)
+        found = profile(work.first_stage, bundle, called, work.settings, threads=work.threads, say=say, on_round=advance)
+    _tell(work, "profile", found.as_dict(), lambda console: print_profile(found, console))
 
 
 def _scale(work: _Work) -> None:
-    raise NotImplementedError
+    from reranker.benchmark.scale import measure_scale
+    from reranker.benchmark.scale_picture import draw_scale
+    from reranker.benchmark.table import print_scale
+
+    called, bundle = next(iter(work.wanted.bundles.items()))
+    with _steps(work.progress) as (say, _, _):
+        found = measure_scale(work.first_stage, bundle, called, work.settings, threads=work.threads, core_hour_price=work.core_hour_price, say=say)
+    draw_scale(found, work.folder / "scale.png")
+    _tell(work, "scale", found.as_dict(), lambda console: print_scale(found, console))
 
 
 def _tell(work: _Work, name: str, result: dict[str, Any], show: Callable[[Console], None]) -> None:
