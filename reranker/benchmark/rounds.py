@@ -14,7 +14,8 @@ from reranker.benchmark.workload import TimedQuery
 
 QUERIES_AT_A_TURN = 5
 WARM_UP_QUERIES = 3
-_SETTLE_S = 0.05  # threads of the contender before (ONNX Runtime's, OpenMP's) spin for a while after its last run
+SETTLE_S = 0.05
+"""Threads of whoever ran before (ONNX Runtime's, OpenMP's) spin for a while after the last run: on two cores they would halve the next one's."""
 
 
 def turns(contenders: int, rounds: int, chunks: int) -> Iterator[tuple[int, int, list[int]]]:
@@ -49,6 +50,12 @@ def timed(contender: Contender, query: str, products: Sequence) -> tuple[float, 
     return (took - contender.elsewhere_s) * 1e3, (cpu + contender.cpu_elsewhere_s) * 1e3
 
 
+def settle(contender: Contender, query: TimedQuery, k: int) -> None:
+    """Wait for the threads of the contender before, and bring this one's code and weights back into the caches."""
+    time.sleep(SETTLE_S)
+    timed(contender, query.query, query.products[:k])
+
+
 def measure_rounds(
     contenders: Sequence[Contender],
     queries: Sequence[TimedQuery],
@@ -80,10 +87,8 @@ def measure_rounds(
         orders.append([contenders[c].name for c in order])
         for c in order:
             on_turn(contenders[c].label)
-            time.sleep(_SETTLE_S)
-            settle = queries[chunks[chunk][0]]
-            timed(contenders[c], settle.query, settle.products[: min(ks)])  # brings its code and weights back into the caches
             with no_collection():
+                settle(contenders[c], queries[chunks[chunk][0]], min(ks))
                 for q in chunks[chunk]:
                     for at, k in enumerate(ks):
                         took[c, at, i, q], cpu[c, at, i, q] = timed(contenders[c], queries[q].query, queries[q].products[:k])

@@ -32,7 +32,6 @@ LOADED = 4
 
 _MOST_CHARACTERS = 4_000
 _MOST_LENGTH_QUERIES = 5
-_CPU_SAMPLES = 200
 
 
 @dataclass(frozen=True)
@@ -130,15 +129,15 @@ def measure_scale(
         say(f"Hits, {name}")
         hits[name] = _by_hits(reranker, queries, ks, settings.rounds, new=name == "products new")
     few = queries[:_MOST_LENGTH_QUERIES]
-    limits = TOKENS[:3] if settings.quick else TOKENS
+    limits, lengths = (TOKENS[:2], CHARACTERS[:2]) if settings.quick else (TOKENS, CHARACTERS)
     say("Length of documents, by tokens")
     tokens = _by_length(bundle, few, k, settings.rounds, threads, [(limit, _MOST_CHARACTERS) for limit in limits])
     say("Length of documents, by characters")
-    characters = _by_length(bundle, few, k, settings.rounds, threads, [(bundle.manifest.max_length, most) for most in CHARACTERS])
+    characters = _by_length(bundle, few, k, settings.rounds, threads, [(bundle.manifest.max_length, most) for most in lengths])
     say("Clients at once")
     loads = _by_clients(reranker, queries, k, settings.rounds, seconds / settings.rounds)
     say("Cost")
-    costs = _costs(first_stage, reranker, queries, k, loads)
+    costs = _costs(first_stage, reranker, queries, k, loads, samples=20 if settings.quick else 200)
     return Scale(hits, tokens, characters, loads, costs, k, k, called, settings, core_hour_price, describe(threads))
 
 
@@ -147,8 +146,8 @@ def _by_hits(reranker: Reranker, queries: Sequence[TimedQuery], ks: Sequence[int
         reranker.remember([] if new else query.products)
     took = np.zeros((len(ks), rounds, len(queries)))
     for i in range(-1, rounds):  # the first warms up
-        for q, query in enumerate(queries if i >= 0 else queries[:2]):
-            with no_collection():
+        with no_collection():
+            for q, query in enumerate(queries if i >= 0 else queries[:2]):
                 for place in range(len(ks)):
                     at = (place + max(i, 0) + q) % len(ks)  # another number of hits first each time
                     if new:
@@ -174,8 +173,8 @@ def _by_length(bundle: Bundle, queries: Sequence[TimedQuery], k: int, rounds: in
             read = network.tokenise(texts if reranker.keeps_vectors else [(clean(query.query), text) for text in texts])
             x[at, q] = np.mean([len(encoding.ids) for encoding in read])
     for i in range(-1, rounds):
-        for q, query in enumerate(queries if i >= 0 else queries[:1]):
-            with no_collection():
+        with no_collection():
+            for q, query in enumerate(queries if i >= 0 else queries[:1]):
                 for place in range(len(limits)):
                     at = (place + max(i, 0) + q) % len(limits)
                     rerankers[at].forget()
@@ -223,13 +222,13 @@ def _under_load(reranker: Reranker, queries: Sequence[TimedQuery], k: int, clien
     return time.perf_counter() - began, [ms for each in took for ms in each], time.process_time() - cpu
 
 
-def _costs(first_stage: FirstStage, reranker: Reranker, queries: Sequence[TimedQuery], k: int, loads: Sequence[Load]) -> dict[str, float]:
+def _costs(first_stage: FirstStage, reranker: Reranker, queries: Sequence[TimedQuery], k: int, loads: Sequence[Load], *, samples: int) -> dict[str, float]:
     """Return the mean CPU-milliseconds of all threads a query, by path."""
     search = TwoStageSearch(first_stage, reranker, k=k)
     known = "rerank, products known" if reranker.keeps_vectors else "rerank"
     costs = {
-        known: _cpu_ms(queries, lambda query: reranker.rerank(query.query, query.products[:k])),
-        "first stage and rerank": _cpu_ms(queries, lambda query: search.search(query.query)),
+        known: _cpu_ms(queries, lambda query: reranker.rerank(query.query, query.products[:k]), samples),
+        "first stage and rerank": _cpu_ms(queries, lambda query: search.search(query.query), samples),
     }
     costs |= {f"{known}, {load.clients} clients at once": load.cpu_ms for load in loads if load.clients == LOADED}
     if reranker.keeps_vectors:
@@ -238,11 +237,11 @@ def _costs(first_stage: FirstStage, reranker: Reranker, queries: Sequence[TimedQ
             reranker.forget()
             reranker.rerank(query.query, query.products[:k])
 
-        costs["rerank, products new"] = _cpu_ms(queries[:_MOST_LENGTH_QUERIES], anew, samples=len(queries[:_MOST_LENGTH_QUERIES]))
+        costs["rerank, products new"] = _cpu_ms(queries[:_MOST_LENGTH_QUERIES], anew, len(queries[:_MOST_LENGTH_QUERIES]))
     return costs
 
 
-def _cpu_ms(queries: Sequence[TimedQuery], work: Callable[[TimedQuery], Any], samples: int = _CPU_SAMPLES) -> float:
+def _cpu_ms(queries: Sequence[TimedQuery], work: Callable[[TimedQuery], Any], samples: int) -> float:
     work(queries[0])
     cpu = time.process_time()
     for i in range(samples):

@@ -33,7 +33,7 @@ def print_comparison(report: Report, console: Console) -> None:
             )
         console.print(table)
     for name, why in report.left_out.items():
-        console.print(Text(f"Left out: {name}: {why}"))
+        console.print(Text(f"Left out: {name}: {why}"), soft_wrap=True)  # a command to be copied whole
     about = f"{report.quality_queries} queries for quality, {len(report.queries)} timed {report.settings.rounds} times, {report.machine['threads']} threads"
     console.print(Text(f"{about}; load average {report.machine['load_average']}"))
     if report.settings.quick:
