@@ -25,9 +25,9 @@ def draw_comparison(report: Report, path: Path) -> None:
         grid = figure.add_gridspec(2, 2, height_ratios=(5, 0.4 + 0.55 * len(blank)), width_ratios=(1.1, 1)) if blank else figure.add_gridspec(1, 2)
         scatter = figure.add_subplot(grid[0, 0])
         _bars(figure.add_subplot(grid[:, 1]), report)
+        points = _quality_against_time(scatter, judged, report, last=not blank)
         if blank:
             _without_quality(figure.add_subplot(grid[1, 0], sharex=scatter), blank, report)
-        points = _quality_against_time(scatter, judged, report, last=not blank)
         label_points(scatter, points, [f"{s.label}: {s.quality.mean:.3f}, {_ms(_at(s, report).p50.value)}" for s in judged if s.quality is not None])
         save(figure, path)
 
@@ -68,7 +68,7 @@ def _without_quality(axes: Axes, blank: list[Standing], report: Report) -> None:
     for row, standing in enumerate(blank):
         p50 = _at(standing, report).p50
         axes.plot(p50.value, row, "o", markerfacecolor="white", markeredgecolor=_OTHERS, markersize=7)
-        left = p50.value**2 > axes.get_xlim()[0] * axes.get_xlim()[1]
+        left = p50.value**2 > axes.get_xlim()[0] * axes.get_xlim()[1]  # right of the middle
         axes.annotate(
             f"{standing.label}: {_ms(p50.value)}",
             (p50.value, row),
@@ -107,7 +107,7 @@ def _bars(axes: Axes, report: Report) -> None:
                 fontsize=8,
             )
     axes.set_xscale("log")
-    axes.set_xlim(least / 1.6, most * 12)
+    axes.set_xlim(least / 1.6, most * 60)
     axes.xaxis.set_major_locator(LogLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda ms, _: f"{ms:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())

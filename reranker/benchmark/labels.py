@@ -25,7 +25,6 @@ def label_points(axes: Axes, points: Sequence[tuple[float, float]], labels: Sequ
     figure.canvas.draw()
     figure.set_layout_engine("none")  # type: ignore[union-attr]
     renderer = figure.canvas.get_renderer()
-    pixel = figure.dpi / 72
     inside = axes.get_window_extent(renderer).padded(-4)
     at = axes.transData.transform(np.asarray(points, dtype=float))
     taken = [Bbox.from_extents(x - _POINT, y - _POINT, x + _POINT, y + _POINT) for x, y in at]
@@ -41,6 +40,8 @@ def label_points(axes: Axes, points: Sequence[tuple[float, float]], labels: Sequ
                 va="center",
                 fontsize=size,
                 color=INK,
+                zorder=4,
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1},  # intervals run behind it
             )
             box = text.get_window_extent(renderer).padded(_MARGIN)
             if inside.contains(box.x0, box.y0) and inside.contains(box.x1, box.y1) and not any(box.overlaps(other) for other in taken):
@@ -54,7 +55,7 @@ def label_points(axes: Axes, points: Sequence[tuple[float, float]], labels: Sequ
             box = best[2]
             end = (np.clip(px, box.x0 + _MARGIN, box.x1 - _MARGIN), np.clip(py, box.y0 + _MARGIN, box.y1 - _MARGIN))
             away = axes.transData.inverted().transform(end)
-            axes.plot([x, away[0]], [y, away[1]], color=INK, linewidth=0.5 * pixel / pixel, alpha=0.5, zorder=1)
+            axes.plot([x, away[0]], [y, away[1]], color=INK, linewidth=0.5, alpha=0.5, zorder=1)
 
 
 def _offsets() -> list[tuple[float, float]]:
