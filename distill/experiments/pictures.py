@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from distill.experiments.report import LINES, Row
-from distill.plots import COLOURS, FAINT, INK, STYLE, new_figure, reach, save
 from reranker.evaluation.bootstrap import Interval
+from reranker.plots import COLOURS, FAINT, INK, STYLE, new_figure, reach, save
 
 _STUDENT = "#1f6feb"
 

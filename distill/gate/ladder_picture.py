@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from distill.gate.verdict import Standing
-from distill.plots import COLOURS, FAINT, STYLE, new_figure, reach, save
 from reranker.evaluation import Comparison
 from reranker.evaluation.bootstrap import Interval
 from reranker.evaluation.embedder import NAME as EMBEDDER
+from reranker.plots import COLOURS, FAINT, STYLE, new_figure, reach, save
 
 _BUDGET = "#d1495b"
 

@@ -9,7 +9,7 @@ import sys
 import typer
 
 from reranker import __version__
-from reranker.cli import bundle, demo, distill, evaluate, experiment, index, pipeline, search, serve, vectors
+from reranker.cli import benchmark, bundle, demo, distill, evaluate, experiment, index, pipeline, search, serve, vectors
 from reranker.errors import RerankerError
 
 app = typer.Typer(
@@ -19,7 +19,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (demo.demo, search.search, index.index, vectors.vectors, serve.serve, evaluate.evaluate, distill.distill, experiment.experiment):
+for command in (
+    demo.demo,
+    search.search,
+    index.index,
+    vectors.vectors,
+    serve.serve,
+    evaluate.evaluate,
+    benchmark.benchmark,
+    distill.distill,
+    experiment.experiment,
+):
     app.command()(command)
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(pipeline.app, name="pipeline")

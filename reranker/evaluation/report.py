@@ -112,18 +112,18 @@ def evaluate(
         FirstStageError: the first stage cannot answer.
     """
     say("Looking up the judged products")
-    products = _judged_products(first_stage, judgments)
+    products = judged_products(first_stage, judgments)
     unknown = [(j.query, j.product_id) for j in judgments if j.product_id not in products]
     _check_unknown(unknown, len(judgments), first_stage.count(), strict=strict)
     known = [j for j in judgments if j.product_id in products]
 
     warnings = []
-    seen = _seen_queries(known, reranker.bundle.manifest.seen)
+    seen = seen_queries(known, reranker.bundle.manifest.seen)
     if seen and include_seen:
         warnings.append(f"{len(seen)} of the queries were used in the bundle's training: these figures flatter it.")
         seen = set()
     used = [j for j in known if j.query not in seen]
-    _check_unseen(known, used)
+    check_unseen(known, used)
 
     rankers: dict[str, Ranker] = {"bm25": bm25_ranker(first_stage), "reranker": reranker.score}
     absent = {}
@@ -160,7 +160,8 @@ def bm25_ranker(first_stage: FirstStage) -> Ranker:
     return scores
 
 
-def _judged_products(first_stage: FirstStage, judgments: Sequence[Judgment]) -> dict[str, Product]:
+def judged_products(first_stage: FirstStage, judgments: Sequence[Judgment]) -> dict[str, Product]:
+    """Return the products that judgments name, by id; those that the catalogue lacks are left out."""
     wanted = list(dict.fromkeys(j.product_id for j in judgments))
     found: dict[str, Product] = {}
     for start in range(0, len(wanted), 500):
@@ -179,7 +180,8 @@ def _check_unknown(unknown: list[tuple[str, str]], judged: int, in_catalogue: in
     )
 
 
-def _check_unseen(known: Sequence[Judgment], used: Sequence[Judgment]) -> None:
+def check_unseen(known: Sequence[Judgment], used: Sequence[Judgment]) -> None:
+    """Raise InputError where the queries that tell rankings apart are all among those that were trained on, and so not in ``used``."""
     if not _distinct(used) and (lost := _distinct(known)):
         raise InputError(
             f"The bundle was trained on all {lost} of the judged queries that tell rankings apart: they cannot show how it does on others.",
@@ -194,7 +196,7 @@ def _distinct(judgments: Sequence[Judgment]) -> int:
     return sum(tells_apart(graded) for graded in ratings.values())
 
 
-def _seen_queries(judgments: Sequence[Judgment], seen: Seen) -> set[str]:
+def seen_queries(judgments: Sequence[Judgment], seen: Seen) -> set[str]:
     """Return the queries that the bundle was trained on, by their own text or by their intent; case and blanks do not count."""
     names = {_folded(name) for name in [*seen.intents, *seen.queries]}
     return {j.query for j in judgments if _folded(j.query) in names or _folded(j.intent) in names}

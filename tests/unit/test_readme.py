@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
 COMMANDS = [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines() if line.startswith("reranker ")]
-LONG = ("reranker serve", "reranker distill", "reranker demo", "reranker experiment")  # run by tests of their own
+LONG = ("reranker serve", "reranker distill", "reranker demo", "reranker experiment", "reranker benchmark")  # run by tests of their own
 CLUSTER = "--opensearch"  # run by the integration tests
 SERVICE = "--service"  # run against a service of their own
 

@@ -1,4 +1,4 @@
-"""What the pictures of a run and of experiments share: style, an empty figure, intervals as bars, and a file written whole."""
+"""What pictures of runs, experiments and benchmarks share: style, an empty figure, intervals as bars, and a file written whole."""
 
 from __future__ import annotations
 
