@@ -15,7 +15,9 @@ _FIELD_CHARACTERS = 2_000  # far more than any student reads; keeps a 10 kB desc
 def clean(text: str) -> str:
     r"""Drop control characters and literal ``\n``, which real catalogues hold, and fold blanks."""
     text = text.replace("\\n", " ").replace("\\t", " ")
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(text.split())
 
 
 class ProductTemplate(BaseModel):

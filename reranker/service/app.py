@@ -67,7 +67,8 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
+        async with engine.lag.watched():
+            yield
         engine.close()
         if rollout is not None:
             rollout.close()
