@@ -95,6 +95,6 @@ def create_app(
     app.add_middleware(BodyLimit, max_bytes=limits.max_body_bytes)
     if keys is not None:
         app.add_middleware(RequireKey, keys=keys, metrics=metrics, max_body_bytes=limits.max_body_bytes)
-    app.add_middleware(Deadline, timeout_ms=limits.timeout_ms)
+    app.add_middleware(Deadline, timeout_ms=limits.timeout_ms, lag=engine.lag, metrics=metrics)
     app.add_middleware(CountRequests, metrics=metrics)
     return app

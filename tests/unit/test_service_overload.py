@@ -178,12 +178,21 @@ def test_a_student_late_by_its_budget_is_given_up_and_finishes_for_nobody(servic
 
 def test_the_time_that_the_event_loop_is_behind_counts_as_waited(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     client = service.client(budget_ms=10_000)
-    monkeypatch.setattr(LoopLag, "both_ways_s", lambda _: AGES_S)
+    monkeypatch.setattr(LoopLag, "both_ways_s", lambda _: 15.0)
     assert search(client).json()["why_not"] == WOULD_BE_LATE
-    assert client.post("/v2/rerank", json=BODY).status_code == 503
     assert client.post("/opensearch/rerank", json=HITS).json()["why_not"] == WOULD_BE_LATE
     assert service.student.begun == []
     assert "reranker_event_loop_lag_seconds" in client.get("/metrics").text
+
+
+def test_where_the_event_loop_is_too_far_behind_only_health_and_metrics_answer(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = service.client()
+    monkeypatch.setattr(LoopLag, "both_ways_s", lambda _: 30.5)
+    for refused in (search(client), client.post("/v2/rerank", json=BODY)):
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "31")
+        assert "no answer would be in time" in refused.json()["error"]["message"]
+    assert [client.get(path).status_code for path in ("/health", "/ready", "/metrics")] == [200] * 3
+    assert has(client, 'reranker_refused_total{reason="no time"} 2.0')
 
 
 def test_the_event_loop_is_found_to_be_behind() -> None:
