@@ -33,12 +33,18 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     408: {"model": ErrorAnswer, "description": "The body did not arrive in time"},
     413: {"model": ErrorAnswer, "description": "The body is too large"},
     422: {"model": ErrorAnswer, "description": "The input cannot be used"},
-    503: {"model": ErrorAnswer, "description": "Too many requests are waiting, or the request's time is up; Retry-After says when to try again"},
+    503: {
+        "model": ErrorAnswer,
+        "description": "Too many requests are waiting, or the request would not be or was not done in its time; Retry-After says when to try again",
+    },
 }
 _SEARCH_ERRORS: dict[int | str, dict[str, Any]] = {
     401: _ERRORS[401],
     422: _ERRORS[422],
-    503: {"model": ErrorAnswer, "description": "The first stage does not answer, too many requests are waiting, or the request's time is up"},
+    503: {
+        "model": ErrorAnswer,
+        "description": "The first stage does not answer, too many requests are waiting even for BM25 order, or the request's time is up",
+    },
 }
 
 
