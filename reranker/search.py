@@ -91,6 +91,39 @@ class SearchResponse:
         }
 
 
+@dataclass(frozen=True)
+class Found:
+    """What the first stage found, before the student is asked; times on the clock of ``time.perf_counter``."""
+
+    query: str
+    hits: list[Hit]
+    k: int
+    start: int
+    size: int
+    began: float
+    at: float
+
+    def in_bm25_order(self, why_not: str) -> SearchResponse:
+        """Return the page as the first stage ordered it, and say why."""
+        return self.response(None, why_not)
+
+    def response(self, scores: np.ndarray | None, why_not: str | None, model: str | None = None) -> SearchResponse:
+        """Return the page, the first hits in the order of their scores, (n,), where there are any."""
+        order = list(range(len(self.hits)))
+        if scores is not None:
+            order[: self.k] = np.argsort(-scores, kind="stable").tolist()
+        shown = list(enumerate(order, start=1))[self.start : self.start + self.size]
+        page = [
+            Result(rank, hit.product_id, hit.rank, hit.score, float(scores[i]) if scores is not None and i < len(scores) else None, hit.product)
+            for rank, i, hit in ((rank, i, self.hits[i]) for rank, i in shown)
+        ]
+        done = time.perf_counter()
+        took = {"first_stage": (self.at - self.began) * 1e3, "rerank": (done - self.at) * 1e3, "total": (done - self.began) * 1e3}
+        if scores is None:
+            return SearchResponse(self.query, page, False, why_not, took)
+        return SearchResponse(self.query, page, True, None, took, len(scores), model)
+
+
 class TwoStageSearch:
     """BM25 top-k → rerank → page.
 
@@ -123,16 +156,7 @@ class TwoStageSearch:
         self._workers = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="rerank")
 
     def search(
-        self,
-        query: str,
-        *,
-        size: int = 10,
-        start: int = 0,
-        k: int | None = None,
-        rerank: bool = True,
-        why_not: str = NOT_ASKED_FOR,
-        until: float | None = None,
-        waited_s: float = 0.0,
+        self, query: str, *, size: int = 10, start: int = 0, k: int | None = None, rerank: bool = True, until: float | None = None, waited_s: float = 0.0
     ) -> SearchResponse:
         """Return results ``start`` to ``start + size`` of the query.
 
@@ -142,7 +166,6 @@ class TwoStageSearch:
             start: results before the page.
             k: how many hits the student reorders; None for those of this search.
             rerank: False leaves BM25 order.
-            why_not: what the response then gives as the reason.
             until: when the student must be done whatever its budget, on the clock of ``time.perf_counter``; BM25 order stands after it.
             waited_s: seconds of the budget that are gone already.
 
@@ -150,46 +173,52 @@ class TwoStageSearch:
             InputError: the query is empty or too long, or k, size or start is out of range.
             FirstStageError: the first stage cannot answer; the student's failures never raise.
         """
+        found = self.find(query, size=size, start=start, k=k, rerank=rerank)
+        return self.rerank(found, until=until, waited_s=waited_s) if rerank else found.in_bm25_order(NOT_ASKED_FOR)
+
+    def find(self, query: str, *, size: int = 10, start: int = 0, k: int | None = None, rerank: bool = True) -> Found:
+        """Ask the first stage for what ``rerank`` needs, or only for the page; arguments and errors as ``search``."""
         began = time.perf_counter()
         query = check_query(query)
         k = check_k(self.k if k is None else k)
         if size < 1 or start < 0 or start + size > MAX_DEPTH:
             raise InputError(f"Results {start:,} to {start + size:,} were asked for.", hint=f"size is at least 1, and start + size at most {MAX_DEPTH:,}.")
         hits = self.first_stage.search(query, max(k, start + size) if rerank else start + size)
-        found = time.perf_counter()
-        student = _pinned(self.reranker)
-        scores, reason = self._score(student, query, hits[:k], until, waited_s) if rerank else (None, why_not)
-        order = list(range(len(hits)))
-        if scores is not None:
-            order[:k] = np.argsort(-scores, kind="stable").tolist()
-        page = [
-            Result(rank, hits[i].product_id, hits[i].rank, hits[i].score, float(scores[i]) if scores is not None and i < len(scores) else None, hits[i].product)
-            for rank, i in list(enumerate(order, start=1))[start : start + size]
-        ]
-        done = time.perf_counter()
-        took = {"first_stage": (found - began) * 1e3, "rerank": (done - found) * 1e3, "total": (done - began) * 1e3}
-        if scores is None:
-            return SearchResponse(query, page, False, reason, took)
-        return SearchResponse(query, page, True, None, took, len(scores), getattr(student, "model", None))
+        return Found(query, hits, k, start, size, began, time.perf_counter())
 
-    def slack_s(self, k: int | None = None, until: float | None = None) -> float | None:
+    def rerank(self, found: Found, *, until: float | None = None, waited_s: float = 0.0, watched: bool = False) -> SearchResponse:
+        """Ask the student for its order of what was found; never raises.
+
+        Args:
+            found: what ``find`` returned.
+            until: as ``search``'s.
+            waited_s: as ``search``'s.
+            watched: the caller gives up by itself when ``time_for_student`` is over. The student then works in the caller's thread.
+        """
+        student = _pinned(self.reranker)
+        scores, why_not = self._score(student, found.query, found.hits[: found.k], until, waited_s, watched)
+        return found.response(scores, why_not, getattr(student, "model", None))
+
+    def slack_s(self, k: int | None = None, until: float | None = None, *, waited_s: float = 0.0) -> float | None:
         """Return how many seconds a search may wait before its student, by its latest times, would be late; None for any. Below 0 it would be late at once."""
-        time_s, _ = self._time_for_student(until, 0.0)
+        time_s, _ = self.time_for_student(until, waited_s)
         if time_s is None or self.reranker is None:
             return None
         return time_s - min(self.pace.expected_s(), self.pace.expected_s(self.k if k is None else k))  # most searches find fewer than k
 
-    def _score(self, student: Scorer | None, query: str, hits: list[Hit], until: float | None, waited_s: float) -> tuple[np.ndarray | None, str | None]:
+    def _score(
+        self, student: Scorer | None, query: str, hits: list[Hit], until: float | None, waited_s: float, watched: bool
+    ) -> tuple[np.ndarray | None, str | None]:
         if student is None:
             return None, self.why_no_reranker
         if not hits:
             return None, "the first stage found nothing"
         products = [hit.product for hit in hits]
-        time_s, late = self._time_for_student(until, waited_s)
+        time_s, late = self.time_for_student(until, waited_s)
         if time_s is not None and (time_s <= 0 or self.pace.expected_s(len(products)) > time_s):
             return None, WOULD_BE_LATE
         try:
-            if time_s is None:
+            if time_s is None or watched:
                 scores = self._measured(student, query, products)
             else:
                 answer = self._workers.submit(copy_context().run, self._measured, student, query, products)
@@ -211,8 +240,8 @@ class TwoStageSearch:
         with self.pace.measured(student, len(products)):
             return student.score(query, products)
 
-    def _time_for_student(self, until: float | None, waited_s: float) -> tuple[float | None, str]:
-        """Return the seconds that the student has, and what is said when they are over."""
+    def time_for_student(self, until: float | None, waited_s: float) -> tuple[float | None, str]:
+        """Return the seconds that the student has from now, None for any; and what is said when they are over. Arguments as ``search``'s."""
         budget_s = None if self.budget_ms is None else self.budget_ms / 1e3 - waited_s
         left_s = None if until is None else until - time.perf_counter()
         if left_s is not None and (budget_s is None or left_s < budget_s):

@@ -33,12 +33,18 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     408: {"model": ErrorAnswer, "description": "The body did not arrive in time"},
     413: {"model": ErrorAnswer, "description": "The body is too large"},
     422: {"model": ErrorAnswer, "description": "The input cannot be used"},
-    503: {"model": ErrorAnswer, "description": "Too many requests are waiting, or the request's time is up; Retry-After says when to try again"},
+    503: {
+        "model": ErrorAnswer,
+        "description": "Too many requests are waiting, or the request would not be or was not done in its time; Retry-After says when to try again",
+    },
 }
 _SEARCH_ERRORS: dict[int | str, dict[str, Any]] = {
     401: _ERRORS[401],
     422: _ERRORS[422],
-    503: {"model": ErrorAnswer, "description": "The first stage does not answer, too many requests are waiting, or the request's time is up"},
+    503: {
+        "model": ErrorAnswer,
+        "description": "The first stage does not answer, too many requests are waiting even for BM25 order, or the request's time is up",
+    },
 }
 
 
@@ -67,7 +73,8 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
+        async with engine.lag.watched():
+            yield
         engine.close()
         if rollout is not None:
             rollout.close()
@@ -94,6 +101,6 @@ def create_app(
     app.add_middleware(BodyLimit, max_bytes=limits.max_body_bytes)
     if keys is not None:
         app.add_middleware(RequireKey, keys=keys, metrics=metrics, max_body_bytes=limits.max_body_bytes)
-    app.add_middleware(Deadline, timeout_ms=limits.timeout_ms)
+    app.add_middleware(Deadline, timeout_ms=limits.timeout_ms, lag=engine.lag, metrics=metrics)
     app.add_middleware(CountRequests, metrics=metrics)
     return app

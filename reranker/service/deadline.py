@@ -5,9 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from contextvars import ContextVar
+from math import ceil
 
 from fastapi import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from reranker.service.access import OPEN
+from reranker.service.loop_lag import LoopLag
+from reranker.service.metrics import Metrics
+from reranker.service.problems import problem
 
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
@@ -19,15 +25,26 @@ def seconds_left() -> float | None:
 
 
 class Deadline:
-    """ASGI middleware: gives each request its deadline, and answers 408 where its body has not arrived by then."""
+    """ASGI middleware: gives each request its deadline, and answers 408 where its body has not arrived by then.
 
-    def __init__(self, app: ASGIApp, timeout_ms: float) -> None:
+    Where the event loop is so far behind that no answer would be in time, 503 is answered before anything is read.
+    """
+
+    def __init__(self, app: ASGIApp, timeout_ms: float, lag: LoopLag, metrics: Metrics) -> None:
         self.app = app
         self.timeout_ms = timeout_ms
+        self.lag = lag
+        self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
+            return
+        behind_s = self.lag.both_ways_s()
+        if behind_s > self.timeout_ms / 1e3 and scope["path"] not in OPEN:
+            self.metrics.refused.labels("no time").inc()
+            message = "The service is so busy that no answer would be in time."
+            await problem(503, message, "Try again shortly, or send less at once.", {"Retry-After": str(ceil(behind_s))})(scope, receive, send)
             return
         deadline = time.monotonic() + self.timeout_ms / 1e3
         arriving = True

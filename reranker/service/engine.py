@@ -18,8 +18,10 @@ from reranker.rollout import SwitchableReranker
 from reranker.search import NOT_ASKED_FOR, TOO_MANY_WAIT, WOULD_BE_LATE, SearchResponse, TwoStageSearch
 from reranker.service.deadline import seconds_left
 from reranker.service.limits import Limits
+from reranker.service.loop_lag import LoopLag
 from reranker.service.metrics import Metrics
-from reranker.service.work_queue import WorkQueue
+from reranker.service.watched_search import WatchedSearch
+from reranker.service.work_queue import OutOfPatience, WorkQueue
 from reranker.student import Reranker
 
 DECIMALS = 7  # OpenSearch's Cohere post-processor fails on numbers of more than 18 characters
@@ -49,6 +51,8 @@ class Engine:
         self._searching = self._queue("search")
         self._in_bm25_order = self._queue("bm25")
         self._pace = StudentPace()
+        self.lag = LoopLag()
+        metrics.loop_lag.set_function(lambda: self.lag.seconds)
 
     def _queue(self, stage: str) -> WorkQueue:
         queue = WorkQueue(stage, concurrency=self.limits.concurrency, max_waiting=self.limits.max_waiting)
@@ -95,7 +99,8 @@ class Engine:
         query = check_query(query)
         count = len(products)
         self.limits.check_documents(count)
-        return await self._scoring.run(lambda: self._score(query, products, raw), size=count, takes_s=self._pace.expected_s(count), within_s=within_s)
+        takes_s = self._pace.expected_s(count) + self.lag.both_ways_s()
+        return await self._scoring.run(lambda: self._score(query, products, raw), size=count, takes_s=takes_s, within_s=within_s)
 
     @contextmanager
     def _counting_refusals(self) -> Iterator[None]:
@@ -130,24 +135,26 @@ class Engine:
         left_s = seconds_left()
         # the page itself must still be made and sent when a late student is given up
         until = None if left_s is None else time.perf_counter() + left_s - min(_FOR_THE_PAGE_S, 0.2 * left_s)
-        asked = time.perf_counter()
-        slack_s = searcher.slack_s(k, until)
+        behind_s = self.lag.both_ways_s()
+        slack_s = searcher.slack_s(k, until, waited_s=behind_s)
         why_not = NOT_ASKED_FOR
         response: SearchResponse | None = None
         with self._counting_refusals():
             if rerank and slack_s is not None and self._searching.expected_wait_s() > slack_s:
                 why_not = WOULD_BE_LATE
             elif rerank:
+                watched = WatchedSearch(searcher, until, behind_s)
                 try:
-                    response = await self._searching.run(
-                        lambda: searcher.search(query, k=k, until=until, waited_s=time.perf_counter() - asked, **options), begin_within_s=slack_s
-                    )
+                    response = await self._searching.run(lambda: watched.search(query, k=k, **options), begin_within_s=slack_s, patience_s=watched.patience_s)
+                except OutOfPatience:
+                    response = watched.in_bm25_order()
                 except BusyError:
                     why_not = TOO_MANY_WAIT
                 except NoTimeError:
                     why_not = WOULD_BE_LATE
             if response is None:
-                response = await self._in_bm25_order.run(lambda: searcher.search(query, k=k, rerank=False, why_not=why_not, **options))
+                found = await self._in_bm25_order.run(lambda: searcher.find(query, k=k, rerank=False, **options))
+                response = found.in_bm25_order(why_not)
         for stage in ("first_stage", "rerank"):
             self.metrics.stage_seconds.labels(stage).observe(response.took_ms[stage] / 1e3)
         self.metrics.documents_scored.inc(response.scored)

@@ -23,6 +23,7 @@ class Metrics:
         )
         self.waiting = Gauge("reranker_waiting", "Works that wait for a thread.", ["stage"], registry=self.registry)
         self.expected_wait = Gauge("reranker_expected_wait_seconds", "Seconds that a work would wait for a thread now.", ["stage"], registry=self.registry)
+        self.loop_lag = Gauge("reranker_event_loop_lag_seconds", "Seconds that the event loop is behind.", registry=self.registry)
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

@@ -47,7 +47,16 @@ class WorkQueue:
             ahead = self._waiting_size + self._running_size / 2  # those at work are half done on average
         return self._pace.expected_s(ahead) / self._concurrency
 
-    async def run(self, work: Callable[[], T], *, size: int = 1, takes_s: float = 0.0, within_s: float | None = None, begin_within_s: float | None = None) -> T:
+    async def run(
+        self,
+        work: Callable[[], T],
+        *,
+        size: int = 1,
+        takes_s: float = 0.0,
+        within_s: float | None = None,
+        begin_within_s: float | None = None,
+        patience_s: Callable[[], float | None] | None = None,
+    ) -> T:
         """Do ``work`` in a thread, in the caller's context, and return what it returns.
 
         Args:
@@ -56,11 +65,13 @@ class WorkQueue:
             takes_s: what it is expected to take once it has begun.
             within_s: in which it must be done, where that is less than is left of the request's time.
             begin_within_s: in which it must have begun; else it is taken back.
+            patience_s: tells, when asked again and again, in how many seconds the caller gives up; None for not yet.
 
         Raises:
             BusyError: too much is waiting already; nothing was begun.
             NoTimeError: it is not expected to be done in time, or had to wait too long; nothing was begun.
-            LateError: the request's time is up. Work that has not begun is dropped; a thread that has begun finishes for nobody.
+            OutOfPatience: the caller gave up.
+            LateError: the request's time is up. After both, work that has not begun is dropped; a thread that has begun finishes for nobody.
         """
         times = [seconds for seconds in (seconds_left(), within_s) if seconds is not None]
         wait_s = self.expected_wait_s()
@@ -84,17 +95,21 @@ class WorkQueue:
                 done, _ = await asyncio.wait({answer}, timeout=max(0.0, begin_within_s))
                 if not done and future.cancel():
                     raise _no_time(self.expected_wait_s())
-            left = seconds_left()
-            done, _ = await asyncio.wait({answer}, timeout=None if left is None else max(0.0, left))
-        except asyncio.CancelledError:
-            answer.cancel()
-            raise
-        if not done:
-            answer.cancel()  # one that has not begun would keep later ones waiting for nothing
-            raise LateError(
-                "The request's time was up before its work was done.", hint="Send fewer documents or try again; --timeout-ms of `reranker serve` sets the time."
-            )
-        return answer.result()
+            while not answer.done():
+                left = seconds_left()
+                patience = None if patience_s is None else patience_s()
+                if patience is not None and patience <= 0:
+                    raise OutOfPatience
+                limits = [max(0.0, seconds) for seconds in (left, patience) if seconds is not None]
+                done, _ = await asyncio.wait({answer}, timeout=min(limits, default=None))
+                if not done and left is not None and left <= min(limits):
+                    raise LateError(
+                        "The request's time was up before its work was done.",
+                        hint="Send fewer documents or try again; --timeout-ms of `reranker serve` sets the time.",
+                    )
+            return answer.result()
+        finally:
+            answer.cancel()  # one that has not begun would keep later ones waiting for nothing; nothing changes where it is done
 
     def _begin(self, work: Callable[[], T], entry: _Entry) -> T:
         with self._lock:
@@ -118,6 +133,10 @@ class WorkQueue:
     def close(self) -> None:
         """Let work in progress finish."""
         self._pool.shutdown()
+
+
+class OutOfPatience(Exception):
+    """The caller of ``WorkQueue.run`` gave up."""
 
 
 class _Entry:

@@ -124,10 +124,14 @@ def measure(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     options = shlex.split(arguments.serve)
     with served(scratch, "--threads", str(len(os.sched_getaffinity(0))), *options) as service:
         began = time.monotonic()
-        asked = log_queries()
-        warm = generate(service.url, asked, scratch, clients=1, seconds=arguments.most_warm_up_s)  # in their order: one client takes turns with nobody
-        found_nothing = {asked[i] for i, outcome in enumerate(warm.outcome) if OUTCOMES[int(outcome)] == "nothing found"}
-        queries = [query for query in asked if query not in found_nothing]
+        log, found_nothing = log_queries(), set[str]()
+        left = log
+        while left and time.monotonic() - began < arguments.most_warm_up_s:  # a search whose products are new may be late, and is asked again
+            outcomes = generate(service.url, left, scratch, clients=1, seconds=arguments.most_warm_up_s).outcome  # one client: in their order
+            names = dict(zip(left, (OUTCOMES[int(outcome)] for outcome in outcomes), strict=False))
+            found_nothing |= {query for query, name in names.items() if name == "nothing found"}
+            left = [query for query in left if names.get(query) not in ("nothing found", "reranked")]
+        queries = [query for query in log if query not in found_nothing]
         warm_up_s = time.monotonic() - began
         shuffled = np.random.default_rng(arguments.seed)
         shares = 1.0 / np.arange(1, len(queries) + 1) ** arguments.zipf

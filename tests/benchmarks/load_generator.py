@@ -34,9 +34,9 @@ def outcome_of(status: int, body: bytes) -> int:
     """Return what a search came to, as an index into ``OUTCOMES``; reads no more of the body than it needs, to leave the time to the service."""
     if status != 200:
         return OUTCOMES.index("refused" if status == 503 else "failed")
-    if b'"reranked":true' in body:
-        return OUTCOMES.index("reranked")
-    return OUTCOMES.index("nothing found" if b'"the first stage found nothing"' in body else "bm25 order")
+    if b'"results":[]' in body:
+        return OUTCOMES.index("nothing found")
+    return OUTCOMES.index("reranked" if b'"reranked":true' in body else "bm25 order")
 
 
 def schedule(queries: list[str], *, rate: float, requests: int, zipf: float, seed: int) -> tuple[np.ndarray, list[str]]:

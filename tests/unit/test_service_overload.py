@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +24,7 @@ from reranker.search import TOO_MANY_WAIT, WOULD_BE_LATE
 from reranker.service import create_app
 from reranker.service.engine import Engine
 from reranker.service.limits import Limits
+from reranker.service.loop_lag import LoopLag
 from reranker.service.work_queue import WorkQueue
 from tests.served import until
 from tests.tiny_bundle import make_tiny_bundle
@@ -163,6 +165,46 @@ def test_a_search_that_waited_beyond_its_budget_keeps_bm25_order(service: Servic
         answers = [answer.result().json() for answer in [pool.submit(search, client, f"laptop {i}") for i in range(4)]]
     assert {answer["why_not"] for answer in answers} <= {WOULD_BE_LATE, "the student took longer than its 30 ms"}
     assert all([result["bm25_rank"] for result in answer["results"]] == [1, 2] for answer in answers)
+
+
+def test_a_student_late_by_its_budget_is_given_up_and_finishes_for_nobody(service: Service) -> None:
+    client = service.client(budget_ms=30, concurrency=1)
+    answer = search(client)
+    assert ids(answer) == ["desk", "laptop"]
+    assert answer.json()["why_not"] == "the student took longer than its 30 ms"
+    service.open()
+    until(lambda: search(client).json()["reranked"])
+
+
+def test_the_time_that_the_event_loop_is_behind_counts_as_waited(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = service.client(budget_ms=10_000)
+    monkeypatch.setattr(LoopLag, "both_ways_s", lambda _: 15.0)
+    assert search(client).json()["why_not"] == WOULD_BE_LATE
+    assert client.post("/opensearch/rerank", json=HITS).json()["why_not"] == WOULD_BE_LATE
+    assert service.student.begun == []
+    assert "reranker_event_loop_lag_seconds" in client.get("/metrics").text
+
+
+def test_where_the_event_loop_is_too_far_behind_only_health_and_metrics_answer(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = service.client()
+    monkeypatch.setattr(LoopLag, "both_ways_s", lambda _: 30.5)
+    for refused in (search(client), client.post("/v2/rerank", json=BODY)):
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "31")
+        assert "no answer would be in time" in refused.json()["error"]["message"]
+    assert [client.get(path).status_code for path in ("/health", "/ready", "/metrics")] == [200] * 3
+    assert has(client, 'reranker_refused_total{reason="no time"} 2.0')
+
+
+def test_the_event_loop_is_found_to_be_behind() -> None:
+    async def run() -> float:
+        lag = LoopLag()
+        async with lag.watched():
+            while lag.seconds < 0.01:
+                await asyncio.sleep(0)
+                time.sleep(0.1)  # what blocks the loop
+        return lag.both_ways_s()
+
+    assert asyncio.run(run()) >= 0.02
 
 
 @pytest.mark.parametrize("late", [{"waited_s": 1.0}, {"until": 0.0}])
