@@ -39,10 +39,13 @@ class ProductTemplate(BaseModel):
         if isinstance(product, str):
             return clean(product[: 4 * _FIELD_CHARACTERS])[: self.max_characters]
         parts: list[str] = []
+        folded: list[str] = []
         for field in self.fields:
             text = self._attributes(product.get("attributes")) if field == "attributes" else _as_text(product.get(field))
-            if text and not any(text.lower() in part.lower() for part in parts):
+            lower = text.lower()
+            if text and not any(lower in part for part in folded):
                 parts.append(text)
+                folded.append(lower)
         return self.separator.join(parts)[: self.max_characters]
 
     def _attributes(self, attributes: Any) -> str:
@@ -58,6 +61,8 @@ class ProductTemplate(BaseModel):
 
 
 def _as_text(value: Any) -> str:
+    if isinstance(value, str):
+        return clean(value[:_FIELD_CHARACTERS])
     if value is None or isinstance(value, bool):
         return ""
     if isinstance(value, Mapping):
