@@ -1,6 +1,6 @@
 """The service under load: what shoppers get as more and more searches are offered, and whether its memory stays flat.
 
-    python -m tests.benchmarks.load --out DIR [--requests 360000] [--serve "--budget-ms 100"]
+    python -m tests.benchmarks.load --out DIR [--requests 360000] [--serve "--budget-ms 100 --timeout-ms 1000"]
 
 `reranker serve` on the embedded demo index runs in one process; another offers it the demo's real query log, Zipf-distributed,
 in an open loop: searches arrive at random (Poisson) at a given rate, whether or not the earlier ones are answered, and a
@@ -186,7 +186,7 @@ def flatness(noted: list[tuple[float, float]]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for load.json and load.png")
-    parser.add_argument("--serve", default="--budget-ms 100", help="options of `reranker serve`")
+    parser.add_argument("--serve", default="--budget-ms 100 --timeout-ms 1000", help="options of `reranker serve`")
     parser.add_argument("--levels", type=float, nargs="+", default=LEVELS, help="offered load, in multiples of what clients in turns are answered")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each level")
     parser.add_argument("--deadline-ms", type=float, default=200.0, help="a search answered later is counted as beyond the deadline")
