@@ -76,5 +76,5 @@ def _memory(axes: Axes, figures: dict[str, Any]) -> None:
         axes.plot(seconds, megabytes, color=_RERANKED)
         axes.set_xlabel("seconds")
         axes.set_title(f"Memory over {watched['requests']:,} searches at {watched['offered_per_s']:,.0f} a second", loc="left", weight="bold")
-    axes.set_ylim(0)
+    axes.set_ylim(0, 1.2 * axes.dataLim.ymax)
     axes.set_ylabel("MB in RAM (RSS)")
