@@ -29,7 +29,11 @@ class PairScorer:
 
     def logits(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         """Return the network's score of (query, product text) pairs: float32 (n,)."""
-        return self._lists.get(digest([text for pair in pairs for text in pair]), lambda: self._logits(pairs)).copy()
+        return self._lists.get(_key(pairs), lambda: self._logits(pairs)).copy()
+
+    def knows(self, pairs: Sequence[tuple[str, str]]) -> bool:
+        """Say whether the scores of this list are kept."""
+        return _key(pairs) in self._lists
 
     def caches(self) -> dict[str, CacheState]:
         return {"pair_scores": self._lists.state()}
@@ -43,6 +47,10 @@ class PairScorer:
         for batch, scores, _ in self._network.run(pairs):
             out[batch] = scores.reshape(len(batch), -1)[:, 0]
         return out
+
+
+def _key(pairs: Sequence[tuple[str, str]]) -> bytes:
+    return digest([text for pair in pairs for text in pair])
 
 
 class VectorScorer:
@@ -80,6 +88,10 @@ class VectorScorer:
             found |= fresh
             self._products.keep(fresh)
         return np.stack([found[key] for key in keys]).astype(np.float32) if keys else np.zeros((0, 0), dtype=np.float32)
+
+    def knows(self, pairs: Sequence[tuple[str, str]]) -> bool:
+        """No scores are kept: with the vectors, they are soon made."""
+        return False
 
     def caches(self) -> dict[str, CacheState]:
         return {"query_vectors": self._queries.state(), "product_vectors": self._products.state()}
@@ -119,6 +131,10 @@ class DuetScorer:
         """Return the sum of both scores of (query, product text) pairs: float32 (n,)."""
         total: np.ndarray = self._pairs.logits(pairs) + self.vector_scorer.logits(pairs)
         return total
+
+    def knows(self, pairs: Sequence[tuple[str, str]]) -> bool:
+        """Say whether the pairs' scores are kept."""
+        return self._pairs.knows(pairs)
 
     def caches(self) -> dict[str, CacheState]:
         return self._pairs.caches() | self.vector_scorer.caches()
