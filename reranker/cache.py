@@ -98,6 +98,11 @@ class Cache:
         mine.set_result(made)
         return made
 
+    def __contains__(self, key: bytes) -> bool:
+        """Say whether there is an entry; not counted."""
+        with self._lock:
+            return key in self._entries
+
     def forget(self) -> None:
         """Drop all entries; what was counted stays."""
         with self._lock:

@@ -30,7 +30,11 @@ class PairScorer:
 
     def logits(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         """Return the network's score of (query, product text) pairs: float32 (n,)."""
-        return self._lists.get(digest([text for pair in pairs for text in pair]), lambda: self._logits(pairs)).copy()
+        return self._lists.get(_key(pairs), lambda: self._logits(pairs)).copy()
+
+    def knows(self, pairs: Sequence[tuple[str, str]]) -> bool:
+        """Say whether the scores of this list are kept."""
+        return _key(pairs) in self._lists
 
     def caches(self) -> dict[str, CacheState]:
         return {"pair_scores": self._lists.state()}
@@ -44,6 +48,10 @@ class PairScorer:
         for batch, scores, _ in self._network.run(pairs):
             out[batch] = scores.reshape(len(batch), -1)[:, 0]
         return out
+
+
+def _key(pairs: Sequence[tuple[str, str]]) -> bytes:
+    return digest([text for pair in pairs for text in pair])
 
 
 class VectorScorer:
@@ -105,6 +113,10 @@ class VectorScorer:
         """Return vectors of texts as they are kept: float16 (n, width), also the first time, so that a product's score never changes."""
         return self._encode(texts).astype(np.float16)
 
+    def knows(self, pairs: Sequence[tuple[str, str]]) -> bool:
+        """No scores are kept: with the vectors, they are soon made."""
+        return False
+
     def caches(self) -> dict[str, CacheState]:
         return {"query_vectors": self._queries.state(), "product_vectors": self._products.state()}
 
@@ -143,6 +155,10 @@ class DuetScorer:
         """Return the sum of both scores of (query, product text) pairs: float32 (n,)."""
         total: np.ndarray = self._pairs.logits(pairs) + self.vector_scorer.logits(pairs)
         return total
+
+    def knows(self, pairs: Sequence[tuple[str, str]]) -> bool:
+        """Say whether the pairs' scores are kept."""
+        return self._pairs.knows(pairs)
 
     def caches(self) -> dict[str, CacheState]:
         return self._pairs.caches() | self.vector_scorer.caches()

@@ -40,6 +40,10 @@ def _pinned(scorer: Scorer | None) -> Scorer | None:
     return scorer if pin is None else pin()
 
 
+def _knows(student: Any, query: str, products: Sequence[Product]) -> bool:
+    return getattr(student, "keeps_scores", False) and bool(student.knows(query, products))
+
+
 class Result(NamedTuple):
     """One product of the page. ``student_score`` is None where the student did not score it."""
 
@@ -199,6 +203,15 @@ class TwoStageSearch:
         scores, why_not = self._score(student, found.query, found.hits[: found.k], until, waited_s, watched)
         return found.response(scores, why_not, getattr(student, "model", None))
 
+    def search_without_student(self, query: str, *, why_not: str, k: int | None = None, **options: Any) -> SearchResponse:
+        """Return BM25 order and why, with only the work that it takes; the student's order where its scores are kept. Arguments and errors as ``search``."""
+        student = _pinned(self.reranker)
+        if not getattr(student, "keeps_scores", False):
+            return self.find(query, k=k, rerank=False, **options).in_bm25_order(why_not)
+        found = self.find(query, k=k, **options)
+        known = _knows(student, found.query, [hit.product for hit in found.hits[: found.k]])
+        return self.rerank(found) if known else found.in_bm25_order(why_not)
+
     def slack_s(self, k: int | None = None, until: float | None = None, *, waited_s: float = 0.0) -> float | None:
         """Return how many seconds a search may wait before its student, by its latest times, would be late; None for any. Below 0 it would be late at once."""
         time_s, _ = self.time_for_student(until, waited_s)
@@ -214,11 +227,14 @@ class TwoStageSearch:
         if not hits:
             return None, "the first stage found nothing"
         products = [hit.product for hit in hits]
+        known = _knows(student, query, products)
         time_s, late = self.time_for_student(until, waited_s)
-        if time_s is not None and (time_s <= 0 or self.pace.expected_s(len(products)) > time_s):
+        if not known and time_s is not None and (time_s <= 0 or self.pace.expected_s(len(products)) > time_s):
             return None, WOULD_BE_LATE
         try:
-            if time_s is None or watched:
+            if known:
+                scores = student.score(query, products)
+            elif time_s is None or watched:
                 scores = self._measured(student, query, products)
             else:
                 answer = self._workers.submit(copy_context().run, self._measured, student, query, products)

@@ -42,6 +42,8 @@ class Reranker:
     def __init__(self, bundle: Bundle, *, threads: int | None = None, cache: int = 0) -> None:
         self.bundle = bundle
         self.architecture = str(bundle.manifest.student.get("architecture", CROSS_ENCODER))
+        self.keeps_scores = cache > 0 and self.architecture != BI_ENCODER
+        """Whether ``knows`` may ever say yes."""
         self._scorer, self._vectors = _scorers(bundle, self.architecture, threads, cache)
         self.template = bundle.manifest.template
 
@@ -77,6 +79,10 @@ class Reranker:
         logits = self.logits([(query, self.template.render(product)) for product in products])
         calibration = self.bundle.manifest.calibration
         return (1.0 / (1.0 + np.exp(-(calibration.scale * logits + calibration.bias)))).astype(np.float32)
+
+    def knows(self, query: str, products: Sequence[Product | str]) -> bool:
+        """Say whether the scores of these products in this order are kept, so that ``score`` has next to nothing to do."""
+        return self.keeps_scores and self._scorer.knows([(_words(query[:4_000]), self.template.render(product)) for product in products])
 
     def logits(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         """Return the student's raw output for (query, product text) pairs: float32 (n,)."""

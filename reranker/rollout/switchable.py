@@ -32,6 +32,7 @@ class Pinned:
         self.bundle: Bundle = reranker.bundle
         self.template: ProductTemplate = reranker.template
         self.model = reranker.model
+        self.keeps_scores = reranker.keeps_scores
 
     def pin(self) -> Pinned:
         return self
@@ -47,6 +48,10 @@ class Pinned:
     def logits(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         """As ``Reranker.logits``."""
         return self._reranker.logits(pairs)
+
+    def knows(self, query: str, products: Sequence[Product | str]) -> bool:
+        """As ``Reranker.knows``."""
+        return self._reranker.knows(query, products)
 
     @property
     def vectors_made(self) -> int:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from reranker.first_stage import check_query
 from reranker.pace import StudentPace
 from reranker.products import Product
 from reranker.rollout import SwitchableReranker
-from reranker.search import NOT_ASKED_FOR, TOO_MANY_WAIT, WOULD_BE_LATE, SearchResponse, TwoStageSearch
+from reranker.search import TOO_MANY_WAIT, WOULD_BE_LATE, SearchResponse, TwoStageSearch
 from reranker.service.deadline import seconds_left
 from reranker.service.limits import Limits
 from reranker.service.loop_lag import LoopLag
@@ -137,24 +138,22 @@ class Engine:
         until = None if left_s is None else time.perf_counter() + left_s - min(_FOR_THE_PAGE_S, 0.2 * left_s)
         behind_s = self.lag.both_ways_s()
         slack_s = searcher.slack_s(k, until, waited_s=behind_s)
-        why_not = NOT_ASKED_FOR
+        why_not = WOULD_BE_LATE
         response: SearchResponse | None = None
         with self._counting_refusals():
-            if rerank and slack_s is not None and self._searching.expected_wait_s() > slack_s:
-                why_not = WOULD_BE_LATE
-            elif rerank:
+            if rerank and (slack_s is None or self._searching.expected_wait_s() <= slack_s):
                 watched = WatchedSearch(searcher, until, behind_s)
                 try:
                     response = await self._searching.run(lambda: watched.search(query, k=k, **options), begin_within_s=slack_s, patience_s=watched.patience_s)
                 except OutOfPatience:
                     response = watched.in_bm25_order()
+                except NoTimeError:
+                    pass  # it would be late
                 except BusyError:
                     why_not = TOO_MANY_WAIT
-                except NoTimeError:
-                    why_not = WOULD_BE_LATE
             if response is None:
-                found = await self._in_bm25_order.run(lambda: searcher.find(query, k=k, rerank=False, **options))
-                response = found.in_bm25_order(why_not)
+                without = partial(searcher.search_without_student, why_not=why_not) if rerank else partial(searcher.search, rerank=False)
+                response = await self._in_bm25_order.run(lambda: without(query, k=k, **options))
         for stage in ("first_stage", "rerank"):
             self.metrics.stage_seconds.labels(stage).observe(response.took_ms[stage] / 1e3)
         self.metrics.documents_scored.inc(response.scored)

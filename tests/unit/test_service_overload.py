@@ -310,3 +310,16 @@ def test_what_is_computed_once_says_nothing_of_the_next_scoring() -> None:
     with pace.measured(student, 1):
         student.score("laptop", ["Laptop bag"])
     assert pace.expected_s() > 0
+
+
+def test_scores_that_are_kept_are_used_where_the_student_would_be_late(bundle: Path, service: Service) -> None:
+    service.student = Gated(load_bundle(bundle), threads=1, cache=10)
+    service.student.gate.set()
+    client = service.client()
+    assert ids(search(client)) == ["laptop", "desk"]
+    service.searcher.pace.observe(AGES_S, 2)
+    known, new = search(client), search(client, "laptop bag")
+    assert ids(known) == ["laptop", "desk"]
+    assert known.json()["reranked"]
+    assert (new.json()["reranked"], new.json()["why_not"]) == (False, WOULD_BE_LATE)
+    assert service.student.begun == ["laptop", "laptop"]
