@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ def keep_to(threads: int | None) -> int:
         chosen = sorted(os.sched_getaffinity(0))[:threads]
         os.sched_setaffinity(0, chosen)
         for task in Path("/proc/self/task").glob("*") if Path("/proc/self/task").is_dir() else ():
-            os.sched_setaffinity(int(task.name), chosen)  # threads that libraries started at import, such as numpy's
+            with suppress(ProcessLookupError):  # it has ended meanwhile
+                os.sched_setaffinity(int(task.name), chosen)  # threads that libraries started at import, such as numpy's
     return threads
 
 
