@@ -24,7 +24,7 @@ class Network:
         from tokenizers import Tokenizer
 
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads or _cores()
+        options.intra_op_num_threads = threads or cores()
         options.log_severity_level = 3
         options.add_session_config_entry("session.disable_quant_qdq", "1")  # weights stored in int8 are made floats once, at loading
         try:
@@ -43,18 +43,32 @@ class Network:
         model rounds all of a batch by its largest value, so a text's output depends a little on its neighbours:
         ``alone`` runs one text at a time, and its output depends on nothing else.
         """
-        encodings = self._tokenizer.encode_batch(list(texts))
+        for batch, feeds in self.feeds(self.tokenise(texts), alone=alone):
+            yield batch, self.infer(feeds), feeds["attention_mask"]
+
+    def tokenise(self, texts: Sequence[str] | Sequence[tuple[str, str]]) -> list[Any]:
+        """Return the tokenizer's encodings of texts, or of pairs of texts."""
+        encodings: list[Any] = self._tokenizer.encode_batch(list(texts))
+        return encodings
+
+    def feeds(self, encodings: Sequence[Any], *, alone: bool = False) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
+        """Yield batches: which of the encodings, and what the model is fed, int64 (batch, tokens) each; ``alone`` as ``run``'s."""
         order = sorted(range(len(encodings)), key=lambda i: len(encodings[i].ids))
         for batch in [[i] for i in order] if alone else _batches(order, [len(e.ids) for e in encodings]):
             width = len(encodings[batch[-1]].ids)
-            feeds: dict[str, Any] = {name: np.zeros((len(batch), width), dtype=np.int64) for name in self._inputs}
+            feeds = {name: np.zeros((len(batch), width), dtype=np.int64) for name in self._inputs}
             for row, i in enumerate(batch):
                 encoding, n = encodings[i], len(encodings[i].ids)
                 feeds["input_ids"][row, :n] = encoding.ids
                 feeds["attention_mask"][row, :n] = 1
                 if "token_type_ids" in feeds:
                     feeds["token_type_ids"][row, :n] = encoding.type_ids
-            yield batch, self._session.run(None, feeds)[0], feeds["attention_mask"]
+            yield batch, feeds
+
+    def infer(self, feeds: dict[str, np.ndarray]) -> np.ndarray:
+        """Return the model's first output for one batch, (batch, …)."""
+        output: np.ndarray = self._session.run(None, feeds)[0]
+        return output
 
 
 def _batches(order: list[int], lengths: list[int]) -> list[list[int]]:
@@ -68,5 +82,6 @@ def _batches(order: list[int], lengths: list[int]) -> list[list[int]]:
     return batches
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -68,7 +68,7 @@ class VectorScorer:
         self._scale = scale
         self._products = Cache(kept)
         self._queries = Cache(queries_kept)
-        self.stored: StoredVectors | None = None
+        self.stored = StoredVectors([])
         """Vectors computed at indexing time, looked up first."""
 
     def logits(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
@@ -83,21 +83,17 @@ class VectorScorer:
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
         """Return the vectors of product texts, float32 (n, width) of about unit length; those not known are computed and kept."""
         keys = [digest([text]) for text in texts]
-        if self.stored is None:
-            return self._rows(keys, self._kept_or_made(dict(zip(keys, texts, strict=True))))
         stored, rows = self.stored.find(keys)
         if stored.all():
             return rows
-        found = self._kept_or_made({key: text for key, text, there in zip(keys, texts, stored, strict=True) if not there})
-        out = np.empty((len(keys), len(next(iter(found.values())))), dtype=np.float32)
-        out[~stored] = self._rows([key for key, there in zip(keys, stored, strict=True) if not there], found)
-        if stored.any():
-            out[stored] = rows
+        others = {key: text for key, text, there in zip(keys, texts, stored, strict=True) if not there}
+        found = self._kept_or_made(others)
+        made = np.stack([found[key] for key in keys if key in others]).astype(np.float32)
+        if not stored.any():
+            return made
+        out = np.empty((len(keys), made.shape[1]), dtype=np.float32)
+        out[stored], out[~stored] = rows, made
         return out
-
-    @staticmethod
-    def _rows(keys: Sequence[bytes], found: Mapping[bytes, np.ndarray]) -> np.ndarray:
-        return np.stack([found[key] for key in keys]).astype(np.float32) if keys else np.zeros((0, 0), dtype=np.float32)
 
     def _kept_or_made(self, texts: Mapping[bytes, str]) -> dict[bytes, np.ndarray]:
         found = self._products.known(texts)
@@ -133,12 +129,16 @@ class VectorScorer:
         """Return mean-pooled unit vectors, float32 (n, width)."""
         rows: list[np.ndarray] = [np.zeros(0)] * len(texts)
         for batch, hidden, mask in self._network.run(texts, alone=True):  # a vector is kept: it must not depend on who was asked about beside it
-            weights = mask[:, :, None].astype(np.float32)
-            pooled = (hidden * weights).sum(axis=1) / weights.sum(axis=1)
-            pooled /= np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-9)
-            for i, vector in zip(batch, pooled, strict=True):
+            for i, vector in zip(batch, unit_means(hidden, mask), strict=True):
                 rows[i] = vector
         return np.stack(rows).astype(np.float32) if rows else np.zeros((0, 0), dtype=np.float32)
+
+
+def unit_means(hidden: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return the unit vectors of mean-pooled hidden states, (n, tokens, width), without what the mask, (n, tokens), leaves out: (n, width)."""
+    weights = mask[:, :, None].astype(np.float32)
+    pooled: np.ndarray = (hidden * weights).sum(axis=1) / weights.sum(axis=1)
+    return pooled / np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-9)
 
 
 class DuetScorer:

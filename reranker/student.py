@@ -135,8 +135,7 @@ class Reranker:
     @property
     def vectors_stored(self) -> int:
         """How many vectors ``use_vectors`` found."""
-        stored = self._vectors.stored if self._vectors else None
-        return len(stored) if stored is not None else 0
+        return len(self._vectors.stored) if self._vectors else 0
 
     @property
     def vector_space(self) -> str:

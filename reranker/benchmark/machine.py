@@ -10,13 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from reranker.errors import InputError
+from reranker.network import cores
 
 _LIBRARIES = ("onnxruntime", "tokenizers", "numpy", "tantivy", "sentence-transformers", "torch", "transformers", "optimum-onnx", "FlashRank")
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def keep_to(threads: int | None) -> int:

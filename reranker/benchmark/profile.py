@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from reranker.benchmark.bare_network import BareNetwork
 from reranker.benchmark.machine import describe
 from reranker.benchmark.rounds import SETTLE_S, no_collection
 from reranker.benchmark.settings import Settings
@@ -20,7 +19,7 @@ from reranker.benchmark.workload import TimedQuery, timed_queries
 from reranker.bundle import MODEL, VECTORS, Bundle
 from reranker.first_stage import FirstStage
 from reranker.network import Network
-from reranker.scorers import BI_ENCODER, CROSS_ENCODER, DUET, VectorScorer
+from reranker.scorers import BI_ENCODER, CROSS_ENCODER, DUET, VectorScorer, unit_means
 from reranker.search import TwoStageSearch
 from reranker.student import Reranker
 from reranker.text import clean
@@ -49,8 +48,8 @@ class _Student(NamedTuple):
     """A bundle's parts, to be timed one by one. ``vectors``, ``apart``: what reads texts apart; ``together``: what reads pairs."""
 
     vectors: VectorScorer | None
-    apart: BareNetwork | None
-    together: BareNetwork | None
+    apart: Network | None
+    together: Network | None
 
 
 @dataclass(frozen=True)
@@ -150,11 +149,12 @@ def profile(
 
 def _parts(bundle: Bundle, architecture: str, threads: int) -> _Student:
     scale = float(bundle.manifest.student.get("scale", 1.0))
-    apart = {BI_ENCODER: MODEL, DUET: VECTORS}.get(architecture)
+    model = {BI_ENCODER: MODEL, DUET: VECTORS}.get(architecture)
+    apart = None if model is None else Network(bundle, model, threads)
     return _Student(
-        None if apart is None else VectorScorer(Network(bundle, apart, threads), scale),
-        None if apart is None else BareNetwork(bundle, apart, threads),
-        BareNetwork(bundle, MODEL, threads) if architecture in (CROSS_ENCODER, DUET) else None,
+        None if apart is None else VectorScorer(apart, scale),
+        apart,
+        Network(bundle, MODEL, threads) if architecture in (CROSS_ENCODER, DUET) else None,
     )
 
 
@@ -172,7 +172,7 @@ def _time_stages(student: _Student, first_stage: FirstStage, reranker: Reranker,
     response = search.search(asked.query, size=SIZE)
     if student.apart is not None and student.vectors is not None:
         student.vectors.vectors([reranker.template.render(product) for product in products])  # so that all are known
-        student.apart.run(student.apart.batches(student.apart.tokenise([query]))[0])
+        list(student.apart.run([query]))
     time.sleep(SETTLE_S)
     timed("first_stage", lambda: first_stage.search(asked.query, len(products)))
     texts: Sequence[str] = timed("render", lambda: [reranker.template.render(product) for product in products])
@@ -181,24 +181,21 @@ def _time_stages(student: _Student, first_stage: FirstStage, reranker: Reranker,
         apart = student.apart
         vectors = timed("look_up", lambda: student.vectors.vectors(texts) if student.vectors is not None else None)
         encodings = timed("tokenise_query", lambda: apart.tokenise([query]))
-        (feeds,) = apart.batches(encodings)
-        hidden = timed("onnx_query", lambda: apart.run(feeds))
+        ((_, feeds),) = apart.feeds(encodings)
+        hidden = timed("onnx_query", lambda: apart.infer(feeds))
         scores = timed("dot", lambda: _dot(hidden, feeds["attention_mask"], vectors))
     if student.together is not None:
         together = student.together
         encodings = timed("tokenise_pairs", lambda: together.tokenise([(query, text) for text in texts]))
-        batches = together.batches(encodings)
-        timed("onnx_pairs", lambda: [together.run(feeds) for feeds in batches])
+        batches = [feeds for _, feeds in together.feeds(encodings)]
+        timed("onnx_pairs", lambda: [together.infer(feeds) for feeds in batches])
     timed("order", lambda: np.argsort(-1 / (1 + np.exp(-scores)), kind="stable"))
     timed("json", lambda: _as_json(response))
     return took
 
 
 def _dot(hidden: np.ndarray, mask: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    weights = mask[:, :, None].astype(np.float32)
-    pooled = (hidden * weights).sum(axis=1) / weights.sum(axis=1)
-    pooled /= np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-9)
-    asked = np.repeat(pooled, len(vectors), axis=0)
+    asked = np.repeat(unit_means(hidden, mask), len(vectors), axis=0)
     cosines: np.ndarray = np.einsum("ij,ij->i", asked, vectors, dtype=np.float32)
     return cosines
 

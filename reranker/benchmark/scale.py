@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from reranker.benchmark.bare_network import BareNetwork
 from reranker.benchmark.cost import assumptions, cost
 from reranker.benchmark.machine import describe
 from reranker.benchmark.rounds import no_collection
@@ -19,6 +18,7 @@ from reranker.benchmark.statistics import Estimate, Line, line, percentile, roun
 from reranker.benchmark.workload import TimedQuery, timed_queries
 from reranker.bundle import MODEL, Bundle
 from reranker.first_stage import FirstStage
+from reranker.network import Network
 from reranker.search import TwoStageSearch
 from reranker.student import Reranker
 from reranker.text import clean
@@ -167,7 +167,7 @@ def _by_length(bundle: Bundle, queries: Sequence[TimedQuery], k: int, rounds: in
     rerankers = [Reranker(shorter, threads=threads) for shorter in cut]
     x, took = np.zeros((len(limits), len(queries))), np.zeros((len(limits), rounds, len(queries)))
     for at, (shorter, reranker) in enumerate(zip(cut, rerankers, strict=True)):
-        network = BareNetwork(shorter, MODEL, 1)
+        network = Network(shorter, MODEL, 1)
         for q, query in enumerate(queries):
             texts = [reranker.template.render(product) for product in query.products[:k]]
             read = network.tokenise(texts if reranker.keeps_vectors else [(clean(query.query), text) for text in texts])

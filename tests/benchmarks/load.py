@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from reranker.demo_data import demo_file
+from reranker.network import cores
 from tests.benchmarks.load_generator import OUTCOMES, Sent
 from tests.benchmarks.load_picture import draw
 from tests.served import Served, served
@@ -122,7 +123,7 @@ def log_queries() -> list[str]:
 
 def measure(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     options = shlex.split(arguments.serve)
-    with served(scratch, "--threads", str(len(os.sched_getaffinity(0))), *options) as service:
+    with served(scratch, "--threads", str(cores()), *options) as service:
         began = time.monotonic()
         log, found_nothing = log_queries(), set[str]()
         left = log
@@ -157,7 +158,7 @@ def measure(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         model = service.ask("/ready")[1]["student"]
     return {
         "note": NOTE,
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "machine": platform.machine(),
         "serve": options,
         "student": model,
