@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from reranker.folders import whole_file
 
 
 class Pair(NamedTuple):
@@ -38,12 +39,8 @@ def write_rows(path: Path, rows: Sequence[Any]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    staging = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with whole_file(path) as staging:
         pq.write_table(pa.Table.from_pylist([row._asdict() for row in rows]), staging, write_page_checksum=True)
-        staging.rename(path)
-    finally:
-        staging.unlink(missing_ok=True)
 
 
 def read_pairs(path: Path) -> list[Pair]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from distill.checkpoints import resolve_checkpoint
 from reranker.errors import RecipeError
+from reranker.folders import whole_file
 from reranker.products import Product
 from reranker.text import ProductTemplate, clean
 
@@ -78,13 +78,8 @@ def embed_products(
     else:
         vectors = _encode_all(model, texts, on_products)
         folder.mkdir(parents=True, exist_ok=True)
-        staging = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with staging.open("wb") as file:
-                np.save(file, vectors)
-            staging.rename(path)
-        finally:
-            staging.unlink(missing_ok=True)
+        with whole_file(path) as staging:
+            np.save(staging, vectors)
     return ProductVectors(model, list(products), vectors)
 
 

@@ -6,7 +6,6 @@ import errno
 import fcntl
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from reranker.errors import RerankerError
+from reranker.folders import whole_file
 
 _DONE = "stage.json"
 _STARTED = "started.json"
@@ -94,6 +94,5 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _write(path: Path, value: Mapping[str, Any]) -> None:
-    staging = path.with_name(f".{path.name}.{os.getpid()}")
-    staging.write_text(json.dumps(value, indent=2, default=str), encoding="utf-8")
-    staging.replace(path)
+    with whole_file(path) as staging:
+        staging.write_text(json.dumps(value, indent=2, default=str), encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from reranker.evaluation.bootstrap import Interval
+from reranker.folders import whole_file
 
 INK, FAINT = "#24292f", "#d8dee4"
 COLOURS = {"bm25": "#6b7785", "minilm_cosine": "#a8820f", "teacher": "#8250df", "committee": "#1a7f37"}
@@ -39,9 +39,5 @@ def reach(interval: Interval) -> list[list[float]]:
 
 def save(figure: Figure, path: Path) -> None:
     """Write the picture as PNG, whole or not at all."""
-    staging = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
+    with whole_file(path) as staging:
         figure.savefig(staging, dpi=150)
-        staging.replace(path)
-    finally:
-        staging.unlink(missing_ok=True)

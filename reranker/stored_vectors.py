@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
@@ -13,6 +12,7 @@ import numpy as np
 
 from reranker.cache import digest
 from reranker.errors import InputError
+from reranker.folders import whole_file
 
 PART = 2_000
 """Products in one file; what an interruption loses at most."""
@@ -112,10 +112,5 @@ def _write_part(path: Path, keys: Sequence[bytes], vectors: np.ndarray) -> None:
     part = np.empty(len(keys), dtype=[("key", "<u8", 2), ("vector", "<f2", vectors.shape[1])])
     part["key"] = np.frombuffer(b"".join(keys), dtype="<u8").reshape(-1, 2)
     part["vector"] = vectors
-    staging = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with staging.open("wb") as file:
-            np.save(file, part)
-        staging.rename(path)
-    finally:
-        staging.unlink(missing_ok=True)
+    with whole_file(path) as staging:
+        np.save(staging, part)

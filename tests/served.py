@@ -1,10 +1,11 @@
-"""A real `reranker serve` for tests, and requests to it."""
+"""A real `reranker serve` for tests, requests to it, and free ports."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -41,24 +42,34 @@ class Served(NamedTuple):
 @contextmanager
 def served(folder: Path, *arguments: str, environment: dict[str, str] | None = None) -> Iterator[Served]:
     """Run `reranker serve` with the arguments on a free port; ``folder`` holds its home and its error output."""
+    with launched(folder, "serve", "--port", "0", "--threads", "1", *arguments, environment=environment) as running:
+        yield running
+
+
+@contextmanager
+def launched(folder: Path, *arguments: str, environment: dict[str, str] | None = None) -> Iterator[Served]:
+    """Run a command of `reranker` that serves until it is stopped, and says where once it listens."""
     stderr = folder / "stderr"
+    home = {"RERANKER_HOME": str(folder / "home")}
     with stderr.open("w") as errors:
-        process = subprocess.Popen(
-            [*COMMAND, "serve", "--port", "0", "--threads", "1", *arguments],
-            env={**os.environ, "RERANKER_HOME": str(folder / "home"), **(environment or {})},
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-        )
+        process = subprocess.Popen([*COMMAND, *arguments], env={**os.environ, **home, **(environment or {})}, stdout=subprocess.PIPE, stderr=errors, text=True)
     try:
         assert process.stdout is not None
-        found = re.search(r"http://[\d.]+:\d+", process.stdout.readline())
+        found = re.search(r"http://[\d.]+:\d+", process.stdout.readline())  # an empty line when it ended before
         assert found, stderr.read_text()
         yield Served(process, found.group(), stderr)
     finally:
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+def free_port() -> int:
+    """Return a port of this host that nothing listens on."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port: int = listening.getsockname()[1]
+        return port
 
 
 def until(condition: Callable[[], Any], *, seconds: float = 60) -> None:

@@ -21,6 +21,7 @@ from distill.student.lists import product_lists
 from distill.student.scoring import load_scores
 from distill.student.start_points import load_start_point
 from reranker.errors import RecipeError
+from reranker.folders import whole_file
 from reranker.products import Product
 from reranker.text import ProductTemplate
 
@@ -114,9 +115,8 @@ def score_pairs(
         path, shard = folder / f"scores-{number:05d}.npy", labelled[start : start + SCORES_PER_SHARD]
         if not path.is_file():
             scores = scores or load_scores(student)
-            staging = folder / f".{path.name}"
-            np.save(staging, scores([(pair.query, template.render(products[pair.product_id])) for pair in shard]))
-            staging.rename(path)
+            with whole_file(path) as staging:
+                np.save(staging, scores([(pair.query, template.render(products[pair.product_id])) for pair in shard]))
         on_pairs(len(shard))
 
 

@@ -46,8 +46,8 @@ def needed_changes(cluster: Cluster, service: str) -> dict[str, Any]:
 
 def apply_changes(cluster: Cluster, changes: Mapping[str, Any], pipeline: str, service: str) -> None:
     """Change the settings, and note what stood there before and which pipeline needs them."""
-    note = read_note(cluster)
     persistent = persistent_settings(cluster)
+    note = _note(persistent)
     for name in changes:
         note["before"].setdefault(name, persistent.get(name))
     note["pipelines"][pipeline] = service
@@ -69,8 +69,12 @@ def undo(cluster: Cluster, pipeline: str) -> dict[str, Any]:
 
 def read_note(cluster: Cluster) -> dict[str, dict[str, Any]]:
     """Return ``pipelines`` (name → service) and ``before`` (setting → its persistent value, or None)."""
+    return _note(persistent_settings(cluster))
+
+
+def _note(persistent: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     try:
-        note = json.loads(persistent_settings(cluster).get(NOTE) or "{}")
+        note = json.loads(persistent.get(NOTE) or "{}")
     except ValueError:
         note = {}
     return {"pipelines": dict(note.get("pipelines") or {}), "before": dict(note.get("before") or {})}

@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from opensearch.mapping import OWNER
 from opensearch.search_pipeline.endpoints import REWRITE_PATH, SCORE_PATH
 from opensearch.search_pipeline.request_rewriting import PipelineSettings
 from reranker.errors import InputError
 from reranker.first_stage import MAX_K
 
-OWNER = "distilled-reranker"
 MIN_BUDGET_MS, MAX_BUDGET_MS = 50, 60_000
 REWRITE, SCORE = "rewrite", "score"
 SCORE_FIELD = "_reranker_score"
@@ -46,7 +46,7 @@ class Wanted(BaseModel):
     service: str
     k: int = Field(50, ge=1, le=MAX_K)
     fields: dict[str, str] = Field(min_length=1)
-    budget_ms: int = Field(500, ge=MIN_BUDGET_MS, le=MAX_BUDGET_MS)
+    budget_ms: int = Field(1_000, ge=MIN_BUDGET_MS, le=MAX_BUDGET_MS)
     enlarge: bool = True
     api_key: str | None = Field(None, repr=False)
 

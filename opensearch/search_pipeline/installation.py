@@ -115,7 +115,7 @@ def install(
 ) -> Installed:
     """Put the pipeline into the cluster, or bring the one that is there to what is wanted; searches go on meanwhile.
 
-    New connectors and models are made beside the old ones, the pipeline is switched to them in one step, then the old
+    New models, each with its connector, are made beside the old ones, the pipeline is switched to them in one step, then the old
     ones go. A failure before the switch leaves the cluster as it was.
 
     Args:
@@ -129,7 +129,7 @@ def install(
         FirstStageError: the cluster refuses, or a pipeline of that name is somebody else's.
     """
     with cluster.errors():
-        there = _pipeline(cluster, wanted.name)
+        there = find_pipeline(cluster, wanted.name)
         if there is not None and not is_ours(there):
             raise FirstStageError(f"The search pipeline '{wanted.name}' at {cluster.url} was not made by us; it was left as it is.", hint="Use another --name.")
         changed: list[str] = []
@@ -165,7 +165,7 @@ def remove(cluster: Cluster, name: str, *, say: Callable[[str], None] = lambda _
         say(what)
 
     with cluster.errors():
-        there = _pipeline(cluster, name)
+        there = find_pipeline(cluster, name)
         if there is not None and not is_ours(there):
             raise FirstStageError(f"The search pipeline '{name}' at {cluster.url} was not made by us; it was left as it is.", hint="Give the name of ours.")
         for index in _indexes_with_default(cluster, name):
@@ -176,19 +176,10 @@ def remove(cluster: Cluster, name: str, *, say: Callable[[str], None] = lambda _
             did(f"search pipeline '{name}' removed")
         removed = _sweep(MLCommons(cluster), name, set())
         if removed:
-            did(f"{removed} models and connectors removed")
+            did(f"{removed} models removed")
         for setting, value in undo(cluster, name).items():
             did(f"{setting} is {'at its default' if value is None else json.dumps(value)} again")
     return done
-
-
-def installed_names(cluster: Cluster) -> list[str]:
-    """Return the names of our pipelines in the cluster."""
-    with cluster.errors():
-        try:
-            return sorted(name for name, body in cluster.client.search_pipeline.get().items() if is_ours(body))
-        except osx.NotFoundError:
-            return []
 
 
 def _settings(cluster: Cluster, wanted: Wanted, change: bool, changed: list[str], say: Callable[[str], None]) -> None:
@@ -208,21 +199,19 @@ def _settings(cluster: Cluster, wanted: Wanted, change: bool, changed: list[str]
 
 def _models(
     ml: MLCommons, wanted: Wanted, old: Mapping[str, str], model_group: str | None, changed: list[str], say: Callable[[str], None]
-) -> tuple[dict[str, str], list[tuple[str, str]]]:
-    """Return the models' ids by purpose, and the (model, connector) ids of those made just now."""
+) -> tuple[dict[str, str], list[str]]:
+    """Return the models' ids by purpose, and the ids of those made just now."""
     models: dict[str, str] = {}
-    fresh: list[tuple[str, str]] = []
+    fresh: list[str] = []
     try:
         for purpose, connector in connectors(wanted).items():
             kept = _kept(ml, old.get(purpose), connector, wanted.api_key)
             if kept:
                 models[purpose] = kept
                 continue
-            connector_id = ml.create_connector(connector.with_secret(wanted.api_key))
-            fresh.append(("", connector_id))
-            models[purpose] = ml.register(connector.name, connector_id, ml.group(model_group) if model_group else None)
-            fresh[-1] = (models[purpose], connector_id)
-            changed.append(f"connector and model '{connector.name}'")
+            models[purpose] = ml.register(connector.name, connector.with_secret(wanted.api_key), ml.group(model_group) if model_group else None)
+            fresh.append(models[purpose])
+            changed.append(f"model '{connector.name}'")
             say(changed[-1])
     except BaseException:
         _discard(ml, fresh)
@@ -233,35 +222,28 @@ def _models(
 def _kept(ml: MLCommons, model_id: str | None, connector: Connector, api_key: str | None) -> str | None:
     """Return the model in the cluster if it is what is wanted, deployed again where it was not."""
     model = ml.model(model_id) if model_id else None
-    there = ml.connector(str(model.get("connector_id"))) if model else None
-    if not model_id or not model or not there or not str(there.get("description", "")).endswith(connector.fingerprint(api_key)):
+    there = (model or {}).get("connector") or {}
+    if not model_id or not model or not str(there.get("description", "")).endswith(connector.fingerprint(api_key)):
         return None
     if model.get("model_state") != "DEPLOYED":
         ml.deploy(model_id)
     return model_id
 
 
-def _discard(ml: MLCommons, made: list[tuple[str, str]]) -> None:
+def _discard(ml: MLCommons, made: list[str]) -> None:
     with suppress(osx.OpenSearchException):
-        for model_id, connector_id in made:
-            if model_id:
-                ml.delete_model(model_id)
-            ml.delete_connector(connector_id)
+        for model_id in made:
+            ml.delete_model(model_id)
 
 
 def _sweep(ml: MLCommons, pipeline: str, keep: set[str]) -> int:
-    """Delete the pipeline's models but those in use, and their connectors; return how many things went."""
+    """Delete the pipeline's models but those in use; return how many went."""
     count = 0
-    used = {str((ml.model(model_id) or {}).get("connector_id")) for model_id in keep}
     for purpose in (REWRITE, SCORE):
         name = connector_name(pipeline, purpose)
         for model_id in ml.models_named(name):
             if model_id not in keep:
                 ml.delete_model(model_id)
-                count += 1
-        for connector_id in ml.connectors_named(name):
-            if connector_id not in used:
-                ml.delete_connector(connector_id)
                 count += 1
         if not keep:
             ml.delete_group(name)
@@ -287,7 +269,8 @@ def _default_of(cluster: Cluster, index: str) -> str | None:
     return value
 
 
-def _pipeline(cluster: Cluster, name: str) -> dict[str, Any] | None:
+def find_pipeline(cluster: Cluster, name: str) -> dict[str, Any] | None:
+    """Return the search pipeline of that name, whoever made it, or None where there is none."""
     try:
         body: dict[str, Any] | None = cluster.client.search_pipeline.get(id=name).get(name)
     except osx.NotFoundError:

@@ -21,41 +21,26 @@ USABLE = ("DEPLOYED", "PARTIALLY_DEPLOYED")
 
 
 class MLCommons:
-    """Connectors, remote models and model groups of one cluster. Every method raises opensearch-py's exceptions."""
+    """Remote models, each with its connector, and model groups of one cluster. Every method raises opensearch-py's exceptions."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
-    def create_connector(self, body: Mapping[str, Any]) -> str:
-        """Create a connector and return its id.
-
-        A cluster's first connector has to wait until ML Commons has made the key that it keeps credentials with.
-        """
-        until = time.monotonic() + _FIRST_KEY_S
-        while True:
-            try:
-                return str(self._ask("POST", "/connectors/_create", body)["connector_id"])
-            except osx.TransportError as error:
-                if "master key" not in str(error) or time.monotonic() > until:
-                    raise
-            time.sleep(1)
-
-    def connector(self, connector_id: str) -> dict[str, Any] | None:
-        """Return a connector (never its credential), or None where there is none."""
-        return self._get(f"/connectors/{connector_id}")
-
     def model(self, model_id: str) -> dict[str, Any] | None:
-        """Return a model, or None where there is none."""
+        """Return a model with its connector (never that one's credential), or None where there is none."""
         return self._get(f"/models/{model_id}")
 
-    def register(self, name: str, connector_id: str, group_id: str | None) -> str:
+    def register(self, name: str, connector: Mapping[str, Any], group_id: str | None) -> str:
         """Register a remote model, deploy it, wait until it answers, and return its id.
+
+        The connector is a part of the model. One of its own could not always be deleted: ML Commons 2.19 looks for the
+        models that use it among the words of their connectors' ids, and all ids that a node makes may share a word.
 
         Raises:
             FirstStageError: it cannot be deployed.
         """
-        body = {"name": name, "function_name": "remote", "connector_id": connector_id} | ({"model_group_id": group_id} if group_id else {})
-        task = self._ask("POST", "/models/_register", body, {"deploy": "true"})
+        body = {"name": name, "function_name": "remote", "connector": dict(connector)} | ({"model_group_id": group_id} if group_id else {})
+        task = self._register(body)
         model_id = str(task.get("model_id") or "")
         until = time.monotonic() + _DEPLOY_S
         while not model_id:
@@ -73,6 +58,17 @@ class MLCommons:
                 hint="Its log says more; is there a node that may run models (plugins.ml_commons.only_run_on_ml_node)?",
             )
         return model_id
+
+    def _register(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Ask for a model; a cluster's first has to wait until ML Commons has made the key that it keeps credentials with."""
+        until = time.monotonic() + _FIRST_KEY_S
+        while True:
+            try:
+                return self._ask("POST", "/models/_register", body, {"deploy": "true"})
+            except osx.TransportError as error:
+                if "master key" not in str(error) or time.monotonic() > until:
+                    raise
+            time.sleep(1)
 
     def deploy(self, model_id: str) -> None:
         """Deploy a model that is there but not deployed, and wait for it."""
@@ -124,17 +120,10 @@ class MLCommons:
                         raise
                 time.sleep(0.25)
 
-    def delete_connector(self, connector_id: str) -> None:
-        self._delete(f"/connectors/{connector_id}")
-
     def group(self, name: str) -> str:
         """Return the id of the model group of that name, made where there is none."""
         found = self._named("/model_groups/_search", name)
         return found[0] if found else str(self._ask("POST", "/model_groups/_register", {"name": name})["model_group_id"])
-
-    def connectors_named(self, name: str) -> list[str]:
-        """Return the ids of the connectors of that name."""
-        return self._named("/connectors/_search", name)
 
     def models_named(self, name: str) -> list[str]:
         """Return the ids of the models of that name."""

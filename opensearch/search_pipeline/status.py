@@ -11,6 +11,7 @@ from opensearchpy import exceptions as osx
 from opensearch.connection import Cluster
 from opensearch.search_pipeline.cluster_settings import needed_changes, read_note
 from opensearch.search_pipeline.definition import REWRITE, SCORE, is_ours, models_of
+from opensearch.search_pipeline.installation import find_pipeline
 from opensearch.search_pipeline.ml_commons import USABLE, MLCommons
 
 
@@ -44,10 +45,7 @@ def status(cluster: Cluster, name: str, index: str, query: str | None = None) ->
     """
     checks: list[Check] = []
     with cluster.errors():
-        try:
-            pipeline = cluster.client.search_pipeline.get(id=name).get(name)
-        except osx.NotFoundError:
-            pipeline = None
+        pipeline = find_pipeline(cluster, name)
         if not pipeline or not is_ours(pipeline):
             seen = "there is a pipeline of that name that we did not make" if pipeline else "there is none; install it: reranker pipeline install"
             return Status(name, [Check("search pipeline", False, seen)])

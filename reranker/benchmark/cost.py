@@ -6,9 +6,6 @@ from typing import Any
 
 from reranker.benchmark.statistics import rounded
 
-CORE_HOUR_PRICE = 0.04
-"""An assumption, in the currency of your bill: about what clouds ask for an hour of one virtual core."""
-
 QUERIES_PER_SECOND = 1_000
 UTILISATION = 0.6
 _MILLION = 1_000_000

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from reranker.cli.console import output_console
 from reranker.cli.options import DEFAULT_INDEX, AsJson, open_first_stage
 from reranker.errors import InputError, RerankerError
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from reranker.bundle import Bundle
     from reranker.first_stage import FirstStage
 
-_PIPED = 160  # nothing tells how wide the reader of a pipe is
+_CORE_HOUR_PRICE = 0.04  # about what clouds ask for an hour of one virtual core, in the currency of your bill
 _OTHERS, _COST = "What else to compare with", "Cost"
 
 
@@ -55,7 +54,7 @@ def benchmark(
     only: Annotated[list[str] | None, typer.Option("--only", metavar="NAME", help="Compare only these; repeat it for more.", rich_help_panel=_OTHERS)] = None,
     core_hour_price: Annotated[
         float, typer.Option("--core-hour-price", min=0, help="What an hour of one core costs you: an assumption.", rich_help_panel=_COST)
-    ] = 0.04,
+    ] = _CORE_HOUR_PRICE,
     as_json: AsJson = False,
 ) -> None:
     """Time bundles and what else one could use on the same queries, hits and threads, in alternating rounds; with nDCG@10 beside.
@@ -159,9 +158,7 @@ def _tell(work: _Work, name: str, result: dict[str, Any], show: Callable[[Consol
     if work.as_json:
         print(text)
         return
-    from rich.console import Console
-
-    show(Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPED, highlight=False))
+    show(output_console())
     beside = f", {path.with_suffix('.png')}" if path.with_suffix(".png").exists() else ""
     print(f"Written: {path}{beside}")
 

@@ -22,7 +22,7 @@ app = typer.Typer(help="Rerank inside OpenSearch: any client gets it by adding ?
 
 OpenSearch = Annotated[str, typer.Option("--opensearch", metavar="URL", help="The cluster. User and password: OPENSEARCH_USER, OPENSEARCH_PASSWORD.")]
 Name = Annotated[str | None, typer.Option("--name", help="The pipeline's name. [default: the index's, with -reranked behind it]", show_default=False)]
-KeyFile = Annotated[Path | None, typer.Option("--api-key-file", metavar="FILE", help="Holds the service's API key; or RERANKER_API_KEY.")]
+KeyFile = Annotated[Path | None, typer.Option("--api-key-file", metavar="FILE", help="Holds the service's API key in its first line; or RERANKER_API_KEY.")]
 
 
 @app.command()
@@ -54,9 +54,11 @@ def install(
     from opensearch.search_pipeline.installation import install as put
     from opensearch.search_pipeline.status import status as look
     from reranker.errors import InputError
+    from reranker.service.api_keys import read_keys
 
     address = check_service(service)
-    key = read_key(api_key_file)
+    keys = read_keys(api_key_file, os.environ)
+    key = keys[0] if keys else None
     with _cluster(opensearch) as cluster:
         with cluster.errors():
             ability = check_cluster(cluster)
@@ -114,7 +116,7 @@ def status(
 
 @app.command()
 def remove(opensearch: OpenSearch, index: IndexName = DEFAULT_INDEX, name: Name = None, as_json: AsJson = False) -> None:
-    """Remove the pipeline, its models and connectors, and put back the settings that it needed."""
+    """Remove the pipeline and its models, and put back the settings that it needed."""
     from opensearch.search_pipeline.installation import remove as take_away
 
     pipeline = name or default_name(index)
@@ -147,26 +149,6 @@ def parse_fields(text: str | None) -> dict[str, str] | None:
             raise InputError(f"--fields {text} cannot be read.", hint="Give FIELD=PATH, separated by commas: title=name,brand=vendor.name")
         found[field] = path or field
     return found
-
-
-def read_key(file: Path | None) -> str | None:
-    """Return the service's API key, the first line of the file, or RERANKER_API_KEY, or of the file RERANKER_API_KEY_FILE; None where none is given.
-
-    Raises:
-        InputError: the file cannot be read or is empty.
-    """
-    from reranker.errors import InputError
-
-    named = file or (Path(os.environ["RERANKER_API_KEY_FILE"]) if os.environ.get("RERANKER_API_KEY_FILE") else None)
-    if named is None:
-        return os.environ.get("RERANKER_API_KEY", "").strip() or None
-    try:
-        lines = [line.strip() for line in named.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The API key file {named} cannot be read.", hint="Give a text file with the key in its first line.") from error
-    if not lines:
-        raise InputError(f"The API key file {named} is empty.", hint="Give a text file with the key in its first line.")
-    return lines[0]
 
 
 @contextmanager

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reranker.cli.console import output_console
 from reranker.cli.options import DEFAULT_INDEX, AsJson, BundlePath, Catalog, IndexName, OpenSearch, Vectors, open_first_stage
 from reranker.cli.serve import BudgetMs, K
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from reranker.search import Result, SearchResponse
 
 _SIDE_BY_SIDE = 90  # columns of the terminal; a narrower one gets one list
-_PIPED = 160  # nothing tells how wide the reader of a pipe is
 
 
 def search(
@@ -64,12 +63,11 @@ def search(
 
 
 def _show(response: SearchResponse, size: int) -> None:
-    from rich.console import Console
     from rich.text import Text
 
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal without ▲ still gets the titles
-    console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPED, highlight=False)
+    console = output_console()
     if not response.results:
         console.print(Text(f'Nothing was found for "{response.query}".'))
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from matplotlib.figure import Figure
 from reranker.errors import InputError
 from reranker.evaluation.report import Evaluation
 from reranker.evaluation.table import LABELS
+from reranker.folders import whole_file
 
 SUFFIXES = (".png", ".svg")
 _COLOURS = {"bm25": "#9aa5b1", "minilm_cosine": "#c9a227", "reranker": "#1f6feb"}
@@ -67,14 +67,11 @@ def draw(evaluation: Evaluation, path: Path) -> None:
         _means(figure.add_subplot(grid[0, 0]), evaluation)
         _latency(figure.add_subplot(grid[1, 0]), evaluation)
         _changes(figure.add_subplot(grid[:, 1]), evaluation)
-        staging = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
         try:
-            figure.savefig(staging, dpi=150, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
-            staging.replace(path)
+            with whole_file(path) as staging:
+                figure.savefig(staging, dpi=150, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
         except OSError as error:
             raise InputError(f"{path} cannot be written: {error.strerror or error}", hint="Give a file in a folder that you may write to.") from error
-        finally:
-            staging.unlink(missing_ok=True)
 
 
 def _means(axes: Axes, evaluation: Evaluation) -> None:

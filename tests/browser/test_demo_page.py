@@ -6,8 +6,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +13,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Dialog, Page, expect, sync_playwright
 
+from tests.served import launched
 from tests.tiny_bundle import make_tiny_bundle
 
 pytestmark = pytest.mark.browser
@@ -53,20 +52,8 @@ def chromium() -> str:
 def demo(home: Path, *arguments: str) -> Iterator[str]:
     """Run `reranker demo` as a user would; gives its address."""
     bundle = make_tiny_bundle(home / "bundle")
-    command = [sys.executable, "-c", "from reranker.cli import main; main()", "demo", "--no-open", "--port", "0", "--bundle", str(bundle), *arguments]
-    with (home / "stderr").open("w+") as stderr:
-        process = subprocess.Popen(command, env={**os.environ, "RERANKER_HOME": str(home)}, stdout=subprocess.PIPE, stderr=stderr, text=True)
-        assert process.stdout is not None
-        try:
-            line = process.stdout.readline()  # printed once it listens; empty when it ended before
-            address = re.search(r"http://[\d.:]+", line)
-            stderr.seek(0)
-            assert address, f"the demo did not start: {line}{stderr.read()}"
-            yield address.group()
-        finally:
-            process.terminate()
-            process.wait(60)
-            process.stdout.close()
+    with launched(home, "demo", "--no-open", "--port", "0", "--bundle", str(bundle), *arguments) as running:
+        yield running.url
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from reranker import Reranker
-from tests.serving import serving
+from tests.served import served
 
 
 @pytest.fixture(scope="session")
@@ -22,5 +22,5 @@ def service_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     home = tmp_path_factory.mktemp("served")
     catalog = home / "catalog.jsonl"
     catalog.write_text(json.dumps({"id": "1", "title": "Laptop"}) + "\n", encoding="utf-8")
-    with serving(home, "--catalog", str(catalog)) as url:
-        yield url
+    with served(home, "--catalog", str(catalog)) as service:
+        yield service.url

@@ -16,7 +16,7 @@ from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, response_headers_conformance, response_schema_conformance, status_code_conformance
 
-from tests.serving import serving
+from tests.served import served
 from tests.tiny_bundle import make_tiny_bundle
 
 AS_DESCRIBED = [not_a_server_error, status_code_conformance, content_type_conformance, response_headers_conformance, response_schema_conformance]
@@ -44,8 +44,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     home = tmp_path_factory.mktemp("fuzzed")
     catalog = home / "catalog.jsonl"
     catalog.write_text("".join(json.dumps(product) + "\n" for product in PRODUCTS), encoding="utf-8")
-    with serving(home, "--catalog", str(catalog), "--bundle", str(make_tiny_bundle(home / "bundle")), "--threads", "1") as url:
-        yield url
+    with served(home, "--catalog", str(catalog), "--bundle", str(make_tiny_bundle(home / "bundle"))) as service:
+        yield service.url
 
 
 @pytest.fixture(scope="module")

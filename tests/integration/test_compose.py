@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import time
 import urllib.error
@@ -15,17 +14,13 @@ from typing import Any
 
 import pytest
 
+from tests.served import free_port
+
 pytestmark = pytest.mark.integration
 
 FILE = Path(__file__).parents[2] / "docker" / "compose.yaml"
 PROJECT = f"reranker-test-{os.getpid()}"
 Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 PORTS = {name: free_port() for name in ("OPENSEARCH_PORT", "SERVICE_PORT", "PAGE_PORT")}

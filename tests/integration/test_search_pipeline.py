@@ -192,7 +192,7 @@ def state(client: OpenSearch) -> dict[str, Any]:
     return {
         "settings": client.cluster.get_settings(params={"flat_settings": "true"}),
         "pipelines": sorted(client.search_pipeline.get()) if client.search_pipeline.get() else [],
-        **{what: named(what) for what in ("connectors", "models", "model_groups")},
+        **{what: named(what) for what in ("models", "model_groups")},
         "defaults": client.indices.get_settings(index="demo", name="index.search.default_pipeline"),
     }
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -27,7 +26,7 @@ from tests.balancer import balanced
 from tests.faulty_proxy import FaultyProxy
 from tests.opensearch_cluster import NAMES as NODES
 from tests.opensearch_cluster import OpenSearchCluster
-from tests.served import Served, served
+from tests.served import Served, free_port, served
 from tests.served import until as wait_for
 
 pytestmark = pytest.mark.integration
@@ -192,12 +191,6 @@ STUDENT = Reranker.load()
 
 def shipped_bundle() -> Path:
     return STUDENT.bundle.path
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 def _reranked(query: str, hits: list[dict[str, Any]]) -> list[str]:

@@ -83,8 +83,8 @@ def test_installing_searching_and_removing(secured_opensearch: SecuredOpenSearch
                 )
                 assert search(shopper, search_pipeline="laptops-reranked") == reranked
 
-            connectors = laptops.transport.perform_request("POST", "/_plugins/_ml/connectors/_search", body={"query": {"match_all": {}}})
-            told = json.dumps(connectors) + done.stdout + done.stderr + service.stderr.read_text()
+            models = laptops.transport.perform_request("POST", "/_plugins/_ml/models/_search", body={"query": {"match_all": {}}})
+            told = json.dumps(models) + done.stdout + done.stderr + service.stderr.read_text()
             assert KEY not in told
             assert secured_opensearch.password not in told
         finally:

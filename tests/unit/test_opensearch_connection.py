@@ -16,6 +16,7 @@ from opensearch import connection
 from opensearch.connection import Cluster
 from reranker.errors import FirstStageError, InputError
 from reranker.first_stage import check_index_name
+from tests.served import free_port
 
 
 @pytest.fixture
@@ -40,12 +41,6 @@ def answering() -> Iterator[tuple[str, dict[str, object]]]:
     server.server_close()
 
 
-def unused_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
-
-
 @pytest.mark.parametrize(
     "url",
     [
@@ -68,7 +63,7 @@ def test_what_is_no_url(url: str) -> None:
 
 
 def test_unreachable() -> None:
-    port = unused_port()
+    port = free_port()
     with pytest.raises(FirstStageError, match=f"http://127.0.0.1:{port} cannot be reached: .*Connection refused") as raised:
         Cluster(f"http://me:secret@127.0.0.1:{port}")
     assert raised.value.hint
@@ -76,7 +71,7 @@ def test_unreachable() -> None:
 
 
 def test_several_nodes_none_of_which_answers() -> None:
-    ports = unused_port(), unused_port()
+    ports = free_port(), free_port()
     with pytest.raises(FirstStageError, match=f"http://127.0.0.1:{ports[0]},http://127.0.0.1:{ports[1]} cannot be reached") as raised:
         Cluster(f"http://me:sec,ret@127.0.0.1:{ports[0]}, http://me:sec,ret@127.0.0.1:{ports[1]}")
     assert "sec" not in str(raised.value)
@@ -86,12 +81,12 @@ def test_a_node_that_does_not_answer_is_passed_over(answering: tuple[str, dict[s
     url, reply = answering
     reply |= {"body": b'{"version": {"distribution": "opensearch", "number": "2.19.1"}}'}
     for _ in range(4):  # which node is asked first is chance
-        Cluster(f"http://127.0.0.1:{unused_port()},{url}").close()
+        Cluster(f"http://127.0.0.1:{free_port()},{url}").close()
 
 
 def test_unreachable_at_the_command_line() -> None:
     environment = {**os.environ, "OPENSEARCH_USER": "me", "OPENSEARCH_PASSWORD": "secret-word"}
-    command = [sys.executable, "-c", "from reranker.cli import main; main()", "index", "--opensearch", f"http://127.0.0.1:{unused_port()}"]
+    command = [sys.executable, "-c", "from reranker.cli import main; main()", "index", "--opensearch", f"http://127.0.0.1:{free_port()}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
     assert done.returncode == 4
     assert "cannot be reached" in done.stderr
