@@ -1,4 +1,4 @@
-"""The arithmetic in which a teacher labels."""
+"""The arithmetic in which models train and a teacher labels: bfloat16 only where the machine has it in hardware."""
 
 from __future__ import annotations
 
@@ -11,18 +11,28 @@ from distill.recipe import Precision
 from reranker.errors import RecipeError
 
 
+def has_bfloat16() -> bool:
+    """Whether this machine multiplies bfloat16 in hardware: a GPU, or a CPU with AVX-512 or Arm's instructions for it. Others take hundreds of times longer."""
+    return torch.accelerator.is_available() or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def dtype_of(name: str) -> torch.dtype:
+    """Return the type that weights are loaded in where a recipe says "float32" or "bfloat16"."""
+    return torch.bfloat16 if name == "bfloat16" and has_bfloat16() else torch.float32
+
+
 def turn_to(precision: Precision, model: nn.Module, grades: int) -> None:
-    """Turn a loaded classifier of ``grades`` grades, in place, to the precision it shall label in.
+    """Turn a loaded classifier of ``grades`` grades, in place, to the precision it shall label in; "bfloat16" is float32 where ``has_bfloat16`` says no.
 
     Raises:
         RecipeError: int8 on a GPU, or with a torch that no longer has it.
     """
-    if precision == "float32":
-        model.float()
-    elif precision == "bfloat16":
+    if precision == "int8":
+        _to_int8(model, grades)
+    elif dtype_of(precision) == torch.bfloat16:
         _to_bfloat16(model, grades)
     else:
-        _to_int8(model, grades)
+        model.float()
 
 
 def _to_bfloat16(model: nn.Module, grades: int) -> None:

@@ -84,7 +84,7 @@ class Teacher(Section):
     gradient_checkpointing: bool = Field(default=False, description="less memory, a third more time: for models of billions")
     lora_rank: int = Field(default=16, ge=0)
     load_dtype: Literal["float32", "bfloat16"] = "float32"
-    bf16: bool = Field(default=True, description="train under bfloat16 autocast and label in bfloat16")
+    bf16: bool = Field(default=True, description="train under bfloat16 autocast and label in bfloat16, where the machine has it in hardware; else in float32")
     max_pairs: int | None = Field(default=None, ge=8, description="train on a sample: for a quick trial")
 
     @field_validator("prompt")
@@ -218,7 +218,7 @@ class Student(Section):
     lists_per_batch: int = Field(default=4, ge=1)
     products_per_list: int = Field(default=12, ge=2)
     margin_of: Literal["relevance", "logit"] = "relevance"
-    bf16: bool = True
+    bf16: bool = Field(default=True, description="train under bfloat16 autocast, where the machine has it in hardware")
 
     @model_validator(mode="after")
     def _blend_reads_relevance(self) -> Student:

@@ -11,15 +11,17 @@ from types import ModuleType
 from typing import Any
 
 from distill.experiments import data_size, losses, shares, targets
+from distill.experiments.combinations import combine
 from distill.experiments.cross_validation import cross_validate
-from distill.experiments.finished_run import open_runs, pooled
+from distill.experiments.finished_run import FinishedRun, open_runs, pooled
 from distill.experiments.pictures import draw_curve, draw_rows
 from distill.experiments.plan import Plan, student_of
 from distill.experiments.report import lines, rows, write
 from distill.experiments.trials import Trials
 
 TRIED: dict[str, ModuleType] = {"data-size": data_size, "losses": losses, "shares": shares, "targets": targets}
-EXPERIMENTS = (*TRIED, "cross-validation")
+MEASURED: dict[str, Callable[[list[FinishedRun], Path], dict[str, Any]]] = {"cross-validation": cross_validate, "combinations": combine}
+EXPERIMENTS = (*TRIED, *MEASURED)
 
 __all__ = ["EXPERIMENTS", "experiment"]
 
@@ -39,8 +41,8 @@ def experiment(
     """
     runs = open_runs(list(folders))
     out.mkdir(parents=True, exist_ok=True)
-    if name == "cross-validation":
-        return cross_validate(runs, out)
+    if name in MEASURED:
+        return MEASURED[name](runs, out)
     room = TRIED[name]
     reads: dict[str, Any] = {"experiment": name, "runs": {run.name: run.recipe.model_dump(exclude={"gate", "export", "description"}) for run in runs}}
     if name != "targets":

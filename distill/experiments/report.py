@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from distill.experiments.finished_run import FinishedRun, pooled
 from distill.experiments.trials import Trial, by_query
+from reranker.evaluation import Comparison
 from reranker.evaluation.bootstrap import Interval, bootstrap
 
 LINES = {"bm25": "BM25", "minilm_cosine": "all-MiniLM-L6-v2 cosine", "teacher": "teacher", "committee": "teacher with embedder"}
@@ -54,6 +56,21 @@ def rows(trials: Sequence[Trial], runs: list[FinishedRun], settings: Sequence[st
             )
         )
     return made
+
+
+def row_by_fold(measured: Comparison, name: str, runs: list[FinishedRun], queries: Sequence[int], against: Sequence[str]) -> Row:
+    """Return the row of a ranking that needed no trial: its mean over all held-out queries, and, as its ``seeds``, over each run's.
+
+    Args:
+        measured: all runs' held-out queries, the runs' one after another.
+        queries: how many of them are each run's.
+        against: the rankings to compare with, paired by query.
+    """
+    scores = [row.ndcg[name] for row in measured.per_query]
+    starts = np.cumsum([0, *queries])
+    by_fold = [float(np.mean(scores[start:end])) for start, end in pairwise(starts)]
+    pairs = round(sum(len(run.labelled) for run in runs) / len(runs))
+    return Row(name, pairs, measured.interval(name), by_fold, {other: measured.difference(name, other) for other in against})
 
 
 def lines(runs: list[FinishedRun]) -> dict[str, Interval]:

@@ -15,6 +15,7 @@ from distill.calibration import calibrate
 from distill.checkpoints import CHECKPOINTS, last_checkpoint
 from distill.losses import make_loss
 from distill.pairs import LabelledPair
+from distill.precision import has_bfloat16
 from distill.recipe import Student as StudentSettings
 from distill.student.bi_encoder import train_bi_encoder
 from distill.student.lists import product_lists
@@ -58,7 +59,7 @@ def train_student(
         "per_device_train_batch_size": settings.lists_per_batch,
         "warmup_ratio": 0.06,
         "lr_scheduler_type": "linear",
-        "bf16": settings.bf16,
+        "bf16": settings.bf16 and has_bfloat16(),
         "use_cpu": not torch.accelerator.is_available(),
         "seed": seed,
         "save_steps": 100,

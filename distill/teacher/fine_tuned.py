@@ -17,7 +17,7 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer, TrainingArguments
 
 from distill.checkpoints import CHECKPOINTS, last_checkpoint
-from distill.precision import turn_to
+from distill.precision import dtype_of, has_bfloat16, turn_to
 from distill.recipe import Precision
 from distill.recipe import Teacher as TeacherSettings
 from distill.teacher.prompts import render_prompt, tokenised
@@ -55,7 +55,7 @@ class PromptCollator:
 def _load(checkpoint: str, settings: TeacherSettings) -> tuple[Any, Any]:
     try:
         tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-        model = AutoModelForSequenceClassification.from_pretrained(checkpoint, num_labels=settings.grades, dtype=getattr(torch, settings.load_dtype))
+        model = AutoModelForSequenceClassification.from_pretrained(checkpoint, num_labels=settings.grades, dtype=dtype_of(settings.load_dtype))
         model.config.id2label = dict(enumerate(settings.classes))
         model.config.label2id = {name: grade for grade, name in enumerate(settings.classes)}
     except (OSError, ValueError, KeyError) as error:
@@ -113,7 +113,7 @@ def fine_tune(
         gradient_checkpointing_kwargs={"use_reentrant": False},  # the reentrant kind gives LoRA no gradient: its inputs ask for none
         lr_scheduler_type="linear",
         warmup_ratio=0.06,
-        bf16=settings.bf16,
+        bf16=settings.bf16 and has_bfloat16(),
         group_by_length=True,
         use_cpu=not torch.accelerator.is_available(),
         seed=seed,
@@ -139,6 +139,7 @@ def fine_tune(
         "steps": result.global_step,
         "loss": round(result.training_loss, 4),
         "parameters": sum(p.numel() for p in merged.parameters()),
+        "arithmetic": "bfloat16" if arguments.bf16 else "float32",
     }
 
 

@@ -9,7 +9,7 @@ import typer
 
 from reranker.cli.options import AsJson
 
-_NAMES = "data-size, losses, shares, targets, cross-validation"
+_NAMES = "data-size, losses, shares, targets, cross-validation, combinations"
 
 
 def experiment(
@@ -28,6 +28,7 @@ def experiment(
     data-size: does quality rise with the labelled data? losses: margins against pointwise and orders. shares: teacher,
     embedder or both as labellers; share 1 needs no judgments. targets: soft against hard, for the teacher.
     cross-validation: all rankings of runs that hold out different folds (reranker distill RECIPE --fold N), pooled.
+    combinations: a bi-encoder with BM25's score added, or with a cross-encoder over the head of its ranking.
     """
     import importlib.util
 

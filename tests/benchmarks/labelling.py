@@ -20,6 +20,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from distill.precision import has_bfloat16
 from distill.recipe import Labelling, Precision
 from distill.teacher import load_teacher
 from reranker.demo_data import demo_file
@@ -101,7 +102,7 @@ def main() -> None:
         "tokens_per_batch": given.tokens_per_batch,
         "threads": torch.get_num_threads(),
         "machine": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine(),
-        "bfloat16_in_hardware": torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported(),
+        "bfloat16_in_hardware": has_bfloat16(),
         "torch": torch.__version__,
         **measure(given.teacher, pairs, rounds=given.rounds, tokens_per_batch=given.tokens_per_batch),
     }

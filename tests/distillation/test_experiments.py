@@ -56,6 +56,19 @@ def test_cross_validation_tells_every_ranking(run: Path, tmp_path: Path) -> None
     assert "minilm_cosine" in bundle["difference"]
 
 
+def test_combinations_of_a_bi_encoder_with_bm25_and_a_cross_encoder(run: Path, tmp_path: Path) -> None:
+    assert command("combinations", "--run", str(run), "--out", str(tmp_path)).returncode == 0
+    result = json.loads((tmp_path / "combinations.json").read_text())
+    found = {row["setting"]: row for row in result["settings"]}
+    gate = json.loads((run / "report.json").read_text())["stages"]["gate"]["ndcg@10"]
+    for name in ("vectors", "student"):
+        precision = json.loads((run / "6-gate" / "bundles" / name / "manifest.json").read_text())["metrics"]["precision"]
+        assert found[name]["ndcg@10"]["mean"] == pytest.approx(gate[f"{name}_{precision}"], abs=1e-4)
+    assert {"vectors + 0.1 BM25", "vectors, its first 10 by student"} <= set(found)
+    assert all("vectors" in row["difference"] for name, row in found.items() if name != "vectors")
+    assert (tmp_path / "combinations.png").stat().st_size > 10_000
+
+
 def test_what_cannot_be_done_is_told(run: Path, tmp_path: Path) -> None:
     for words, said in (
         (["losses", "--run", str(tmp_path)], "No distillation with judgments has been finished"),

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from distill.labelling import label_pairs
 from distill.pairs import Pair, read_labelled
+from distill.precision import dtype_of
 from distill.recipe import Labelling, Precision
 from distill.stages import Stages
 from distill.teacher import load_teacher
@@ -125,12 +127,21 @@ def tiny_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("precision", "apart"), [("bfloat16", 0.1), ("int8", 0.1)])
-def test_a_teacher_labels_in_less_precision_much_as_in_float32(tiny_teacher: Path, precision: Precision, apart: float) -> None:
+def test_a_teacher_labels_in_less_precision_much_as_in_float32(tiny_teacher: Path, precision: Precision, apart: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distill.precision.has_bfloat16", lambda: True)
     pairs = [(f"laptop {i % 7}", product) for i, product in enumerate(PRODUCTS.values())]
     exact, rough = (load_teacher(tiny_teacher, each).distributions(pairs) for each in ("float32", precision))
     assert rough.dtype == np.float32
     assert rough.sum(axis=1) == pytest.approx(1, abs=1e-3)
     assert 0 < np.abs(exact - rough).mean() < apart
+
+
+def test_a_machine_without_bfloat16_loads_and_labels_in_float32(tiny_teacher: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = [(f"laptop {i % 7}", product) for i, product in enumerate(PRODUCTS.values())]
+    exact = load_teacher(tiny_teacher, "float32").distributions(pairs)
+    monkeypatch.setattr("distill.precision.has_bfloat16", lambda: False)
+    np.testing.assert_array_equal(load_teacher(tiny_teacher, "bfloat16").distributions(pairs), exact)
+    assert dtype_of("bfloat16") == torch.float32
 
 
 def test_labelling_has_the_precision_that_the_recipe_gives(tiny_teacher: Path, tmp_path: Path) -> None:
