@@ -32,6 +32,10 @@ class CatalogProblem(NamedTuple):
         who = f" (id {self.product_id})" if self.product_id else ""
         return f"line {self.line:,}{who}: {self.message}"
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return what ``--json`` says of a product left out."""
+        return {"line": self.line, "id": self.product_id, "why": self.message}
+
 
 def check_product(value: Any) -> str | None:
     """Say what keeps ``value`` from being a product, or None where nothing does."""

@@ -17,10 +17,7 @@ def print_comparison(report: Report, console: Console) -> None:
     """Print every contender's quality and times, and who was left out and why."""
     base = next((s for s in report.standings if s.ours), report.standings[0])
     for k in report.settings.ks:
-        table = Table(title=f"{k} hits: milliseconds a query, 95 % intervals in brackets", title_justify="left", box=None, padding=(0, 2, 0, 0))
-        table.add_column("contender")
-        for heading in ("nDCG@10", "p50", "p95", "CPU", f"× {base.label}"):
-            table.add_column(heading, justify="right")
+        table = _table(f"{k} hits: milliseconds a query, 95 % intervals in brackets", "contender", "nDCG@10", "p50", "p95", "CPU", f"× {base.label}")
         for standing in report.standings:
             quality, times, ratio = standing.quality, standing.times[k], report.ratios[k].get((standing.name, base.name))
             table.add_row(
@@ -49,23 +46,24 @@ def _three(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
+def _table(title: str, first: str, *others: str) -> Table:
+    """Return a table without lines: names in its first column, figures in the others."""
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table.add_column(first)
+    for heading in others:
+        table.add_column(heading, justify="right")
+    return table
+
+
 def print_profile(profile: Profile, console: Console) -> None:
     """Print where the microseconds go, and what the service adds."""
     told = profile.as_dict()
-    table = Table(
-        title=f"Bundle {profile.bundle}, {profile.hits} hits, products known where they can be: microseconds a query, p50",
-        title_justify="left",
-        box=None,
-        padding=(0, 2, 0, 0),
-    )
-    for heading, justify in (("stage", "left"), ("µs", "right"), ("share", "right")):
-        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+    title = f"Bundle {profile.bundle}, {profile.hits} hits, products known where they can be: microseconds a query, p50"
+    table = _table(title, "stage", "µs", "share")
     for name, took in [*profile.stages.items(), ("rest", profile.rest)]:
         table.add_row(label(name), figure(percentile(took, 50)), f"{told['stages_us'][name]['share']:.0%}")
     console.print(table)
-    table = Table(title="The whole, beside first stage and bare ONNX run", title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for heading, justify in (("path", "left"), ("p50 µs", "right"), ("p95 µs", "right"), ("× bare", "right")):
-        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+    table = _table("The whole, beside first stage and bare ONNX run", "path", "p50 µs", "p95 µs", "× bare")
     for name, took in profile.wholes.items():
         table.add_row(label(name), figure(percentile(took, 50)), figure(percentile(took, 95)), "" if name == "bare" else figure(profile.ratio(name)))
     console.print(table)
@@ -73,26 +71,18 @@ def print_profile(profile: Profile, console: Console) -> None:
 
 def print_scale(scale: Scale, console: Console) -> None:
     """Print the fitted lines, throughput and cost."""
-    table = Table(title=f"How time grows, bundle {scale.bundle}", title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for heading, justify in (("with", "left"), ("fixed ms", "right"), ("µs for one more", "right")):
-        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+    table = _table(f"How time grows, bundle {scale.bundle}", "with", "fixed ms", "µs for one more")
     lines = {f"hits, {name}": growth.fit for name, growth in scale.hits.items()}
     lines |= {"tokens of a new document, cut by tokens": scale.tokens.fit, "tokens of a new document, cut by characters": scale.characters.fit}
     for name, fit in lines.items():
         table.add_row(name, figure(fit.fixed), figure(Estimate(*(1e3 * value for value in fit.slope))))
     console.print(table)
-    table = Table(title=f"Clients at once, {scale.cost_hits} hits", title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for heading in ("clients", "queries/s", "p50 ms", "p95 ms"):
-        table.add_column(heading, justify="right")
+    table = _table(f"Clients at once, {scale.cost_hits} hits", "clients", "queries/s", "p50 ms", "p95 ms")
     for load in scale.loads:
         table.add_row(str(load.clients), figure(load.throughput), figure(load.p50), figure(load.p95))
     console.print(table)
-    table = Table(
-        title=f"Cost, {scale.cost_hits} hits, at an assumed {scale.core_hour_price:g} a core-hour", title_justify="left", box=None, padding=(0, 2, 0, 0)
-    )
-    table.add_column("path")
-    for heading in ("CPU-s a million", "money a million", f"cores for {QUERIES_PER_SECOND:,}/s at {UTILISATION:.0%}"):
-        table.add_column(heading, justify="right")
+    title = f"Cost, {scale.cost_hits} hits, at an assumed {scale.core_hour_price:g} a core-hour"
+    table = _table(title, "path", "CPU-s a million", "money a million", f"cores for {QUERIES_PER_SECOND:,}/s at {UTILISATION:.0%}")
     for path, cpu_ms in scale.costs.items():
         told = cost(cpu_ms, scale.core_hour_price)
         table.add_row(

@@ -55,7 +55,7 @@ def index(
             quiet=as_json,
         )
         left_out = [{"line": None, "id": one.product_id, "why": one.message} for one in rejected]
-    left_out = [{"line": one.line, "id": one.product_id, "why": one.message} for one in problems] + left_out
+    left_out = [one.as_dict() for one in problems] + left_out
     if as_json:
         first_stage = "embedded" if opensearch is None else "opensearch"
         print(json.dumps({"first_stage": first_stage, "index": name, "products": count, "left_out": left_out}, ensure_ascii=False))

@@ -39,7 +39,7 @@ def vectors(
         except OSError as error:
             raise InputError(f"The vectors cannot be written to {out}: {error.strerror}.", hint="What is there already is kept; run it again.") from error
     if as_json:
-        left_out = [{"line": one.line, "id": one.product_id, "why": one.message} for one in problems]
+        left_out = [one.as_dict() for one in problems]
         print(json.dumps({"products": len(products), "computed": made, "bundle": student.model, "left_out": left_out}, ensure_ascii=False))
         return
     print(f"Vectors of {len(products):,} products are in {out} ({made:,} of them new). Serve with them: reranker serve --vectors {out}")
