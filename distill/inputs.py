@@ -138,11 +138,13 @@ def split_judgments(recipe: Recipe, judgments: list[Judgment]) -> Split:
         split = Split([], judgments)
     else:
         split = split_by_intent(judgments, folds=recipe.data.folds, held_out_fold=recipe.data.held_out_fold, seed=recipe.seed)
-        if not split.train or not split.held_out:
+        if not split.train or (not split.held_out and recipe.data.held_out_fold is not None):
             raise JudgmentError(
                 f"{len({j.intent for j in judgments})} intents cannot be dealt into {recipe.data.folds} folds.", hint="Judge more queries, or lower data.folds."
             )
         _check_grades(recipe, split.train)
+        if recipe.data.held_out_fold is None:
+            return split
     ratings: dict[str, list[int]] = {}
     for judgment in split.held_out:
         ratings.setdefault(judgment.query, []).append(judgment.rating)

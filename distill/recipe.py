@@ -36,7 +36,7 @@ class Data(Section):
     query_log: str | None = "demo"
     locale: str | None = Field(default=None, description="for ESCI's tables: keep only this product_locale, such as us")
     folds: int = Field(default=3, ge=1)
-    held_out_fold: int = Field(default=0, ge=0)
+    held_out_fold: int | None = Field(default=0, ge=0)  # None, which TOML cannot say: nothing is, when a recipe is refitted
     max_intents: int | None = Field(default=None, ge=2, description="use only this many intents: for a quick trial")
 
     @model_validator(mode="after")
@@ -380,7 +380,7 @@ def load_recipe(name_or_path: str) -> tuple[Recipe, Path]:
     except ValidationError as error:
         problems = "\n".join(f"  {_place(e['loc'])}{_problem(e['type'], e['msg'])}" for e in error.errors())
         raise RecipeError(f"The recipe {path} is wrong:\n{problems}", hint="All keys, with their defaults: reranker distill --keys") from error
-    if recipe.data.judgments and recipe.data.held_out_fold >= recipe.data.folds:
+    if recipe.data.judgments and (recipe.data.held_out_fold or 0) >= recipe.data.folds:
         raise RecipeError(f"The recipe {path} holds out fold {recipe.data.held_out_fold} of {recipe.data.folds}.", hint="Folds count from 0.")
     return recipe, path
 

@@ -17,6 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from distill.augmentation import augment, read_query_log
 from distill.checkpoints import CHECKPOINTS, resolve_checkpoint
+from distill.finished_run import FILES
+from distill.gate.evidence import Evidence
 from distill.inputs import check_means, read_inputs
 from distill.labelling import label_pairs
 from distill.ladder import MadeRung, climb, stages_of
@@ -35,8 +37,6 @@ from reranker.products import Product
 
 PICTURE = "evaluation.png"
 LADDER_PICTURE = "ladder.png"
-FILES = "files.json"
-"""Where the run's catalogue and judgments were, for the experiments that are made on it."""
 
 
 class GateRefusal(RerankerError):
@@ -45,11 +45,12 @@ class GateRefusal(RerankerError):
     exit_code = 5
 
 
-def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = False, ray: str | None = None) -> dict[str, Any]:
+def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = False, ray: str | None = None, evidence: Evidence | None = None) -> dict[str, Any]:
     """Run a recipe in ``folder``, going on from whatever is there, and return the report; the bundle is ``folder/bundle``.
 
     With ``ray``, the address of a Ray cluster or "local", the teacher labels there. Started several times by ``accelerate launch``
-    or ``torchrun``, all processes train the teacher together and the first goes on alone; the others end.
+    or ``torchrun``, all processes train the teacher together and the first goes on alone; the others end. ``evidence`` is what
+    earlier runs measured, for a recipe that holds nothing out (``refit``).
 
     Raises:
         RecipeError, CatalogError, JudgmentError: what the recipe names cannot be used.
@@ -125,8 +126,9 @@ def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = Fal
                 "labels": taught.fingerprint,
                 "gate": recipe.gate.model_dump(),
                 "name": recipe.name,
+                **({"evidence": evidence.as_dict()} if evidence else {}),
             },
-            lambda at: _gate(recipe, split, products, made, rungs, at, console),
+            lambda at: _gate(recipe, split, products, made, rungs, at, console, evidence),
         )
         report = _report(recipe, folder, {**told, **stages_of(rungs), "gate": gate})
         if gate.report["refused"]:
@@ -244,13 +246,30 @@ def _judge_together(recipe: Recipe, told: dict[str, Stage], products: dict[str, 
 
 
 def _gate(
-    recipe: Recipe, split: Split, products: dict[str, Product], made: dict[str, Stage], rungs: list[MadeRung], at: Path, console: Console
+    recipe: Recipe,
+    split: Split,
+    products: dict[str, Product],
+    made: dict[str, Stage],
+    rungs: list[MadeRung],
+    at: Path,
+    console: Console,
+    evidence: Evidence | None,
 ) -> dict[str, Any]:
     from distill.gate import pass_gate
 
     first_stage = EmbeddedFirstStage(made["pairs"].folder / "index")
     return pass_gate(
-        recipe, split, products, made, rungs, first_stage=first_stage, folder=at, picture=at / PICTURE, ladder_picture=at / LADDER_PICTURE, say=console.print
+        recipe,
+        split,
+        products,
+        made,
+        rungs,
+        first_stage=first_stage,
+        folder=at,
+        picture=at / PICTURE,
+        ladder_picture=at / LADDER_PICTURE,
+        say=console.print,
+        evidence=evidence,
     )
 
 

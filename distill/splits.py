@@ -35,8 +35,10 @@ def deal_intents(judgments: Sequence[Judgment], folds: int, seed: int) -> list[l
     return dealt
 
 
-def split_by_intent(judgments: Sequence[Judgment], *, folds: int, held_out_fold: int, seed: int) -> Split:
-    """Hold out one fold of intents."""
+def split_by_intent(judgments: Sequence[Judgment], *, folds: int, held_out_fold: int | None, seed: int) -> Split:
+    """Hold out one fold of intents, or none."""
+    if held_out_fold is None:
+        return Split(list(judgments), [])
     held_out = set(deal_intents(judgments, folds, seed)[held_out_fold])
     return Split([j for j in judgments if j.intent not in held_out], [j for j in judgments if j.intent in held_out])
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from distill.experiments.finished_run import FinishedRun
 from distill.experiments.pictures import draw_rows
 from distill.experiments.report import lines, row_by_fold, write
+from distill.finished_run import FinishedRun
 from distill.recipe import TOP_RUNG
 from reranker.embedded import EmbeddedFirstStage
 from reranker.errors import RerankerError

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from distill.experiments.finished_run import FinishedRun, pooled
 from distill.experiments.pictures import draw_rows
 from distill.experiments.report import LINES, lines, row_by_fold, write
+from distill.finished_run import FinishedRun, pooled
 from reranker.evaluation import Comparison
 
 QUESTION = "Every ranking on queries whose intents nothing was trained on, over all folds"
@@ -29,7 +28,7 @@ def cross_validate(runs: list[FinishedRun], out: Path) -> dict[str, Any]:
     ]
     base = BASE if BASE in measured.rankings else "bm25"
     draw_rows(found, lines(runs), out / "cross-validation.png", title=QUESTION, queries=measured.queries, base=base, dots="folds")
-    shipped = {run.name: json.loads((run.folder / "report.json").read_text(encoding="utf-8"))["stages"]["gate"]["chosen"] for run in runs}
+    shipped = {run.name: run.gate["chosen"] for run in runs}
     return write(out / "cross-validation.json", question=QUESTION, runs=runs, of=found, chosen=shipped)
 
 

@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 
-from distill.experiments.finished_run import FinishedRun
 from distill.experiments.plan import Plan
 from distill.experiments.trials import Trial, try_student
+from distill.finished_run import FinishedRun
 from distill.pairs import LabelledPair
 from distill.recipe import Student
 

@@ -6,9 +6,9 @@ from functools import partial
 from typing import get_args
 
 from distill.experiments.data_size import part_of
-from distill.experiments.finished_run import FinishedRun
 from distill.experiments.plan import Plan
 from distill.experiments.trials import Trial, try_student
+from distill.finished_run import FinishedRun
 from distill.recipe import LossName
 
 QUESTION = "What the student learns from: margins, pointwise labels, orders"

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from distill.experiments.finished_run import FinishedRun
 from distill.experiments.trials import Trials
+from distill.finished_run import FinishedRun
 from distill.recipe import TOP_RUNG, Student
 from reranker.errors import RerankerError
 

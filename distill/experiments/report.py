@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from distill.experiments.finished_run import FinishedRun, pooled
 from distill.experiments.trials import Trial, by_query
+from distill.finished_run import FinishedRun, pooled
 from reranker.evaluation import Comparison
 from reranker.evaluation.bootstrap import Interval, bootstrap
 

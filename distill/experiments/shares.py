@@ -7,9 +7,9 @@ from functools import partial
 
 from distill.committee import NeighbourhoodEmbedder, judge_together
 from distill.experiments.data_size import part_of
-from distill.experiments.finished_run import FinishedRun
 from distill.experiments.plan import Plan
 from distill.experiments.trials import Trial, try_student
+from distill.finished_run import FinishedRun
 from distill.pairs import LabelledPair
 from distill.product_vectors import embed_products
 from reranker.errors import RerankerError

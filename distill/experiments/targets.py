@@ -6,9 +6,9 @@ import shutil
 from functools import partial
 
 from distill.checkpoints import resolve_checkpoint
-from distill.experiments.finished_run import FinishedRun
 from distill.experiments.plan import Plan
 from distill.experiments.trials import Trial
+from distill.finished_run import FinishedRun
 from reranker.evaluation import evaluate_rankings
 
 QUESTION = "The teacher's targets: the raters' votes, or the final grade"

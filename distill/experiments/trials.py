@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from distill.checkpoints import resolve_checkpoint
-from distill.experiments.finished_run import FinishedRun
+from distill.finished_run import FinishedRun
 from distill.pairs import LabelledPair
 from distill.recipe import Student
 from reranker.evaluation import evaluate_rankings

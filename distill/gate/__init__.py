@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from distill.gate.evidence import Evidence
 from distill.gate.ladder_picture import draw_ladder
 from distill.gate.rankers import load_rankers
 from distill.gate.rungs import LoadedRung, load_rung, write_final
@@ -16,6 +17,7 @@ from distill.pairs import LabelledPair, read_labelled
 from distill.recipe import Recipe
 from distill.splits import Split
 from distill.stages import Stage
+from reranker.errors import RerankerError
 from reranker.evaluation import Comparison, evaluate_rankings
 from reranker.evaluation.embedder import NAME as EMBEDDER
 from reranker.evaluation.latency import measure_latency
@@ -49,13 +51,15 @@ def pass_gate(
     picture: Path,
     ladder_picture: Path,
     say: Callable[[str], None],
+    evidence: Evidence | None = None,
 ) -> dict[str, Any]:
     """Measure the teacher, each rung's student in each precision, BM25 and the off-the-shelf embedder on the held-out intents.
 
     A rung's precision was chosen by its export, on calibration pairs: the held-out queries only measure it. The student
     of [student], or with a budget the best within it, becomes ``folder/bundle``; every rung's bundle is ``folder/bundles/NAME``.
     Where there are no judgments, no nDCG is measured, and report and card say so (``not_measured``): what is checked is latency,
-    and that each student orders labelled pairs as its fp32 form does.
+    and that each student orders labelled pairs as its fp32 form does. Where nothing is held out, ``evidence`` stands for
+    what would be measured: the gate judges by it, and report and card say so (``cross_validated``).
 
     Returns:
         The measurements, and under ``refused`` why no bundle may serve (empty: it may).
@@ -73,6 +77,11 @@ def pass_gate(
         (folder / PER_QUERY).write_text(json.dumps([scores._asdict() for scores in measured.per_query], indent=1), encoding="utf-8")
         ndcg = {name: measured.mean(name) for name in rankers}
         say(f"  nDCG@10 on {measured.queries} queries of held-out intents: " + ", ".join(f"{name} {value:.3f}" for name, value in ndcg.items()))
+    elif evidence:
+        measured = evidence.of(["bm25", "teacher", "committee", EMBEDDER, *(f"{rung.name}_{precision}" for rung in loaded for precision in rung.students)])
+        ndcg = {name: measured.mean(name) for name in measured.rankings}
+        _check_measured(loaded, measured)
+        say(f"  nDCG@10 on {measured.queries} queries, as {', '.join(evidence.runs)} measured: " + ", ".join(f"{name} {ndcg[name]:.3f}" for name in ndcg))
     else:
         say(f"  [yellow]nDCG@10 is {NOT_MEASURED}; agreement with fp32 and latency are[/]")
 
@@ -110,6 +119,7 @@ def pass_gate(
         "ladder": [standing.as_dict() for standing in ladder],
         "budget_ms": recipe.gate.budget_ms,
         **({} if measured else {"not_measured": NOT_MEASURED}),
+        **({"cross_validated": list(evidence.runs)} if evidence else {}),
     }
     for rung, standing in zip(loaded, ladder, strict=True):
         write_final(rung, folder / "bundles" / rung.name, {**common, **_of_rung(measured, rung, standing), "refused": standing.refused})
@@ -117,10 +127,19 @@ def pass_gate(
         draw_ladder(ladder, measured, bm25_ms, recipe.gate.budget_ms, ladder_picture)
     shown = chosen or next(standing for standing in ladder if standing.rung == recipe.gate.ship)
     rung = loaded[ladder.index(shown)]
-    if measured:
+    if split.held_out:
         say("  drawing what the bundle does on them")
         draw(evaluate(first_stage, Reranker.load(folder / "bundles" / shown.rung), split.held_out), picture)
     return {**common, "chosen": shown.rung, **_of_rung(measured, rung, shown), "refused": refused}
+
+
+def _check_measured(loaded: Sequence[LoadedRung], measured: Comparison) -> None:
+    for rung in loaded:
+        if f"{rung.name}_{rung.precision}" not in measured.rankings:
+            raise RerankerError(
+                f"The runs did not all measure the student {rung.name} in {rung.precision}, as it is exported now.",
+                hint="Set export.int8 = false in the recipe of all runs, or give runs that were exported alike.",
+            )
 
 
 def _of_rung(measured: Comparison | None, rung: LoadedRung, standing: Standing) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         "",
         "## Quality",
         "",
-        f"Judged-only nDCG@10 on {metrics['queries']} queries of intents that no stage of the training saw, with 95 % bootstrap intervals:",
+        _measured_on(metrics),
         "",
         "| ranking | nDCG@10 | interval |",
         "|---|---|---|",
@@ -57,8 +57,9 @@ def model_card(manifest: Mapping[str, Any]) -> str:
             f"On labelled pairs, its rank correlation with what it learnt is {metrics['teacher_agreement']:.3f}, "
             f"with its fp32 form {metrics['fp32_agreement']:.4f}.",
         ]
+    own = " (this bundle's recipe)" if "cross_validated" in metrics else " (this bundle)"
     lines += [
-        f"| {_RANKINGS.get(name, name)}{' (this bundle)' if name == metrics['ranking'] else ''} | {value:.3f} | {_range(metrics['interval'][name])} |"
+        f"| {_RANKINGS.get(name, name)}{own if name == metrics['ranking'] else ''} | {value:.3f} | {_range(metrics['interval'][name])} |"
         for name, value in metrics["ndcg@10"].items()
     ]
     if metrics["queries"]:
@@ -84,6 +85,15 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         *(f"- {entry['of']}: {entry['name']}, {entry['licence']}" for entry in manifest["licences"]),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _measured_on(metrics: Mapping[str, Any]) -> str:
+    if runs := metrics.get("cross_validated"):
+        return (
+            f"This bundle learnt from all judgments, so nothing is left to measure it on. Judged-only nDCG@10 of students of the same recipe on "
+            f"{metrics['queries']} queries, each ranked by one that saw nothing of its intent ({', '.join(runs)}), with 95 % bootstrap intervals:"
+        )
+    return f"Judged-only nDCG@10 on {metrics['queries']} queries of intents that no stage of the training saw, with 95 % bootstrap intervals:"
 
 
 def _labeller(teacher: Mapping[str, Any]) -> str:

@@ -17,7 +17,8 @@ for command in (bundle_service.status, bundle_service.rollout, bundle_service.ro
     app.command(rich_help_panel="Of a running service")(command)
 Folder = Annotated[Path | None, typer.Argument(metavar="[DIR|NAME]", help="The bundle's folder, or a shipped one's name (default).")]
 
-_SHOWN_METRICS = ("queries", "ndcg@10", "not_measured", "precision", "teacher_agreement", "latency_ms")  # the rest is for --json and the model card
+# the rest is for --json and the model card
+_SHOWN_METRICS = ("queries", "ndcg@10", "not_measured", "cross_validated", "precision", "teacher_agreement", "latency_ms")
 
 
 @app.command()

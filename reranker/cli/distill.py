@@ -24,6 +24,14 @@ def distill(
     fold: Annotated[
         int | None, typer.Option("--fold", metavar="N", min=0, help="Hold out this fold of the intents, not the recipe's: a run a fold is a cross-validation.")
     ] = None,
+    refit: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--refit",
+            metavar="DIR",
+            help="Hold nothing out: train on all judgments, once finished runs of the recipe (one --refit each) have shown its quality.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the recipe and what it names, build the teacher without its weights, say what it takes; train nothing.")
     ] = False,
@@ -54,6 +62,8 @@ def distill(
         if fold >= loaded.data.folds:
             raise typer.BadParameter(f"the recipe has {loaded.data.folds} folds; they count from 0.", param_hint="--fold")
         loaded = loaded.model_copy(update={"data": loaded.data.model_copy(update={"held_out_fold": fold})})
+    if refit and (fold is not None or budget_ms is not None or dry_run):
+        raise typer.BadParameter("the runs have settled that; give it without --fold, --budget-ms and --dry-run.", param_hint="--refit")
     if dry_run:
         from distill.dry_run import rehearse
 
@@ -63,9 +73,14 @@ def distill(
 
             print(json.dumps(found, indent=2, ensure_ascii=False))
         return
-    from distill.run import distil
+    if refit:
+        from distill.refit import refit as fit_again
 
-    report = distil(loaded, path, run or Path("runs") / loaded.name, quiet=as_json, ray=ray)
+        report = fit_again(loaded, path, refit, run or Path("runs") / f"{loaded.name}-refit", quiet=as_json, ray=ray)
+    else:
+        from distill.run import distil
+
+        report = distil(loaded, path, run or Path("runs") / loaded.name, quiet=as_json, ray=ray)
     if as_json:
         import json
 

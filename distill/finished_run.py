@@ -1,4 +1,4 @@
-"""What an experiment takes from a run that ``reranker distill`` has finished: its labels, its split, what its gate measured."""
+"""What is taken from a run that ``reranker distill`` has finished: its labels, its split, what its gate measured."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from distill.gate import PER_QUERY
 from distill.inputs import read_products, split_judgments
 from distill.pairs import LabelledPair, read_labelled
 from distill.recipe import Recipe
-from distill.run import FILES
 from distill.splits import Split
 from reranker.errors import RerankerError
 from reranker.evaluation import Comparison
@@ -19,10 +19,16 @@ from reranker.evaluation.comparison import QueryScores
 from reranker.judgments import load_judgments
 from reranker.products import Product
 
+BUNDLE = "bundle"
+"""The ranking by what a run ships."""
+
+FILES = "files.json"
+"""Where the run's catalogue and judgments were, for what is made on it later."""
+
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run's folder, read as far as an experiment asks for it."""
+    """A run's folder, read as far as it is asked for."""
 
     folder: Path
     recipe: Recipe
@@ -56,8 +62,13 @@ class FinishedRun:
     def measured(self) -> list[QueryScores]:
         """nDCG@10 of the run's own rankings on its held-out queries; "bundle" is what it ships."""
         rows = [QueryScores(**row) for row in json.loads((self.folder / "6-gate" / PER_QUERY).read_text(encoding="utf-8"))]
-        shipped = json.loads((self.folder / "report.json").read_text(encoding="utf-8"))["stages"]["gate"]["ranking"]
-        return [row._replace(ndcg={**row.ndcg, "bundle": row.ndcg[shipped]}) for row in rows]
+        return [row._replace(ndcg={**row.ndcg, BUNDLE: row.ndcg[self.gate["ranking"]]}) for row in rows]
+
+    @cached_property
+    def gate(self) -> dict[str, Any]:
+        """What the run's gate reported: ``chosen``, the student that became the bundle, ``ranking``, its name among the rankings, and all else."""
+        report: dict[str, Any] = json.loads((self.folder / "report.json").read_text(encoding="utf-8"))["stages"]["gate"]
+        return report
 
     @cached_property
     def _files(self) -> dict[str, str]:
