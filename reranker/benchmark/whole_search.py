@@ -113,13 +113,13 @@ class OverHttp:
 
 @contextmanager
 def service(bundle: Path, k: int, threads: int) -> Iterator[OverHttp]:
-    """Run ``reranker serve`` on the demo catalogue, on a free port of this machine, and give a client of it.
+    """Run ``reranker serve`` on the demo catalogue, on a free port of this machine, and give a client of it. It keeps nothing of queries.
 
     Raises:
         ServiceError: it does not start.
     """
     command = [sys.executable, "-m", "reranker", "serve", "--port", "0", "--bundle", str(bundle), "--catalog", str(demo_file("products.jsonl.gz"))]
-    command += ["--k", str(k), "--threads", str(threads)]
+    command += ["--k", str(k), "--threads", str(threads), "--cache", "0"]
     with tempfile.TemporaryFile("w+") as complaints:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints, text=True)
         try:
