@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opensearchpy import OpenSearch
+from opensearchpy import NotFoundError, OpenSearch
 
 from opensearch.first_stage import OpenSearchFirstStage
 from reranker.search import TwoStageSearch
@@ -186,13 +186,16 @@ def state(client: OpenSearch) -> dict[str, Any]:
     """What an installation may have left in the cluster."""
 
     def named(what: str) -> list[str]:
-        answer = client.transport.perform_request("POST", f"{ML}/{what}/_search", body={"query": {"match_all": {}}, "size": 100})
+        try:
+            answer = client.transport.perform_request("POST", f"{ML}/{what}/_search", body={"query": {"match_all": {}}, "size": 100})
+        except NotFoundError:  # nothing of the kind was ever made
+            return []
         return sorted(hit["_source"].get("name", hit["_id"]) for hit in answer["hits"]["hits"])
 
     return {
         "settings": client.cluster.get_settings(params={"flat_settings": "true"}),
         "pipelines": sorted(client.search_pipeline.get()) if client.search_pipeline.get() else [],
-        **{what: named(what) for what in ("models", "model_groups")},
+        **{what: named(what) for what in ("connectors", "models", "model_groups")},
         "defaults": client.indices.get_settings(index="demo", name="index.search.default_pipeline"),
     }
 
