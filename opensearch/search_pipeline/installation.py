@@ -174,7 +174,9 @@ def remove(cluster: Cluster, name: str, *, say: Callable[[str], None] = lambda _
         if there is not None:
             cluster.client.search_pipeline.delete(id=name)
             did(f"search pipeline '{name}' removed")
-        removed = _sweep(MLCommons(cluster), name, set())
+        ml = MLCommons(cluster)
+        ml.delete_key_makers()
+        removed = _sweep(ml, name, set())
         if removed:
             did(f"{removed} models removed")
         for setting, value in undo(cluster, name).items():

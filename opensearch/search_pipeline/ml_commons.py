@@ -10,12 +10,14 @@ from typing import Any
 from opensearchpy import exceptions as osx
 
 from opensearch.connection import Cluster
+from opensearch.mapping import OWNER
 from reranker.errors import FirstStageError
 
 _BASE = "/_plugins/_ml"
 _DEPLOY_S = 60.0
 _FIRST_KEY_S = 60.0
 _AGAIN_S = 3.0
+_KEY_MAKER = f"{OWNER} key"
 USABLE = ("DEPLOYED", "PARTIALLY_DEPLOYED")
 """A model that only some nodes have answers too: requests go to those."""
 
@@ -25,6 +27,7 @@ class MLCommons:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
+        self._has_key = False
 
     def model(self, model_id: str) -> dict[str, Any] | None:
         """Return a model with its connector (never that one's credential), or None where there is none."""
@@ -39,8 +42,10 @@ class MLCommons:
         Raises:
             FirstStageError: it cannot be deployed.
         """
+        if not self._has_key:
+            self._make_key(connector)
         body = {"name": name, "function_name": "remote", "connector": dict(connector)} | ({"model_group_id": group_id} if group_id else {})
-        task = self._register(body)
+        task = self._ask("POST", "/models/_register", body, {"deploy": "true"})
         model_id = str(task.get("model_id") or "")
         until = time.monotonic() + _DEPLOY_S
         while not model_id:
@@ -59,16 +64,30 @@ class MLCommons:
             )
         return model_id
 
-    def _register(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Ask for a model; a cluster's first has to wait until ML Commons has made the key that it keeps credentials with."""
+    def _make_key(self, connector: Mapping[str, Any]) -> None:
+        """Have ML Commons make the key that it keeps credentials with, where the cluster has none yet.
+
+        A connector that is deleted again does that. The first model would too, but where the key takes longer than three
+        seconds (always on a node with one processor), ML Commons 2.19 loses the error and never answers who registers it.
+        """
+        body = {**connector, "name": _KEY_MAKER, "credential": {"api_key": "none"}}
         until = time.monotonic() + _FIRST_KEY_S
         while True:
             try:
-                return self._ask("POST", "/models/_register", body, {"deploy": "true"})
+                self._ask("POST", "/connectors/_create", body)
+                break
             except osx.TransportError as error:
                 if "master key" not in str(error) or time.monotonic() > until:
                     raise
             time.sleep(1)
+        self._has_key = True
+        self.delete_key_makers()
+
+    def delete_key_makers(self) -> None:
+        """Delete the connectors that made the cluster's key; one that ML Commons takes for a part of somebody else's model (see ``register``) stays."""
+        for connector_id in self._named("/connectors/_search", _KEY_MAKER):
+            with suppress(osx.ConflictError):
+                self._delete(f"/connectors/{connector_id}")
 
     def deploy(self, model_id: str) -> None:
         """Deploy a model that is there but not deployed, and wait for it."""

@@ -16,6 +16,7 @@ from opensearchpy import NotFoundError, OpenSearch
 from opensearch.first_stage import OpenSearchFirstStage
 from reranker.search import TwoStageSearch
 from reranker.student import Reranker
+from tests import opensearch_container
 from tests.served import Served, served
 
 pytestmark = pytest.mark.integration
@@ -319,3 +320,24 @@ def test_somebody_else_s_pipeline_is_left_alone(client: OpenSearch, opensearch_u
         assert client.search_pipeline.get(id="theirs")["theirs"]["description"] == "theirs"
     finally:
         client.search_pipeline.delete(id="theirs")
+
+
+def test_a_cluster_that_has_never_kept_a_credential_and_is_slow_to_begin(address: str, tmp_path: Path) -> None:
+    """On one processor OpenSearch 2.19 takes more than its own three seconds for the key; registering a model is then never answered."""
+    catalogue = tmp_path / "laptops.jsonl"
+    catalogue.write_text('{"id": "1", "title": "Laptop bag for a laptop"}\n{"id": "2", "title": "HP ProBook laptop"}\n', encoding="utf-8")
+    settings = {"discovery.type": "single-node", "DISABLE_SECURITY_PLUGIN": "true", "node.processors": "1"}
+    container = opensearch_container.node("512m", **settings).with_exposed_ports(9200)
+    try:
+        opensearch_container.start(container)
+        url = f"http://{opensearch_container.address(container)}"
+        opensearch_container.await_answer(container, url)
+        command = [sys.executable, "-m", "reranker", "index", "--catalog", str(catalogue), "--opensearch", url, "--index", "laptops"]
+        assert subprocess.run(command, timeout=120, check=False).returncode == 0
+        done = run("install", "--opensearch", url, "--service", address, "--index", "laptops", "--budget-ms", "20000")
+        assert done.returncode == 0, done.stdout + done.stderr
+        with OpenSearch(url, timeout=60) as client:
+            left = client.transport.perform_request("POST", f"{ML}/connectors/_search", body={"query": {"match_all": {}}})
+            assert left["hits"]["hits"] == []
+    finally:
+        container.stop()
