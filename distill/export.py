@@ -12,7 +12,7 @@ import numpy as np
 from distill.quantisation import inner_nodes, quantise, store_weights_in_int8
 from distill.recipe import Export
 from distill.student.bi_encoder import is_bi_encoder, scale_of
-from reranker.bundle import write_bundle
+from reranker.bundle import MODEL, QUERIES, TOKENIZER, write_bundle
 from reranker.student import Reranker
 
 PRECISIONS = ("int8", "int8_weights", "fp32")
@@ -22,7 +22,9 @@ MOST_LEFT_IN_FP32 = 0.5
 """Share of the layers; with more left in fp32, integer arithmetic saves too little to be worth it."""
 
 
-def export_student(student: Path, folder: Path, *, settings: Export, pairs: Sequence[tuple[str, str]], max_length: int) -> dict[str, Any]:
+def export_student(
+    student: Path, folder: Path, *, settings: Export, pairs: Sequence[tuple[str, str]], max_length: int, reads_products: Path | None = None
+) -> dict[str, Any]:
     """Export a trained student into ``folder`` and choose its precision, a key of ``PRECISIONS``; only fp32 without ``settings.int8``.
 
     fp32: optimum's export and transformer-specific graph fusions (its level O2). int8_weights: as small as int8, as slow
@@ -31,6 +33,7 @@ def export_student(student: Path, folder: Path, *, settings: Export, pairs: Sequ
 
     Args:
         pairs: (query, product text) that the agreement with fp32 is measured on; none of a held-out intent.
+        reads_products: the model that reads products, where the student is a query encoder.
 
     Returns:
         What the report says: ``precision``, the chosen one; ``agreement``, by precision; ``left_in_fp32``; sizes.
@@ -46,7 +49,7 @@ def export_student(student: Path, folder: Path, *, settings: Export, pairs: Sequ
     fp32 = next((work / "optimised").glob("*.onnx")).rename(model_file(folder, "fp32"))
     report: dict[str, Any] = {"precision": "fp32"}
     if settings.int8:
-        trial = Trial(fp32, student / "tokenizer.json", pairs, max_length, work, scoring_of(student))
+        trial = Trial(fp32, student / "tokenizer.json", pairs, max_length, work, scoring_of(student), reads_products)
         report = {"target": settings.target, "calibration_pairs": len(pairs), **choose_precision(fp32, folder, trial, settings)}
     shutil.rmtree(work)
     made = {precision: model_file(folder, precision) for precision in PRECISIONS}
@@ -81,8 +84,17 @@ def model_file(folder: Path, precision: str) -> Path:
 class Trial:
     """Scores the calibration pairs with a model, as the service would, and compares with fp32."""
 
-    def __init__(self, fp32: Path, tokenizer: Path, pairs: Sequence[tuple[str, str]], max_length: int, work: Path, scoring: dict[str, Any]) -> None:
-        self._tokenizer, self._pairs, self.work = tokenizer, list(pairs), work
+    def __init__(
+        self,
+        fp32: Path,
+        tokenizer: Path,
+        pairs: Sequence[tuple[str, str]],
+        max_length: int,
+        work: Path,
+        scoring: dict[str, Any],
+        reads_products: Path | None = None,
+    ) -> None:
+        self._tokenizer, self._pairs, self.work, self._reads_products = tokenizer, list(pairs), work, reads_products
         self._manifest = {"name": "trial", "created": "", "template": {}, "max_length": max_length, "student": scoring}
         self._wanted = self._scores(fp32)
 
@@ -98,7 +110,8 @@ class Trial:
         return {"spearman": round(spearman, 6), "mean_change": round(float(change.mean()), 5), "most_change": round(float(change.max()), 5)}
 
     def _scores(self, model: Path) -> np.ndarray:
-        bundle = write_bundle(self.work / "trial", {"model.onnx": model, "tokenizer.json": self._tokenizer}, self._manifest)
+        models = {MODEL: self._reads_products, QUERIES: model} if self._reads_products else {MODEL: model}
+        bundle = write_bundle(self.work / "trial", {**models, TOKENIZER: self._tokenizer}, self._manifest)
         return Reranker(bundle).logits(self._pairs)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,17 +20,32 @@ Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 
 class MadeRung(NamedTuple):
-    """A rung after its two stages; ``settings`` is what it was trained by. A duet is its cross-encoder with a ``partner``, its bi-encoder."""
+    """A rung after its two stages; ``settings`` is what it was trained by.
+
+    A duet is its cross-encoder with a ``partner``, its bi-encoder. A query encoder has in ``reader`` the bi-encoder that reads
+    products for it.
+    """
 
     name: str
     settings: Student
     student: Stage
     export: Stage
     partner: MadeRung | None = None
+    reader: MadeRung | None = None
+
+    @property
+    def exports(self) -> list[Stage]:
+        """The stages whose models make up its bundle."""
+        return [made.export for made in (self, self.partner, self.reader) if made]
 
 
-def climb(recipe: Recipe, stages: Stages, labels: Stage, products: dict[str, Product], models: Path, progress: Progress) -> list[MadeRung]:
-    """Train and export the student, and after it each rung of the ladder, which learns from its scores too."""
+def climb(
+    recipe: Recipe, stages: Stages, labels: Stage, products: dict[str, Product], models: Path, progress: Progress, queries: Callable[[], Sequence[str]]
+) -> list[MadeRung]:
+    """Train and export the student, and after it each rung of the ladder, which learns from its scores too.
+
+    ``queries`` gives what a query encoder learns from; it is called where there is one.
+    """
 
     def learn(name: str, settings: Student, reads: dict[str, Any], scores: Stage | None, share: float) -> MadeRung:
         suffix = "" if name == TOP_RUNG else f"-{name}"
@@ -47,14 +62,27 @@ def climb(recipe: Recipe, stages: Stages, labels: Stage, products: dict[str, Pro
         )
         return MadeRung(name, settings, student, export)
 
+    def learn_queries(name: str, settings: Student, reader: MadeRung) -> MadeRung:
+        reads = {"of": reader.student.fingerprint, "student": settings.model_dump(), "seed": recipe.seed}
+        student = stages.run(f"4-student-{name}", reads, lambda at: _align(recipe, settings, reader.student, queries(), at))
+        export = stages.run(
+            f"5-export-{name}",
+            {"student": student.fingerprint, "products": reader.export.fingerprint, "export": recipe.export.model_dump()},
+            lambda at: _export(recipe, settings, student, labels, products, at, reader=reader.export),
+        )
+        return MadeRung(name, settings, student, export, reader=reader)
+
     rungs = [learn(TOP_RUNG, recipe.student, {}, None, 0.0)]
-    if any(rung.larger_share and not rung.duet for rung in recipe.ladder):
+    if any(rung.larger_share and not rung.duet and not rung.query_encoder_of for rung in recipe.ladder):
         top = rungs[0].student
         scores = stages.run("4-student-scores", {"student": top.fingerprint}, lambda at: _score(recipe, top, labels, products, at, progress))
     for rung in recipe.ladder:
         if rung.duet:
             cross, bi = (next(made for made in rungs if made.name == name) for name in rung.duet)
             rungs.append(cross._replace(name=rung.name, partner=bi))
+            continue
+        if rung.query_encoder_of:
+            rungs.append(learn_queries(rung.name, recipe.student_of(rung), next(made for made in rungs if made.name == rung.query_encoder_of)))
             continue
         reads = {"larger": scores.fingerprint, "larger_share": rung.larger_share} if rung.larger_share else {}
         rungs.append(learn(rung.name, recipe.student_of(rung), reads, scores if rung.larger_share else None, rung.larger_share))
@@ -84,6 +112,14 @@ def _learn(
     return report if scores is None else {**report, "larger_share": share}
 
 
+def _align(recipe: Recipe, settings: Student, bi_encoder: Stage, queries: Sequence[str], at: Path) -> dict[str, Any]:
+    from distill.student.query_encoder import train_query_encoder
+
+    report = train_query_encoder(queries, bi_encoder=bi_encoder.folder, settings=settings, seed=recipe.seed, folder=at)
+    shutil.rmtree(at / CHECKPOINTS, ignore_errors=True)
+    return report
+
+
 def _score(recipe: Recipe, student: Stage, labels: Stage, products: dict[str, Product], at: Path, progress: Progress) -> dict[str, Any]:
     from distill.student.training import score_pairs
 
@@ -93,13 +129,16 @@ def _score(recipe: Recipe, student: Stage, labels: Stage, products: dict[str, Pr
     return {"pairs": len(labelled)}
 
 
-def _export(recipe: Recipe, settings: Student, student: Stage, labels: Stage, products: dict[str, Product], at: Path) -> dict[str, Any]:
-    from distill.export import export_student
+def _export(
+    recipe: Recipe, settings: Student, student: Stage, labels: Stage, products: dict[str, Product], at: Path, *, reader: Stage | None = None
+) -> dict[str, Any]:
+    from distill.export import export_student, model_file
 
     labelled = read_labelled(sorted(labels.folder.glob("labels-*.parquet")))
     sample = random.Random(recipe.seed).sample(labelled, min(recipe.export.calibration_pairs, len(labelled)))
     pairs = [(pair.query, recipe.template.render(products[pair.product_id])) for pair in sample]
-    return export_student(student.folder, at, settings=recipe.export, pairs=pairs, max_length=settings.max_length)
+    reads_products = model_file(reader.folder, "fp32") if reader else None
+    return export_student(student.folder, at, settings=recipe.export, pairs=pairs, max_length=settings.max_length, reads_products=reads_products)
 
 
 def stages_of(rungs: list[MadeRung]) -> dict[str, Stage]:

@@ -60,7 +60,8 @@ def _differences(run: FinishedRun, recipe: Recipe) -> str | None:
 
 def _with_all(recipe: Recipe, chosen: str) -> Recipe:
     """Return the recipe with nothing held out, and of the ladder only the chosen student and what it is made of."""
-    parts = next((rung.duet for rung in recipe.ladder if rung.name == chosen), None) or ()
+    shipped = next((rung for rung in recipe.ladder if rung.name == chosen), None)
+    parts = (*(shipped.duet or ()), shipped.query_encoder_of) if shipped else ()
     return recipe.model_copy(
         update={
             "data": recipe.data.model_copy(update={"held_out_fold": None}),

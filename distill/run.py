@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from distill.augmentation import augment, read_query_log
+from distill.augmentation import augment, read_query_log, wordings
 from distill.checkpoints import CHECKPOINTS, resolve_checkpoint
 from distill.finished_run import FILES
 from distill.gate.evidence import Evidence
@@ -26,7 +26,7 @@ from distill.pairs import LabelledPair, read_labelled, read_pairs, write_rows
 from distill.product_vectors import ProductVectors, embed_products
 from distill.ranks import Ranks
 from distill.recipe import Recipe
-from distill.splits import Split
+from distill.splits import HeldOutGuard, Split
 from distill.stages import Stage, Stages
 from reranker import __version__
 from reranker.bundle import sha256
@@ -117,12 +117,20 @@ def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = Fal
             reads |= {"labels": told["labels"].fingerprint} if "labels" in told else {}
             told["together"] = stages.run("3-together", reads, lambda at: _judge_together(recipe, told, products, models, at, console))
         taught = told.get("together") or told["labels"]
-        rungs = climb(recipe, stages, taught, products, models, lambda what, total: _progress(what, total, console))
+        rungs = climb(
+            recipe,
+            stages,
+            taught,
+            products,
+            models,
+            lambda what, total: _progress(what, total, console),
+            lambda: wordings(products.values(), read_query_log(log_file) if log_file else [], HeldOutGuard(split.held_out), seed=recipe.seed),
+        )
         made |= {"pairs": pairs, "labels": taught} | ({"vectors": vectors} if vectors else {})
         gate = stages.run(
             "6-gate",
             {
-                "exports": {rung.name: [made.export.fingerprint for made in (rung, rung.partner) if made] for rung in rungs},
+                "exports": {rung.name: [export.fingerprint for export in rung.exports] for rung in rungs},
                 "labels": taught.fingerprint,
                 "gate": recipe.gate.model_dump(),
                 "name": recipe.name,

@@ -21,6 +21,8 @@ FORMAT = 2
 MODEL = "model.onnx"
 VECTORS = "vectors.onnx"
 """A duet's second model, its bi-encoder."""
+QUERIES = "queries.onnx"
+"""A smaller model that reads the queries of a bi-encoder, whose ``model.onnx`` then reads products only."""
 
 TOKENIZER = "tokenizer.json"
 MANIFEST = "manifest.json"
@@ -76,7 +78,8 @@ class Bundle(NamedTuple):
     @property
     def version(self) -> str:
         """Twelve characters that change with the weights."""
-        return self.manifest.files[MODEL].sha256[:12]
+        weights = [self.manifest.files[name].sha256 for name in (MODEL, VECTORS, QUERIES) if name in self.manifest.files]
+        return (weights[0] if len(weights) == 1 else hashlib.sha256(" ".join(weights).encode()).hexdigest())[:12]
 
 
 def shipped_bundles() -> dict[str, Path]:

@@ -61,10 +61,12 @@ class VectorScorer:
         scale: what the cosine is multiplied by.
         kept: how many products' vectors are kept.
         queries_kept: how many queries' vectors are kept.
+        query_network: reads queries into the products' space, where the bundle has a smaller network for them.
     """
 
-    def __init__(self, network: Network, scale: float, *, kept: int = VECTORS_KEPT, queries_kept: int = 0) -> None:
+    def __init__(self, network: Network, scale: float, *, kept: int = VECTORS_KEPT, queries_kept: int = 0, query_network: Network | None = None) -> None:
         self._network = network
+        self._query_network = query_network or network
         self._scale = scale
         self._products = Cache(kept)
         self._queries = Cache(queries_kept)
@@ -74,7 +76,7 @@ class VectorScorer:
     def logits(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         """Return scale · cosine of (query, product text) pairs: float32 (n,)."""
         queries = list(dict.fromkeys(query for query, _ in pairs))
-        of_query = {query: self._queries.get(digest([query]), lambda query=query: self._encode([query])[0]) for query in queries}  # type: ignore[misc]
+        of_query = {query: self._queries.get(digest([query]), lambda query=query: _vectors(self._query_network, [query])[0]) for query in queries}  # type: ignore[misc]
         products = self.vectors([text for _, text in pairs])
         asked = np.stack([of_query[query] for query, _ in pairs]) if pairs else products
         cosines: np.ndarray = np.einsum("ij,ij->i", asked, products, dtype=np.float32)
@@ -107,7 +109,7 @@ class VectorScorer:
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Return vectors of texts as they are kept: float16 (n, width), also the first time, so that a product's score never changes."""
-        return self._encode(texts).astype(np.float16)
+        return _vectors(self._network, texts).astype(np.float16)
 
     def knows(self, pairs: Sequence[tuple[str, str]]) -> bool:
         """No scores are kept: with the vectors, they are soon made."""
@@ -125,13 +127,14 @@ class VectorScorer:
         self._queries.forget()
         self._products.forget()
 
-    def _encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Return mean-pooled unit vectors, float32 (n, width)."""
-        rows: list[np.ndarray] = [np.zeros(0)] * len(texts)
-        for batch, hidden, mask in self._network.run(texts, alone=True):  # a vector is kept: it must not depend on who was asked about beside it
-            for i, vector in zip(batch, unit_means(hidden, mask), strict=True):
-                rows[i] = vector
-        return np.stack(rows).astype(np.float32) if rows else np.zeros((0, 0), dtype=np.float32)
+
+def _vectors(network: Network, texts: Sequence[str]) -> np.ndarray:
+    """Return mean-pooled unit vectors, float32 (n, width)."""
+    rows: list[np.ndarray] = [np.zeros(0)] * len(texts)
+    for batch, hidden, mask in network.run(texts, alone=True):  # a vector is kept: it must not depend on who was asked about beside it
+        for i, vector in zip(batch, unit_means(hidden, mask), strict=True):
+            rows[i] = vector
+    return np.stack(rows).astype(np.float32) if rows else np.zeros((0, 0), dtype=np.float32)
 
 
 def unit_means(hidden: np.ndarray, mask: np.ndarray) -> np.ndarray:

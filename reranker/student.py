@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reranker.bundle import MODEL, TOKENIZER, VECTORS, Bundle, load_bundle
+from reranker.bundle import MODEL, QUERIES, TOKENIZER, VECTORS, Bundle, load_bundle
 from reranker.cache import CacheState
 from reranker.errors import BundleError, InputError
 from reranker.network import Network
@@ -139,7 +139,10 @@ class Reranker:
 
     @property
     def vector_space(self) -> str:
-        """Sixteen characters that change with whatever changes a product's vector: weights, tokenizer, length."""
+        """Sixteen characters that change with whatever changes a product's vector: weights, tokenizer, length.
+
+        Bundles that differ only in what reads queries share it.
+        """
         manifest = self.bundle.manifest
         files = [manifest.files[name].sha256 for name in (MODEL, VECTORS, TOKENIZER) if name in manifest.files]
         return blake2b(" ".join([*files, str(manifest.max_length)]).encode(), digest_size=8).hexdigest()
@@ -177,7 +180,8 @@ def _scorers(bundle: Bundle, architecture: str, threads: int | None, cache: int)
     if architecture == CROSS_ENCODER:
         return PairScorer(Network(bundle, MODEL, threads), kept=cache), None
     if architecture == BI_ENCODER:
-        vectors = VectorScorer(Network(bundle, MODEL, threads), scale, queries_kept=cache)
+        queries = Network(bundle, QUERIES, threads) if QUERIES in bundle.manifest.files else None
+        vectors = VectorScorer(Network(bundle, MODEL, threads), scale, queries_kept=cache, query_network=queries)
         return vectors, vectors
     if architecture == DUET and VECTORS in bundle.manifest.files:
         vectors = VectorScorer(Network(bundle, VECTORS, threads), scale, queries_kept=cache)

@@ -2,11 +2,12 @@
 
 Rooms: ``query_log``, ``catalogue_queries`` (over ``titles`` and ``product_types``) and ``generated_queries`` bring queries;
 ``chooser`` keeps those worth their labels; ``spellings`` varies them; ``candidates`` finds each query's products;
-``mixture`` composes them.
+``mixture`` composes them. ``wordings`` makes many more queries, without products, for what only reads queries.
 """
 
 from distill.augmentation.catalogue_queries import catalogue_queries
 from distill.augmentation.mixture import augment
 from distill.augmentation.query_log import read_query_log
+from distill.augmentation.wordings import wordings
 
-__all__ = ["augment", "catalogue_queries", "read_query_log"]
+__all__ = ["augment", "catalogue_queries", "read_query_log", "wordings"]

@@ -43,7 +43,8 @@ def combine(runs: list[FinishedRun], out: Path) -> dict[str, Any]:
 
 def _measure(run: FinishedRun) -> list[QueryScores]:
     bundles = run.folder / "6-gate" / "bundles"
-    kinds = {TOP_RUNG: run.recipe.student.architecture} | {rung.name: run.recipe.student_of(rung).architecture for rung in run.recipe.ladder if not rung.duet}
+    learnt = [rung for rung in run.recipe.ladder if not rung.duet and not rung.query_encoder_of]
+    kinds = {TOP_RUNG: run.recipe.student.architecture} | {rung.name: run.recipe.student_of(rung).architecture for rung in learnt}
     names = {kind: name for name, kind in reversed(kinds.items())}
     if len(names) < 2:
         raise RerankerError(f"The run {run.folder} has no bi-encoder and cross-encoder both.", hint="Give a run whose ladder has both, such as demo's.")

@@ -26,6 +26,7 @@ def bundle_manifest(recipe: Recipe, split: Split, made: Mapping[str, Stage], run
         "training": {
             "labelled_pairs": made["labels"].report["pairs"],
             "epochs": settings.epochs,
+            **({"queries": student.report["queries"]} if rung.reader else {}),
             **({"epochs_of_bi_encoder": rung.partner.settings.epochs} if rung.partner else {}),
             "loss": settings.loss,
             "larger_share": student.report.get("larger_share", 0.0),
@@ -46,6 +47,13 @@ def bundle_manifest(recipe: Recipe, split: Split, made: Mapping[str, Stage], run
 
 
 def _scoring(rung: MadeRung) -> dict[str, Any]:
+    if rung.reader:
+        own, products = rung.student.report, rung.reader.student.report
+        return {
+            **scoring_of(rung.reader.student.folder),
+            **{name: products[name] for name in ("layers", "width", "parameters")},
+            "query_encoder": {name: own[name] for name in ("layers", "width", "parameters")},
+        }
     if rung.partner is None:
         return scoring_of(rung.student.folder)
     parameters = rung.student.report["parameters"] + rung.partner.student.report["parameters"]

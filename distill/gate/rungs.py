@@ -17,7 +17,7 @@ from distill.pairs import LabelledPair
 from distill.recipe import Recipe
 from distill.splits import Split
 from distill.stages import Stage
-from reranker.bundle import MODEL, VECTORS, Bundle, write_bundle
+from reranker.bundle import MODEL, QUERIES, VECTORS, Bundle, write_bundle
 from reranker.products import Product
 from reranker.student import Reranker
 
@@ -78,13 +78,15 @@ def load_rung(
 
 def _models(rung: MadeRung, precision: str) -> dict[str, Path]:
     """Return the model files of a rung's bundle by their names there."""
+    if rung.reader:
+        return {MODEL: model_file(rung.reader.export.folder, precision), QUERIES: model_file(rung.export.folder, precision)}
     models = {MODEL: model_file(rung.export.folder, precision)}
     return models | ({VECTORS: model_file(rung.partner.export.folder, precision)} if rung.partner else {})
 
 
 def _precision(rung: MadeRung) -> str:
-    """Return the precision that the export chose; of a duet's two, the more faithful."""
-    chosen = [made.export.report["precision"] for made in (rung, rung.partner) if made]
+    """Return the precision that the export chose; of two models, the more faithful."""
+    chosen = [export.report["precision"] for export in rung.exports]
     return max(chosen, key=PRECISIONS.index)
 
 

@@ -12,11 +12,11 @@ from datasets import Dataset
 from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
 
 from distill.calibration import calibrate
-from distill.checkpoints import CHECKPOINTS, last_checkpoint
+from distill.checkpoints import last_checkpoint
 from distill.losses import make_loss
 from distill.pairs import LabelledPair
-from distill.precision import has_bfloat16
 from distill.recipe import Student as StudentSettings
+from distill.student.arguments import training_arguments
 from distill.student.bi_encoder import train_bi_encoder
 from distill.student.lists import product_lists
 from distill.student.scoring import load_scores
@@ -52,22 +52,7 @@ def train_student(
     rows = product_lists(labelled, products, template, settings, seed, relevance=relevance)
     if not rows:
         raise RecipeError("No query has two labelled products, so there are no margins to learn.", hint="Raise the recipe's [augmentation] numbers.")
-    arguments: dict[str, Any] = {
-        "output_dir": str(folder / CHECKPOINTS),
-        "num_train_epochs": settings.epochs,
-        "learning_rate": settings.learning_rate,
-        "per_device_train_batch_size": settings.lists_per_batch,
-        "warmup_ratio": 0.06,
-        "lr_scheduler_type": "linear",
-        "bf16": settings.bf16 and has_bfloat16(),
-        "use_cpu": not torch.accelerator.is_available(),
-        "seed": seed,
-        "save_steps": 100,
-        "save_total_limit": 1,
-        "logging_steps": 25,
-        "report_to": "none",
-        "dataloader_pin_memory": False,
-    }
+    arguments = training_arguments(settings, seed=seed, folder=folder, batch=settings.lists_per_batch)
     resume = last_checkpoint(folder)
     if settings.architecture == "bi_encoder":
         made = train_bi_encoder(rows, checkpoint=checkpoint, settings=settings, arguments=arguments, folder=folder, resume=resume)

@@ -16,7 +16,7 @@ from reranker.benchmark.settings import Settings
 from reranker.benchmark.statistics import Estimate, percentile, ratio, rounded
 from reranker.benchmark.whole_search import SIZE, InProcess, service
 from reranker.benchmark.workload import TimedQuery, timed_queries
-from reranker.bundle import MODEL, VECTORS, Bundle
+from reranker.bundle import MODEL, QUERIES, VECTORS, Bundle
 from reranker.first_stage import FirstStage
 from reranker.network import Network
 from reranker.scorers import BI_ENCODER, CROSS_ENCODER, DUET, VectorScorer, unit_means
@@ -151,9 +151,10 @@ def _parts(bundle: Bundle, architecture: str, threads: int) -> _Student:
     scale = float(bundle.manifest.student.get("scale", 1.0))
     model = {BI_ENCODER: MODEL, DUET: VECTORS}.get(architecture)
     apart = None if model is None else Network(bundle, model, threads)
+    queries = Network(bundle, QUERIES, threads) if QUERIES in bundle.manifest.files else apart
     return _Student(
         None if apart is None else VectorScorer(apart, scale),
-        apart,
+        queries,
         Network(bundle, MODEL, threads) if architecture in (CROSS_ENCODER, DUET) else None,
     )
 

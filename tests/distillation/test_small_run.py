@@ -78,18 +78,34 @@ def test_a_duet_adds_both_scores(run: Path) -> None:
     assert "adds both scores" in (run / "bundles" / "duet" / "MODEL_CARD.md").read_text()
 
 
+def test_a_query_encoder_reads_queries_and_leaves_products_to_its_bi_encoder(run: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    quick, whole = (Reranker.load(run / "6-gate" / f"{name}_fp32") for name in ("quick", "vectors"))
+    texts = ["a laptop computer", "StarTech.com 4 port USB 3.0 hub"]
+    queries = SentenceTransformer(str(run / "4-student-quick"), device="cpu").encode(["usb hub"], normalize_embeddings=True)
+    products = SentenceTransformer(str(run / "4-student-vectors"), device="cpu").encode(texts, normalize_embeddings=True)
+    np.testing.assert_allclose(quick.logits([("usb hub", text) for text in texts]), 5.0 * products @ queries[0], atol=5e-3)
+    assert quick.vector_space == whole.vector_space  # one folder of stored vectors serves both
+    assert quick.bundle.version != whole.bundle.version
+    card = (run / "bundles" / "quick" / "MODEL_CARD.md").read_text()
+    assert "Queries are read by a smaller network of 1 layers" in card
+    assert json.loads((run / "report.json").read_text())["stages"]["student-quick"]["cosine"] > 0.5
+
+
 def test_the_report_tells_every_stage(run: Path) -> None:
     report = json.loads((run / "report.json").read_text())
     assert list(report["stages"]) == [
         *("teacher", "pairs", "labels", "vectors", "together"),
-        *("student", "export", "student-narrow", "export-narrow", "student-vectors", "export-vectors", "gate"),
+        *("student", "export", "student-narrow", "export-narrow", "student-vectors", "export-vectors"),
+        *("student-quick", "export-quick", "gate"),
     ]
     assert report["stages"]["labels"]["pairs"] == report["stages"]["pairs"]["pairs"] > 1000
 
 
 def test_the_report_sets_quality_against_latency(run: Path) -> None:
     ladder = json.loads((run / "report.json").read_text())["stages"]["gate"]["ladder"]
-    assert [rung["rung"] for rung in ladder] == ["student", "narrow", "vectors", "duet"]
+    assert [rung["rung"] for rung in ladder] == ["student", "narrow", "vectors", "duet", "quick"]
     assert all(0 <= rung["interval"][0] <= rung["ndcg@10"] <= rung["interval"][1] <= 1 and 0 < rung["p50_ms"] <= rung["p95_ms"] for rung in ladder)
     assert ladder[0]["megabytes"] > ladder[1]["megabytes"]
     assert (run / "ladder.png").stat().st_size > 10_000

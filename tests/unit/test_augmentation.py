@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.augmentation import augment, read_query_log
+from distill.augmentation import augment, read_query_log, wordings
 from distill.augmentation.spellings import Speller
 from distill.recipe import Augmentation
 from distill.splits import HeldOutGuard, split_by_intent
@@ -197,3 +197,12 @@ def test_a_query_log_without_its_head_is_refused(tmp_path: Path) -> None:
     log.write_text("query\tcount\nlaptop\t3\nmouse\tmany\n")
     with pytest.raises(RecipeError, match="Line 3"):
         read_query_log(log)
+
+
+def test_wordings_are_many_each_once_and_none_of_a_held_out_intent(products, split) -> None:
+    bad = held_out_wordings(products, split)
+    found = wordings(products.values(), [("usb hub", 3), *((query, 1) for query in sorted(bad))], HeldOutGuard(split.held_out), seed=3)
+    assert len(found) == len(set(found)) > 10_000
+    assert "usb hub" in found
+    assert not bad & set(found)
+    assert found == wordings(products.values(), [("usb hub", 3), *((query, 1) for query in sorted(bad))], HeldOutGuard(split.held_out), seed=3)

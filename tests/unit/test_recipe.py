@@ -43,6 +43,8 @@ def test_the_shipped_recipes_are_valid(name: str) -> None:
         ('name = "x"\n[teacher]\ntargets = "firm"\n', "'soft' or 'hard'"),
         ('name = "x"\n[teacher]\nclasses = ["no", "No "]\n', "a name of its own"),
         ('name = "x"\n[teacher]\nclasses = ["no"]\n', "teacher.classes"),
+        ('name = "x"\n[[ladder]]\nname = "quick"\nlayers = 2\nquery_encoder_of = "student"\n', "names no bi_encoder that stands above it"),
+        ('name = "x"\n[student]\narchitecture = "bi_encoder"\n[[ladder]]\nname = "quick"\nquery_encoder_of = "student"\n', "needs layers"),
         ("name = x\n", "not valid TOML"),
         ("[data]\n", "name"),
     ],

@@ -57,6 +57,13 @@ def test_a_product_is_read_once_and_scores_the_same_again() -> None:
     assert network.read[4:] == ["ab", "xyzb"]
 
 
+def test_a_smaller_network_reads_queries_only() -> None:
+    network, smaller = Letters(), Letters()
+    scores = VectorScorer(network, 5.0, query_network=smaller).logits([("ab", "abc"), ("ab", "xyz")])
+    assert (network.read, smaller.read) == (["abc", "xyz"], ["ab"])
+    assert scores[0] > scores[1]
+
+
 def test_the_least_lately_used_vectors_give_way() -> None:
     network = Letters()
     scorer = VectorScorer(network, 1.0, kept=2)
