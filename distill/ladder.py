@@ -73,7 +73,7 @@ def climb(
         return MadeRung(name, settings, student, export, reader=reader)
 
     rungs = [learn(TOP_RUNG, recipe.student, {}, None, 0.0)]
-    if any(rung.larger_share and not rung.duet and not rung.query_encoder_of for rung in recipe.ladder):
+    if any(rung.larger_share and rung.learns_from_labels for rung in recipe.ladder):
         top = rungs[0].student
         scores = stages.run("4-student-scores", {"student": top.fingerprint}, lambda at: _score(recipe, top, labels, products, at, progress))
     for rung in recipe.ladder:

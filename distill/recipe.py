@@ -259,6 +259,11 @@ class Rung(Section):
     max_length: int | None = Field(default=None, ge=16)
     larger_share: float = Field(default=0.5, ge=0.0, le=1.0)
 
+    @property
+    def learns_from_labels(self) -> bool:
+        """Whether it is trained on labelled pairs: a duet is not trained, a query encoder needs none."""
+        return self.duet is None and self.query_encoder_of is None
+
 
 class Export(Section):
     """How the student is stored. int8 arithmetic is used as far as the order of the scores stays that of fp32.

@@ -43,7 +43,7 @@ def combine(runs: list[FinishedRun], out: Path) -> dict[str, Any]:
 
 def _measure(run: FinishedRun) -> list[QueryScores]:
     bundles = run.folder / "6-gate" / "bundles"
-    learnt = [rung for rung in run.recipe.ladder if not rung.duet and not rung.query_encoder_of]
+    learnt = [rung for rung in run.recipe.ladder if rung.learns_from_labels]
     kinds = {TOP_RUNG: run.recipe.student.architecture} | {rung.name: run.recipe.student_of(rung).architecture for rung in learnt}
     names = {kind: name for name, kind in reversed(kinds.items())}
     if len(names) < 2:

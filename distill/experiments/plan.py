@@ -39,6 +39,6 @@ def student_of(run: FinishedRun, rung: str) -> Student:
     rungs = {own.name: own for own in run.recipe.ladder}
     if rung not in rungs:
         raise RerankerError(f"The run {run.folder} has no student {rung}.", hint=f"Its ladder: {', '.join([TOP_RUNG, *rungs])}.")
-    if rungs[rung].duet or rungs[rung].query_encoder_of:
+    if not rungs[rung].learns_from_labels:
         raise RerankerError(f"The student {rung} learns from no labels.", hint="Name one that does, which it is made of.")
     return run.recipe.student_of(rungs[rung])
