@@ -15,7 +15,8 @@ from distill.stages import Stage
 
 def bundle_manifest(recipe: Recipe, split: Split, made: Mapping[str, Stage], rung: MadeRung) -> dict[str, Any]:
     """Return the manifest of a student, without calibration and metrics."""
-    settings, student = rung.settings, rung.student
+    whole = rung.reader or rung  # what learnt from the labels: a query encoder did not
+    settings, student = whole.settings, whole.student
     return {
         "name": recipe.name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -26,7 +27,6 @@ def bundle_manifest(recipe: Recipe, split: Split, made: Mapping[str, Stage], run
         "training": {
             "labelled_pairs": made["labels"].report["pairs"],
             "epochs": settings.epochs,
-            **({"queries": student.report["queries"]} if rung.reader else {}),
             **({"epochs_of_bi_encoder": rung.partner.settings.epochs} if rung.partner else {}),
             "loss": settings.loss,
             "larger_share": student.report.get("larger_share", 0.0),
@@ -48,12 +48,9 @@ def bundle_manifest(recipe: Recipe, split: Split, made: Mapping[str, Stage], run
 
 def _scoring(rung: MadeRung) -> dict[str, Any]:
     if rung.reader:
-        own, products = rung.student.report, rung.reader.student.report
-        return {
-            **scoring_of(rung.reader.student.folder),
-            **{name: products[name] for name in ("layers", "width", "parameters")},
-            "query_encoder": {name: own[name] for name in ("layers", "width", "parameters")},
-        }
+        own = rung.student.report
+        reads = {name: own[name] for name in ("layers", "width", "parameters", "queries", "epochs", "cosine")}
+        return {**scoring_of(rung.reader.student.folder), "query_encoder": reads}
     if rung.partner is None:
         return scoring_of(rung.student.folder)
     parameters = rung.student.report["parameters"] + rung.partner.student.report["parameters"]

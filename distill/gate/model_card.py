@@ -17,7 +17,7 @@ _RANKINGS = {"bm25": "BM25", "minilm_cosine": "all-MiniLM-L6-v2 cosine, untraine
 def model_card(manifest: Mapping[str, Any]) -> str:
     """Return the card, Markdown, of a manifest as ``write_bundle`` takes it, with the gate's ``metrics``."""
     student, teacher, training, metrics = (manifest[key] for key in ("student", "teacher", "training", "metrics"))
-    latency = metrics["latency_ms"]
+    reads, latency = student.get("query_encoder"), metrics["latency_ms"]
     lines = [
         f"# {manifest['name']}: a distilled product reranker",
         "",
@@ -25,7 +25,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         f"started from {student['start']}. "
         f"It reads a query and a product {_KINDS[student['architecture']][1]} "
         f"({', '.join(manifest['template']['fields'])}; at most {manifest['max_length']} tokens) and gives a relevance, 0 to 1. "
-        + (f"Queries are read by a smaller network of {student['query_encoder']['layers']} layers. " if "query_encoder" in student else "")
+        + (f"Queries are read by a smaller network of {reads['layers']} layers. " if reads else "")
         + f"Made {manifest['created']}.",
         "",
         "## Use",
@@ -43,7 +43,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         f"The student learnt from them for {training['epochs']:g} epoch(s) (loss: {training['loss']}). "
         + (f"{teacher['embedder']} made up {teacher['embedder_share']:.0%} of each label. " if teacher.get("embedder_share", 1) < 1 else "")
         + (f"A larger student's scores made up {training['larger_share']:.0%} of what it learnt. " if training["larger_share"] else "")
-        + (f"Its query encoder learnt the vectors of {training['queries']:,} queries (arXiv 2306.11550). " if "queries" in training else "")
+        + (f"Its query encoder learnt the vectors of {reads['queries']:,} queries for {reads['epochs']:g} epoch(s) (arXiv 2306.11550). " if reads else "")
         + "Method: arXiv 2505.07105.",
         "",
         "## Quality",
