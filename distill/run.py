@@ -227,7 +227,7 @@ def _pair(
 
 
 def _label(recipe: Recipe, teacher: Stage, pairs: Stage, products: dict[str, Product], at: Path, console: Console, ray: str | None) -> dict[str, Any]:
-    todo = read_pairs(pairs.folder / "pairs.parquet")
+    todo = sorted(read_pairs(pairs.folder / "pairs.parquet"), key=lambda pair: pair.product_id)  # a decoder reads a product of a shard once
     with _progress("labelling pairs", len(todo), console) as advance:
         shards = label_pairs(todo, products, teacher.folder, folder=at, settings=recipe.labelling, on_pairs=advance, ray=ray)
     labelled = read_labelled(shards)

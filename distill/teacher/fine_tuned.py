@@ -21,6 +21,7 @@ from distill.precision import dtype_of, has_bfloat16, turn_to
 from distill.recipe import Precision
 from distill.recipe import Teacher as TeacherSettings
 from distill.teacher.prompts import render_prompt, tokenised
+from distill.teacher.shared_prefixes import batches, can_share_prefixes, families, logits
 from distill.teacher.soft_targets import expected_relevance, soft_target
 from reranker.errors import RecipeError
 from reranker.judgments import Judgment
@@ -155,28 +156,27 @@ class FineTunedTeacher:
         self.model.eval().to(self.device)
         if precision or self.settings.bf16:
             turn_to(precision or "bfloat16", self.model, self.settings.grades)
+        self._shares_prefixes = can_share_prefixes(self.model)
 
     def distributions(
         self, pairs: Sequence[tuple[str, Product]], *, tokens_per_batch: int = 4_096, on_pairs: Callable[[int], None] | None = None
     ) -> np.ndarray:
         """Return the grade distributions of (query, product) pairs: float32 (n, grades).
 
-        Pairs are sorted by length and batched by ``tokens_per_batch``; ``on_pairs`` is told the number done, for progress.
+        Pairs are sorted by length and batched by ``tokens_per_batch``; a decoder reads what prompts of one product share once.
+        ``on_pairs`` is told the number done, for progress.
         """
-        prompts = [render_prompt(self.settings, self.tokenizer, query, self.template.render(product)) for query, product in pairs]
+        texts = [self.template.render(product) for _, product in pairs]
+        prompts = [render_prompt(self.settings, self.tokenizer, query, text) for (query, _), text in zip(pairs, texts, strict=True)]
         ids = tokenised(self.settings, self.tokenizer, prompts) if prompts else []
-        order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
         out = np.zeros((len(ids), self.settings.grades), dtype=np.float32)
-        start = 0
-        while start < len(order):
-            batch = order[start : start + max(1, tokens_per_batch // len(ids[order[start]]))]
-            inputs = self.tokenizer.pad({"input_ids": [ids[i] for i in batch]}, return_tensors="pt").to(self.device)
+        for batch in batches(families(ids, texts if self._shares_prefixes else range(len(ids))), ids, tokens_per_batch):
             with torch.inference_mode():
-                logits = self.model(**inputs).logits.float()
-            out[batch] = torch.softmax(logits, dim=-1).cpu().numpy()
-            start += len(batch)
+                graded = torch.softmax(logits(self.model, ids, batch, self.tokenizer.pad_token_id), dim=-1)
+            members = [i for family in batch for i in family.members]
+            out[members] = graded.cpu().numpy()
             if on_pairs:
-                on_pairs(len(batch))
+                on_pairs(len(members))
         return out
 
     def relevance(self, query: str, products: Sequence[Product]) -> np.ndarray:

@@ -84,6 +84,27 @@ def test_a_decoder_learns_with_lora_and_labels_from_its_folder(decoder: Path, tm
     np.testing.assert_allclose(teacher.relevance("laptop", [SHOP["0"], SHOP["1"]]), relevance[:2], atol=1e-4)
 
 
+def test_a_product_is_read_once_for_all_its_queries_and_graded_as_alone(decoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(decoder, tmp_path / "teacher", epochs=1, max_length=40)
+    teacher = load_teacher(tmp_path / "teacher")
+    products = [{"id": str(n), "title": " ".join(("laptop", "hose", "lamp", "desk", "hub")[(n + i) % 5] for i in range(3 * n + 1))} for n in range(7)]
+    pairs = [(query, product) for query in ("bag", "red usb hub", "garden hose black", "white laptop bag garden desk") for product in products]
+    read: list[int] = []
+    forward = type(teacher.model).forward
+
+    def counted(self: torch.nn.Module, *args: object, **given: torch.Tensor) -> object:
+        read.append(given["input_ids"].numel())
+        return forward(self, *args, **given)
+
+    monkeypatch.setattr(type(teacher.model), "forward", counted)
+    alone = np.concatenate([teacher.distributions([pair]) for pair in pairs])
+    read_alone = sum(read)
+    np.testing.assert_allclose(teacher.distributions(pairs, tokens_per_batch=30), alone, atol=1e-6)  # less than a product's prompts
+    read.clear()
+    np.testing.assert_allclose(teacher.distributions(pairs), alone, atol=1e-6)
+    assert sum(read) < 0.7 * read_alone
+
+
 def test_gradient_checkpointing_and_accumulation_train_the_same_teacher(decoder: Path, tmp_path: Path) -> None:
     pairs = [(j.query, SHOP[j.product_id]) for j in JUDGMENTS[:10]]
 
