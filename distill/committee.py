@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from distill.pairs import LabelledPair
+from distill.pairs import LabelledPair, read_labelled
 from distill.product_vectors import ProductVectors
+from distill.recipe import Recipe
 from reranker.errors import RecipeError
 from reranker.products import Product
 
@@ -83,6 +85,54 @@ def _attribute_names(products: Sequence[Product]) -> Any:
         return None
 
 
+class Judge(Protocol):
+    """Anything that scores pairs without judgments; ``NeighbourhoodEmbedder`` is one."""
+
+    def scores(self, pairs: Sequence[tuple[str, str]], on_pairs: Callable[[int], None] | None = None) -> np.ndarray: ...
+
+
+Likelihood = Callable[[Sequence[tuple[str, str]]], np.ndarray]
+"""Gives the probability, above 0, of the query of each (query, product id) pair: (n,)."""
+
+
+class WithLikelihood:
+    """An embedder's scores, and beside them a language model's word on how likely the query is after the product.
+
+    Likelihoods of queries of different lengths cannot be compared, those of one query can: they join as so many standard
+    deviations over its products, ``weight`` of the embedder's for one of theirs.
+    """
+
+    def __init__(self, embedder: Judge, likelihood: Likelihood, *, weight: float) -> None:
+        self._embedder = embedder
+        self._likelihood = likelihood
+        self._weight = weight
+
+    def scores(self, pairs: Sequence[tuple[str, str]], on_pairs: Callable[[int], None] | None = None) -> np.ndarray:
+        """Return the score of each (query, product id) pair: float32 (n,). It depends on which products of its query are among them."""
+        out = self._embedder.scores(pairs, on_pairs).astype(np.float32)
+        logs = np.log(np.maximum(self._likelihood(pairs), 1e-30))
+        by_query: dict[str, list[int]] = defaultdict(list)
+        for i, (query, _) in enumerate(pairs):
+            by_query[query].append(i)
+        for rows in by_query.values():
+            spread = logs[rows].std()
+            if spread > 0:
+                out[rows] += self._weight * out[rows].std() * (logs[rows] - logs[rows].mean()) / spread
+        return out
+
+
+def judge_of(recipe: Recipe, vectors: ProductVectors, products: Mapping[str, Product], likelihood: Likelihood | None) -> Judge:
+    """Return who judges beside the teacher in a recipe: its embedder, joined by its language model's ``likelihood`` where it has one."""
+    embedder = NeighbourhoodEmbedder(vectors, products, neighbours=recipe.embedder.neighbours)
+    return WithLikelihood(embedder, likelihood, weight=recipe.likelihood.weight) if likelihood else embedder
+
+
+def stored_likelihood(folder: Path) -> Likelihood:
+    """Return the likelihood of the pairs whose shards a labelling by ``QueryLikelihood`` left in a folder."""
+    known = {(pair.query, pair.product_id): pair.relevance for pair in read_labelled(sorted(folder.glob("labels-*.parquet")))}
+    return lambda pairs: np.array([known[pair] for pair in pairs])
+
+
 class Judged(NamedTuple):
     """What the committee found: the pairs with its word on each, how far its members agree (rank correlation; None without a teacher), its embedder's range."""
 
@@ -91,9 +141,7 @@ class Judged(NamedTuple):
     range: tuple[float, float]
 
 
-def judge_together(
-    labelled: Sequence[LabelledPair], embedder: NeighbourhoodEmbedder, *, teacher_share: float, on_pairs: Callable[[int], None] | None = None
-) -> Judged:
+def judge_together(labelled: Sequence[LabelledPair], embedder: Judge, *, teacher_share: float, on_pairs: Callable[[int], None] | None = None) -> Judged:
     """Give each pair the committee's relevance: ``teacher_share`` of the teacher's, the rest the embedder's; pairs without a teacher's word take share 0.
 
     The embedder's scores are stretched to 0–1 first, from their 1st percentile to the top thousandth.

@@ -22,6 +22,9 @@ from reranker.products import Product
 BUNDLE = "bundle"
 """The ranking by what a run ships."""
 
+LIKELIHOOD = "3-likelihood"
+"""The stage whose shards hold a language model's likelihoods."""
+
 FILES = "files.json"
 """Where the run's catalogue and judgments were, for what is made on it later."""
 

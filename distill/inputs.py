@@ -90,6 +90,8 @@ def named_models(recipe: Recipe) -> dict[str, str]:
     named = {"student.model": recipe.student.model}
     if recipe.embedder.model and (recipe.embedder.judges or recipe.augmentation.similar_products):
         named["embedder.model"] = recipe.embedder.model
+    if recipe.likelihood.judges:
+        named["likelihood.model"] = recipe.likelihood.model
     return named | ({"teacher.model": recipe.teacher.model} if recipe.learns_from_judgments else {})
 
 

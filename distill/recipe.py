@@ -15,7 +15,7 @@ from reranker.errors import RecipeError
 from reranker.text import ProductTemplate
 
 GEMMA_NOTICE = (
-    "This student was trained on labels made by a fine-tuned Gemma model. Gemma is provided under and subject to the Gemma Terms of Use "
+    "This student was trained on labels made with a Gemma model. Gemma is provided under and subject to the Gemma Terms of Use "
     "found at ai.google.dev/gemma/terms; use must respect the policy at ai.google.dev/gemma/prohibited_use_policy."
 )
 
@@ -150,6 +150,36 @@ class Embedder(Section):
     def alone(self) -> bool:
         """Whether it judges without a teacher."""
         return self.judges and self.share == 1
+
+
+class Likelihood(Section):
+    """A language model as it was pretrained, beside the embedder: products after which it finds the query likely count for more.
+
+    It needs no judgments, and may be the teacher's own checkpoint. ``weight`` is its part, in spreads (standard deviations over
+    the products of a query) of the embedder's scores. Source: arXiv 2204.07496.
+    """
+
+    model: str = Field(default="", description='a hub name or folder of a decoder LLM, not tuned to instructions; or none: ""')
+    licence: str = Field(default="", description="for the model card; Gemma's is known")
+    weight: float = Field(default=0.2, ge=0.0)
+    prompt: str = Field(default="Product: {product}\nSearch query: {query}", description="ends with {query}")
+    max_length: int = Field(default=80, ge=16)
+
+    @field_validator("prompt")
+    @classmethod
+    def _ends_with_the_query(cls, prompt: str) -> str:
+        try:
+            ends = "<product>" in prompt.format(product="<product>", query="") and prompt.endswith("{query}")
+        except (KeyError, IndexError, ValueError):
+            ends = False
+        if not ends:
+            raise ValueError("the prompt must hold {product}, end with {query}, and have no other braces")
+        return prompt
+
+    @property
+    def judges(self) -> bool:
+        """Whether it has a say in what the student learns."""
+        return bool(self.model) and self.weight > 0
 
 
 class Augmentation(Section):
@@ -305,6 +335,7 @@ class Recipe(Section):
     data: Data = Data()
     teacher: Teacher = Teacher()
     embedder: Embedder = Embedder()
+    likelihood: Likelihood = Likelihood()
     augmentation: Augmentation = Augmentation()
     labelling: Labelling = Labelling()
     student: Student = Student()
@@ -338,16 +369,23 @@ class Recipe(Section):
     @property
     def teacher_licence(self) -> str:
         """Under which terms the labels come."""
-        return self.teacher.licence or ("Gemma Terms of Use" if self._gemma else "see its model card")
+        return self.teacher.licence or _licence(self.teacher.model)
+
+    @property
+    def likelihood_licence(self) -> str:
+        return self.likelihood.licence or _licence(self.likelihood.model)
 
     @property
     def notice(self) -> str:
-        """What a bundle must say of its teacher; empty where nothing."""
-        return "" if self.embedder.alone else self.teacher.notice or (GEMMA_NOTICE if self._gemma else "")
+        """What a bundle must say of those who labelled; empty where nothing."""
+        of_teacher = "" if self.embedder.alone else self.teacher.notice or (GEMMA_NOTICE if _is_gemma(self.teacher.model) else "")
+        return of_teacher or (GEMMA_NOTICE if self.likelihood.judges and _is_gemma(self.likelihood.model) else "")
 
-    @property
-    def _gemma(self) -> bool:
-        return "gemma" in self.teacher.model.lower()
+    @model_validator(mode="after")
+    def _likelihood_joins_the_embedder(self) -> Recipe:
+        if self.likelihood.judges and not self.embedder.judges:
+            raise ValueError("likelihood joins the embedder's word: give [embedder] a model and a share above 0, or leave [likelihood] out")
+        return self
 
     @model_validator(mode="after")
     def _judgments_where_needed(self) -> Recipe:
@@ -370,6 +408,14 @@ class Recipe(Section):
         given = {name: value for name, value in rung.model_dump(exclude={"name", "larger_share", "duet", "query_encoder_of"}).items() if value is not None}
         reads_for = next((other for other in self.ladder if other.name == rung.query_encoder_of), None)
         return (self.student_of(reads_for) if reads_for else self.student).model_copy(update=given)
+
+
+def _is_gemma(model: str) -> bool:
+    return "gemma" in model.lower()
+
+
+def _licence(model: str) -> str:
+    return "Gemma Terms of Use" if _is_gemma(model) else "see its model card"
 
 
 def shipped_recipes() -> dict[str, Path]:

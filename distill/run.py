@@ -17,10 +17,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from distill.augmentation import augment, read_query_log, wordings
 from distill.checkpoints import CHECKPOINTS, resolve_checkpoint
-from distill.finished_run import FILES
+from distill.finished_run import FILES, LIKELIHOOD
 from distill.gate.evidence import Evidence
 from distill.inputs import check_means, read_inputs
-from distill.labelling import label_pairs
+from distill.labelling import Labeller, label_pairs
 from distill.ladder import MadeRung, climb, stages_of
 from distill.pairs import LabelledPair, read_labelled, read_pairs, write_rows
 from distill.product_vectors import ProductVectors, embed_products
@@ -112,9 +112,17 @@ def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = Fal
             )
         if vectors:
             told["vectors"] = vectors
+        if recipe.likelihood.judges:
+            asked = recipe.likelihood.model_dump(exclude={"weight", "licence"})
+            told["likelihood"] = stages.run(
+                LIKELIHOOD,
+                {"likelihood": asked, "template": data["template"], "pairs": pairs.fingerprint, "labelling": recipe.labelling.shard_size},
+                lambda at: _find_likely(recipe, pairs, products, models, at, console, ray),
+            )
         if vectors and recipe.embedder.judges:
             reads = {"pairs": pairs.fingerprint, "vectors": vectors.fingerprint, "embedder": recipe.embedder.model_dump()}
-            reads |= {"labels": told["labels"].fingerprint} if "labels" in told else {}
+            reads |= {name: told[name].fingerprint for name in ("labels", "likelihood") if name in told}
+            reads |= {"weight": str(recipe.likelihood.weight)} if recipe.likelihood.judges else {}
             told["together"] = stages.run("3-together", reads, lambda at: _judge_together(recipe, told, products, models, at, console))
         taught = told.get("together") or told["labels"]
         rungs = climb(
@@ -227,23 +235,37 @@ def _pair(
 
 
 def _label(recipe: Recipe, teacher: Stage, pairs: Stage, products: dict[str, Product], at: Path, console: Console, ray: str | None) -> dict[str, Any]:
-    todo = sorted(read_pairs(pairs.folder / "pairs.parquet"), key=lambda pair: pair.product_id)  # a decoder reads a product of a shard once
-    with _progress("labelling pairs", len(todo), console) as advance:
-        shards = label_pairs(todo, products, teacher.folder, folder=at, settings=recipe.labelling, on_pairs=advance, ray=ray)
-    labelled = read_labelled(shards)
+    labelled = read_labelled(_label_all(pairs, products, teacher.folder, at, recipe, "labelling pairs", console, ray))
     return {"pairs": len(labelled), "mean_relevance": round(sum(p.relevance for p in labelled) / len(labelled), 4)}
 
 
+def _label_all(
+    pairs: Stage, products: dict[str, Product], teacher: Labeller | Path, at: Path, recipe: Recipe, what: str, console: Console, ray: str | None
+) -> list[Path]:
+    todo = sorted(read_pairs(pairs.folder / "pairs.parquet"), key=lambda pair: pair.product_id)  # a decoder reads a product of a shard once
+    with _progress(what, len(todo), console) as advance:
+        return label_pairs(todo, products, teacher, folder=at, settings=recipe.labelling, on_pairs=advance, ray=ray)
+
+
+def _find_likely(recipe: Recipe, pairs: Stage, products: dict[str, Product], models: Path, at: Path, console: Console, ray: str | None) -> dict[str, Any]:
+    from distill.teacher.query_likelihood import QueryLikelihood
+
+    model = QueryLikelihood(recipe.likelihood, recipe.template, models)
+    shards = _label_all(pairs, products, model, at, recipe, "asking how likely queries are", console, ray)
+    return {"pairs": len(read_labelled(shards)), "model": recipe.likelihood.model}
+
+
 def _judge_together(recipe: Recipe, told: dict[str, Stage], products: dict[str, Product], models: Path, at: Path, console: Console) -> dict[str, Any]:
-    from distill.committee import NeighbourhoodEmbedder, judge_together
+    from distill.committee import judge_of, judge_together, stored_likelihood
 
     if "labels" in told:
         labelled = read_labelled(sorted(told["labels"].folder.glob("labels-*.parquet")))
     else:
         labelled = [LabelledPair(*pair, distribution=()) for pair in read_pairs(told["pairs"].folder / "pairs.parquet")]
-    embedder = NeighbourhoodEmbedder(_vectors(recipe, told["vectors"], products, models), products, neighbours=recipe.embedder.neighbours)
+    likelihood = stored_likelihood(told["likelihood"].folder) if "likelihood" in told else None
+    judge = judge_of(recipe, _vectors(recipe, told["vectors"], products, models), products, likelihood)
     with _progress("judging together", len(labelled), console) as advance:
-        judged = judge_together(labelled, embedder, teacher_share=1 - recipe.embedder.share, on_pairs=advance)
+        judged = judge_together(labelled, judge, teacher_share=1 - recipe.embedder.share, on_pairs=advance)
     write_rows(at / "labels-00000.parquet", judged.labelled)
     return {
         "pairs": len(judged.labelled),

@@ -36,6 +36,7 @@ def bundle_manifest(recipe: Recipe, split: Split, made: Mapping[str, Stage], run
         "licences": [
             {"of": "student's start point", "name": settings.model, "licence": settings.licence},
             *([] if recipe.embedder.alone else [{"of": "teacher", "name": recipe.teacher.model, "licence": recipe.teacher_licence}]),
+            *([{"of": "language model", "name": recipe.likelihood.model, "licence": recipe.likelihood_licence}] if recipe.likelihood.judges else []),
             *([{"of": "embedder", "name": recipe.embedder.model, "licence": recipe.embedder.licence}] if recipe.embedder.judges else []),
             {
                 "of": "training data",
@@ -58,7 +59,9 @@ def _scoring(rung: MadeRung) -> dict[str, Any]:
 
 
 def _teacher(recipe: Recipe, made: Mapping[str, Stage]) -> dict[str, Any]:
-    embedder = {"embedder": recipe.embedder.model, "embedder_share": recipe.embedder.share} if recipe.embedder.judges else {}
+    embedder: dict[str, Any] = {"embedder": recipe.embedder.model, "embedder_share": recipe.embedder.share} if recipe.embedder.judges else {}
+    if recipe.likelihood.judges:
+        embedder |= {"likelihood": recipe.likelihood.model, "likelihood_weight": recipe.likelihood.weight}
     if recipe.embedder.alone:
         return {"kind": "embedder", "model": recipe.embedder.model, "judged_pairs": 0, **embedder}
     return {"kind": recipe.teacher.kind, "model": recipe.teacher.model, "judged_pairs": made["teacher"].report.get("pairs", 0), **embedder}

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from distill.committee import NeighbourhoodEmbedder, together
+from distill.committee import judge_of, together
 from distill.gate.rungs import LoadedRung
 from distill.product_vectors import embed_products
 from distill.recipe import Recipe
 from distill.stages import Stage
 from distill.teacher import load_teacher
+from distill.teacher.query_likelihood import QueryLikelihood
 from reranker.evaluation.comparison import Ranker
 from reranker.evaluation.embedder import NAME as EMBEDDER
 from reranker.evaluation.embedder import load_embedder
@@ -41,11 +42,13 @@ def load_rankers(
 def _committee(recipe: Recipe, made: Mapping[str, Stage], products: Mapping[str, Product], teacher: Ranker | None, models: Path) -> Callable[..., Any]:
     """Return whose relevance the students learnt."""
     vectors = embed_products(products, embedder=recipe.embedder.model, template=recipe.template, folder=made["vectors"].folder, models=models)
-    embedder = NeighbourhoodEmbedder(vectors, products, neighbours=recipe.embedder.neighbours)
+    model = QueryLikelihood(recipe.likelihood, recipe.template, models)
+    likelihood = (lambda pairs: model.distributions([(query, products[i]) for query, i in pairs])[:, 1]) if recipe.likelihood.judges else None
+    judge = judge_of(recipe, vectors, products, likelihood)
     low, high = made["labels"].report["range"]
 
     def relevance(query: str, asked: list[Product]) -> np.ndarray:
-        scores = embedder.scores([(query, product["id"]) for product in asked])
+        scores = judge.scores([(query, product["id"]) for product in asked])
         of_teacher = np.zeros(len(asked)) if teacher is None else np.asarray(teacher(query, asked))
         return together(of_teacher, scores, teacher_share=1 - recipe.embedder.share, scores_range=(low, high))
 

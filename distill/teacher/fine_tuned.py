@@ -21,7 +21,7 @@ from distill.precision import dtype_of, has_bfloat16, turn_to
 from distill.recipe import Precision
 from distill.recipe import Teacher as TeacherSettings
 from distill.teacher.prompts import render_prompt, tokenised
-from distill.teacher.shared_prefixes import batches, can_share_prefixes, families, logits
+from distill.teacher.shared_prefixes import batches, families, padded, read, reads_left_to_right
 from distill.teacher.soft_targets import expected_relevance, soft_target
 from reranker.errors import RecipeError
 from reranker.judgments import Judgment
@@ -156,7 +156,7 @@ class FineTunedTeacher:
         self.model.eval().to(self.device)
         if precision or self.settings.bf16:
             turn_to(precision or "bfloat16", self.model, self.settings.grades)
-        self._shares_prefixes = can_share_prefixes(self.model)
+        self._is_decoder = reads_left_to_right(self.model)
 
     def distributions(
         self, pairs: Sequence[tuple[str, Product]], *, tokens_per_batch: int = 4_096, on_pairs: Callable[[int], None] | None = None
@@ -170,11 +170,15 @@ class FineTunedTeacher:
         prompts = [render_prompt(self.settings, self.tokenizer, query, text) for (query, _), text in zip(pairs, texts, strict=True)]
         ids = tokenised(self.settings, self.tokenizer, prompts) if prompts else []
         out = np.zeros((len(ids), self.settings.grades), dtype=np.float32)
-        for batch in batches(families(ids, texts if self._shares_prefixes else range(len(ids))), ids, tokens_per_batch):
-            with torch.inference_mode():
-                graded = torch.softmax(logits(self.model, ids, batch, self.tokenizer.pad_token_id), dim=-1)
+        for batch in batches(families(ids, texts if self._is_decoder else range(len(ids))), ids, tokens_per_batch):
             members = [i for family in batch for i in family.members]
-            out[members] = graded.cpu().numpy()
+            with torch.inference_mode():
+                if self._is_decoder:
+                    logits = read(self.model, ids, batch, self.tokenizer.pad_token_id).logits
+                else:
+                    tokens, mask = padded([ids[i] for i in members], self.tokenizer.pad_token_id, left=False)
+                    logits = self.model(input_ids=tokens.to(self.device), attention_mask=mask.to(self.device)).logits
+            out[members] = torch.softmax(logits.float(), dim=-1).cpu().numpy()
             if on_pairs:
                 on_pairs(len(members))
         return out

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from distill.recipe import Teacher
+from distill.recipe import Likelihood, Teacher
 
 
-def render_prompt(settings: Teacher, tokenizer: Any, query: str, product_text: str) -> str:
+def render_prompt(settings: Teacher | Likelihood, tokenizer: Any, query: str, product_text: str) -> str:
     """Fill the prompt, shortening the product's text rather than losing the query behind it."""
     room = settings.max_length - len(tokenizer(settings.prompt.format(product="", query=query))["input_ids"]) - 2
     ids = tokenizer(product_text, add_special_tokens=False)["input_ids"]

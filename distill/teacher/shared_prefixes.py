@@ -17,21 +17,24 @@ class Family(NamedTuple):
     shared: int
 
 
-def can_share_prefixes(model: Any) -> bool:
-    """Say whether a classifier reads from left to right only, and goes on from keys and values of earlier tokens."""
+def reads_left_to_right(model: Any) -> bool:
+    """Say whether a model reads from left to right only, and can go on from the keys and values of earlier tokens."""
     takes = inspect.signature(type(model).forward).parameters
     both_ways = getattr(model.config, "use_bidirectional_attention", False)
     return {"past_key_values", "position_ids", "use_cache"} <= takes.keys() and not model.config.is_encoder_decoder and not both_ways
 
 
-def families(prompts: Sequence[Sequence[int]], alike: Sequence[Hashable]) -> list[Family]:
-    """Group tokenised prompts by ``alike`` (their products), where half of the shortest or more is shared; the longest first."""
+def families(prompts: Sequence[Sequence[int]], alike: Sequence[Hashable], own: Sequence[int] | None = None) -> list[Family]:
+    """Group tokenised prompts by ``alike`` (their products), where half of the shortest or more is shared; the longest first.
+
+    ``own`` says how many last tokens of each may not be shared; one where it is not given.
+    """
     by_kind: dict[Hashable, list[int]] = defaultdict(list)
     for i, kind in enumerate(alike):
         by_kind[kind].append(i)
     made: list[Family] = []
     for members in by_kind.values():
-        shared = _shared([prompts[i] for i in members])
+        shared = _shared([prompts[i][: len(prompts[i]) - (own[i] if own else 1)] for i in members])
         if 2 * shared < min(len(prompts[i]) for i in members):
             made += [Family((i,), 0) for i in members]
         else:
@@ -39,12 +42,12 @@ def families(prompts: Sequence[Sequence[int]], alike: Sequence[Hashable]) -> lis
     return sorted(made, key=lambda family: -max(len(prompts[i]) for i in family.members))
 
 
-def _shared(prompts: Sequence[Sequence[int]]) -> int:
-    """Return how many first tokens all have in common, leaving each at least one of its own; 0 for a prompt alone."""
-    if len(prompts) < 2:
+def _shared(beginnings: Sequence[Sequence[int]]) -> int:
+    """Return how many first tokens all have in common; 0 for one alone."""
+    if len(beginnings) < 2:
         return 0
-    shortest = min(len(prompt) for prompt in prompts) - 1
-    return next((at for at in range(shortest) if len({prompt[at] for prompt in prompts}) > 1), shortest)
+    shortest = min(map(len, beginnings))
+    return next((at for at in range(shortest) if len({tokens[at] for tokens in beginnings}) > 1), shortest)
 
 
 def batches(made: Sequence[Family], prompts: Sequence[Sequence[int]], tokens: int) -> Iterator[list[Family]]:
@@ -69,35 +72,40 @@ def batches(made: Sequence[Family], prompts: Sequence[Sequence[int]], tokens: in
             yield batch
 
 
-def logits(model: Any, prompts: Sequence[Sequence[int]], of: Sequence[Family], pad: int) -> torch.Tensor:
-    """Return the classifier's logits of the families' members in turn, float32 (members, grades), reading each shared beginning once.
+def read(model: Any, prompts: Sequence[Sequence[int]], of: Sequence[Family], pad: int, **asked: Any) -> Any:
+    """Return a decoder's output on the last tokens of the families' members in turn, padded on their left, reading each shared beginning once.
 
     Args:
         of: a batch; all its families share something, or none does.
+        asked: further arguments of the model, when it reads those last tokens.
     """
+    device = model.device
     members = [i for family in of for i in family.members]
     if not of[0].shared:
-        tokens, mask = _padded([prompts[i] for i in members], pad, left=False)
-        return model(input_ids=tokens.to(model.device), attention_mask=mask.to(model.device)).logits.float()
-    # Beginnings are padded on their left and ends on their right, so that what is read stands side by side.
-    begins, seen = _padded([prompts[family.members[0]][: family.shared] for family in of], pad, left=True)
-    places = (seen.cumsum(dim=1) - 1).clamp(min=0)
-    cache = model(input_ids=begins.to(model.device), attention_mask=seen.to(model.device), position_ids=places.to(model.device), use_cache=True).past_key_values
+        tokens, mask = padded([prompts[i] for i in members], pad, left=True)
+        return model(input_ids=tokens.to(device), attention_mask=mask.to(device), position_ids=_places(mask).to(device), **asked)
+    begins, seen = padded([prompts[family.members[0]][: family.shared] for family in of], pad, left=True)
+    begun = model.base_model(input_ids=begins.to(device), attention_mask=seen.to(device), position_ids=_places(seen).to(device), use_cache=True)
     family_of = torch.tensor([number for number, family in enumerate(of) for _ in family.members])
-    cache.batch_select_indices(family_of.to(model.device))
-    shared = torch.tensor([family.shared for family in of])[family_of]
-    ends, mask = _padded([prompts[i][int(n) :] for i, n in zip(members, shared, strict=True)], pad, left=False)
-    out = model(
-        input_ids=ends.to(model.device),
-        attention_mask=torch.cat([seen[family_of], mask], dim=1).to(model.device),
-        position_ids=(shared[:, None] + torch.arange(ends.shape[1])).to(model.device),
-        past_key_values=cache,
+    begun.past_key_values.batch_select_indices(family_of.to(device))
+    ends, mask = padded([prompts[i][family.shared :] for family in of for i in family.members], pad, left=True)
+    seen = torch.cat([seen[family_of], mask], dim=1)
+    return model(
+        input_ids=ends.to(device),
+        attention_mask=seen.to(device),
+        position_ids=_places(seen)[:, -ends.shape[1] :].to(device),
+        past_key_values=begun.past_key_values,
         use_cache=True,
+        **asked,
     )
-    return out.logits.float()
 
 
-def _padded(prompts: Sequence[Sequence[int]], pad: int, *, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
+def _places(mask: torch.Tensor) -> torch.Tensor:
+    """Return each token's position, (n, tokens), of those that the mask leaves."""
+    return (mask.cumsum(dim=1) - 1).clamp(min=0)
+
+
+def padded(prompts: Sequence[Sequence[int]], pad: int, *, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """Return token ids and mask, (n, longest)."""
     longest = max(len(prompt) for prompt in prompts)
     tokens = torch.full((len(prompts), longest), pad)

@@ -12,9 +12,13 @@ from distill.run import distil
 from reranker import Reranker
 from reranker.bundle import load_bundle
 from tests.chat_server import ChatServer, Token
+from tests.tiny_decoder import make_tiny_decoder
 
 pytestmark = pytest.mark.slow
 KINDS = ("garden hose", "desk lamp", "usb hub", "laptop bag")
+JUDGMENTS = "\n".join(
+    ["query,product_id,rating,intent,votes"] + [f"{kind},B{n},{3 if n % 4 == i else 0},{kind}," for i, kind in enumerate(KINDS[:2]) for n in range(12)]
+)
 SMALL = """
 [augmentation]
 log_queries = 4
@@ -76,14 +80,31 @@ def test_an_embedder_alone_makes_a_bundle_and_the_report_says_what_was_not_measu
     assert Reranker(bundle).score("desk lamp", ["red desk lamp 1", "usb hub"]).shape == (2,)
 
 
+def test_a_language_model_as_it_is_joins_the_embedder(tmp_path: Path) -> None:
+    (tmp_path / "judgments.csv").write_text(JUDGMENTS)
+    decoder = make_tiny_decoder(tmp_path / "decoder")
+    recipe = shop(tmp_path, f'[embedder]\nshare = 1.0\n[likelihood]\nmodel = "{decoder}"\nlicence = "CC0"\n')
+    recipe.write_text(recipe.read_text().replace('judgments = ""', 'judgments = "judgments.csv"'))
+    stages = run(recipe, tmp_path / "run")["stages"]
+    assert stages["likelihood"]["pairs"] == stages["pairs"]["pairs"]
+    assert stages["gate"]["ndcg@10"]["committee"] > 0.5
+    card = (tmp_path / "run" / "bundle" / "MODEL_CARD.md").read_text()
+    assert f"{decoder} as it was pretrained" in card
+    assert f"- language model: {decoder}, CC0" in card
+    without = shop(tmp_path, "[embedder]\nshare = 1.0\n")
+    without.write_text(without.read_text().replace('judgments = ""', 'judgments = "judgments.csv"'))
+    again = run(without, tmp_path / "run")["stages"]
+    assert "likelihood" not in again
+    assert again["student"]["loss"] != stages["student"]["loss"]  # other labels, other student
+
+
 def answer(prompt: str) -> list[Token]:
     query = prompt.split("Search query: ")[1].split("\n")[0]
     return [{"3": 0.9, "2": 0.1}] if query in prompt.split("Product: ")[1].lower() else [{"0": 0.8, "1": 0.2}]
 
 
 def test_with_a_zero_shot_teacher_all_judgments_are_the_gate_s(tmp_path: Path) -> None:
-    rows = [f"{kind},B{n},{3 if n % 4 == i else 0},{kind}," for i, kind in enumerate(KINDS[:2]) for n in range(12)]
-    (tmp_path / "judgments.csv").write_text("\n".join(["query,product_id,rating,intent,votes", *rows]))
+    (tmp_path / "judgments.csv").write_text(JUDGMENTS)
     with ChatServer(answer) as model:
         text = f'[embedder]\nmodel = ""\n[teacher]\nkind = "zero_shot"\nmodel = "tiny-instruct"\nendpoint = "{model.url}"\n'
         recipe = shop(tmp_path, text)

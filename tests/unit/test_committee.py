@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from distill.committee import NeighbourhoodEmbedder, judge_together
+from distill.committee import NeighbourhoodEmbedder, WithLikelihood, judge_together
 from distill.pairs import LabelledPair
 from distill.product_vectors import ProductVectors
 
@@ -64,3 +64,20 @@ def test_the_teacher_s_share_is_its_share() -> None:
     assert judged(0.3)["b0"] == pytest.approx(0.3)
     assert judged(0.3)["odd"] == pytest.approx(0.7 * judged(0.0)["odd"])
     assert all(0 <= value <= 1 for value in judged(0.3).values())
+
+
+def test_a_language_model_moves_products_within_their_query_by_its_weight() -> None:
+    vectors, products = catalogue()
+    embedder = NeighbourhoodEmbedder(vectors, products, neighbours=1)
+    pairs = [(query, i) for query in ("notebook", "note book") for i in ("n0", "b0", "odd")]
+    likely = {"n0": 0.02, "b0": 0.04, "odd": 0.08}
+
+    def joined(weight: float, of: float = 1.0) -> np.ndarray:
+        return WithLikelihood(embedder, lambda asked: np.array([of * likely[i] if q == "notebook" else 0.5 for q, i in asked]), weight=weight).scores(pairs)
+
+    plain = embedder.scores(pairs)
+    np.testing.assert_allclose(joined(0.0), plain)
+    moved = joined(0.2) - plain
+    np.testing.assert_allclose(moved[3:], 0, atol=1e-6)  # equally likely after all: no word on their order
+    np.testing.assert_allclose(moved[:3] / plain[:3].std(), 0.2 * np.array([-1.5, 0, 1.5]) * np.sqrt(2 / 3), atol=1e-5)
+    np.testing.assert_allclose(joined(0.2, of=0.01), joined(0.2), atol=1e-5)  # a query less likely as a whole

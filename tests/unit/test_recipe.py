@@ -45,6 +45,8 @@ def test_the_shipped_recipes_are_valid(name: str) -> None:
         ('name = "x"\n[teacher]\nclasses = ["no"]\n', "teacher.classes"),
         ('name = "x"\n[[ladder]]\nname = "quick"\nlayers = 2\nquery_encoder_of = "student"\n', "names no bi_encoder that stands above it"),
         ('name = "x"\n[student]\narchitecture = "bi_encoder"\n[[ladder]]\nname = "quick"\nquery_encoder_of = "student"\n', "needs layers"),
+        ('name = "x"\n[likelihood]\nmodel = "m"\n[embedder]\nshare = 0.0\n', "likelihood joins the embedder's word"),
+        ('name = "x"\n[likelihood]\nprompt = "{query}: {product}"\n', "end with {query}"),
         ("name = x\n", "not valid TOML"),
         ("[data]\n", "name"),
     ],
@@ -84,7 +86,10 @@ def test_gemma_s_terms_are_told_of_gemma_alone(tmp_path: Path) -> None:
     assert "Gemma Terms of Use" in recipe('name = "x"\n').notice
     other = recipe('name = "x"\n[teacher]\nmodel = "mistralai/Mistral-7B-v0.3"\nlicence = "Apache-2.0"\n')
     assert (other.notice, other.teacher_licence) == ("", "Apache-2.0")
-    assert recipe('name = "x"\n[embedder]\nshare = 1.0\n').notice == ""
+    alone = recipe('name = "x"\n[embedder]\nshare = 1.0\n')
+    assert alone.notice == ""
+    likely = recipe('name = "x"\n[embedder]\nshare = 1.0\n[likelihood]\nmodel = "gemma-3-270m"\n')
+    assert (likely.notice, likely.likelihood_licence) == (recipe('name = "x"\n').notice, "Gemma Terms of Use")
 
 
 def test_the_large_recipe_is_the_demo_s_with_other_values(tmp_path: Path) -> None:

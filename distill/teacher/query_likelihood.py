@@ -1,0 +1,90 @@
+"""A language model as it was pretrained, asked how likely a query is after a product's text; it needs no judgments and no training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from distill.checkpoints import resolve_checkpoint
+from distill.precision import dtype_of
+from distill.recipe import Likelihood
+from distill.teacher.prompts import render_prompt
+from distill.teacher.shared_prefixes import batches, families, read
+from reranker.errors import RecipeError
+from reranker.products import Product
+from reranker.text import ProductTemplate
+
+_TOKENS_PER_BATCH = 1_024  # fewer than a classifier's: each of a query's tokens gets a number for every word of the vocabulary
+
+
+class QueryLikelihood:
+    """Judges pairs by a language model's probability of the query after the product.
+
+    It is loaded when it is first asked, so that a finished labelling needs no model, and on the machine that does the work.
+
+    Source: Sachan et al., "Improving passage retrieval with zero-shot question generation", EMNLP 2022 (arXiv 2204.07496).
+    """
+
+    def __init__(self, settings: Likelihood, template: ProductTemplate, models: Path) -> None:
+        self._settings = settings
+        self._template = template
+        self._models = models
+        self._loaded: tuple[Any, Any] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_loaded": None}
+
+    def distributions(
+        self, pairs: Sequence[tuple[str, Product]], *, tokens_per_batch: int = 4_096, on_pairs: Callable[[int], None] | None = None
+    ) -> np.ndarray:
+        """Return for each (query, product) pair the geometric mean p of the probabilities of the query's tokens, as [1 - p, p]: float32 (n, 2).
+
+        Raises:
+            RecipeError: the model cannot be loaded.
+        """
+        model, tokenizer = self._ready()
+        texts = [self._template.render(product) for _, product in pairs]
+        prompts, asked = [], []
+        for (query, _), text in zip(pairs, texts, strict=True):
+            before = render_prompt(self._settings, tokenizer, query, text).removesuffix(query).rstrip()
+            of_query = tokenizer(f" {query}", add_special_tokens=False)["input_ids"]
+            prompts.append([*tokenizer(before)["input_ids"], *of_query])
+            asked.append(len(of_query))
+        out = np.zeros((len(pairs), 2), dtype=np.float32)
+        for batch in batches(families(prompts, texts, [n + 1 for n in asked]), prompts, min(tokens_per_batch, _TOKENS_PER_BATCH)):
+            members = [i for family in batch for i in family.members]
+            longest = max(asked[i] for i in members)
+            with torch.inference_mode():
+                logits = read(model, prompts, batch, tokenizer.pad_token_id or 0, logits_to_keep=longest + 1).logits[:, :-1].float()
+                wanted = torch.tensor([[0] * (longest - asked[i]) + prompts[i][-asked[i] :] for i in members], device=logits.device)
+                told = (logits.gather(2, wanted[:, :, None])[:, :, 0] - logits.logsumexp(dim=2)).cpu().numpy()
+            for row, i in enumerate(members):
+                out[i, 1] = np.exp(told[row, -asked[i] :].mean())
+            if on_pairs:
+                on_pairs(len(members))
+        out[:, 0] = 1 - out[:, 1]
+        return out
+
+    def relevance(self, query: str, products: Sequence[Product]) -> np.ndarray:
+        """Return each product's p, as ``distributions``: float32 (n,)."""
+        p: np.ndarray = self.distributions([(query, product) for product in products])[:, 1]
+        return p
+
+    def _ready(self) -> tuple[Any, Any]:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        if self._loaded is None:
+            checkpoint = resolve_checkpoint(self._settings.model, self._models)
+            try:
+                tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+                model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=dtype_of("bfloat16"))
+            except (OSError, ValueError, KeyError) as error:
+                raise RecipeError(
+                    f"The language model {checkpoint} cannot be loaded: {error}", hint="likelihood.model is a hub name or folder of a decoder LLM."
+                ) from error
+            self._loaded = model.eval().to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer
+        return self._loaded
