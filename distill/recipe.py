@@ -215,7 +215,7 @@ Precision = Literal["float32", "bfloat16", "int8"]
 class Labelling(Section):
     """The teacher's work: ``shard_size`` pairs are labelled and stored at a time.
 
-    ``precision``: float32, bfloat16 or int8 (linear layers with 8-bit weights; on CPUs only).
+    ``precision``: float32, bfloat16 or int8 (linear layers with 8-bit weights; on CPUs only; refused where it changes the labels).
     """
 
     shard_size: int = Field(default=2_000, ge=1)

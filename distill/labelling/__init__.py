@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from distill.labelling.agreement import check_agreement
 from distill.labelling.in_process import label_here
 from distill.labelling.labeller import Labeller
 from distill.labelling.shards import deal
@@ -37,11 +38,14 @@ def label_pairs(
         ray: address of a Ray cluster that does the work ("local" starts one here), instead of this process.
 
     Raises:
+        RecipeError: in int8 the teacher's labels would be others than in float32.
         RerankerError: a worker failed, the cluster cannot be reached, or the teacher's labels are unusable.
         MissingExtraError: ``ray`` is given and the extra is not installed.
         OSError: a shard cannot be written; those before it are kept.
     """
     dealt = deal(pairs, folder, settings.shard_size)
+    if dealt.todo and settings.precision == "int8" and isinstance(teacher, Path):
+        check_agreement(teacher, settings.precision, pairs, products)
     if on_pairs and dealt.pairs_done:
         on_pairs(dealt.pairs_done)
     if dealt.todo and ray is not None:

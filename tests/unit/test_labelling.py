@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from transformers import AutoModelForSequenceClassification
 
 from distill.labelling import label_pairs
 from distill.pairs import Pair, read_labelled
@@ -17,7 +18,7 @@ from distill.precision import dtype_of
 from distill.recipe import Labelling, Precision
 from distill.stages import Stages
 from distill.teacher import load_teacher
-from reranker.errors import RerankerError
+from reranker.errors import RecipeError, RerankerError
 from tests.rule_labeller import PAIRS, PRODUCTS, RuleLabeller
 from tests.tiny_teacher import make_tiny_teacher
 
@@ -149,3 +150,17 @@ def test_labelling_has_the_precision_that_the_recipe_gives(tiny_teacher: Path, t
     pairs = [(pair.query, PRODUCTS[pair.product_id]) for pair in PAIRS]
     expected = load_teacher(tiny_teacher, "int8").distributions(pairs)
     np.testing.assert_allclose([row.distribution for row in read_labelled(shards)], expected, atol=1e-5)
+
+
+def test_int8_that_makes_other_labels_is_refused_before_any(tmp_path: Path) -> None:
+    teacher = make_tiny_teacher(tmp_path)
+    model = AutoModelForSequenceClassification.from_pretrained(teacher)
+    with torch.no_grad():  # the same labels in floats, by way of activations of which one drowns the others in 8 bits
+        for layer in model.bert.encoder.layer:
+            layer.intermediate.dense.weight[0] *= 3_000
+            layer.output.dense.weight[:, 0] /= 3_000
+    model.save_pretrained(teacher)
+    (tmp_path / "labels").mkdir()
+    with pytest.raises(RecipeError, match=r'precision = "int8".*rank correlation'):
+        label_pairs(PAIRS, PRODUCTS, teacher, folder=tmp_path / "labels", settings=Labelling(precision="int8"))
+    assert not list((tmp_path / "labels").iterdir())
