@@ -13,6 +13,7 @@ from typing import Any
 from distill.experiments import data_size, losses, shares, targets
 from distill.experiments.combinations import combine
 from distill.experiments.cross_validation import cross_validate
+from distill.experiments.judges import compare_judges
 from distill.experiments.pictures import draw_curve, draw_rows
 from distill.experiments.plan import Plan, student_of
 from distill.experiments.report import lines, rows, write
@@ -20,7 +21,11 @@ from distill.experiments.trials import Trials
 from distill.finished_run import FinishedRun, open_runs, pooled
 
 TRIED: dict[str, ModuleType] = {"data-size": data_size, "losses": losses, "shares": shares, "targets": targets}
-MEASURED: dict[str, Callable[[list[FinishedRun], Path], dict[str, Any]]] = {"cross-validation": cross_validate, "combinations": combine}
+MEASURED: dict[str, Callable[[list[FinishedRun], Path], dict[str, Any]]] = {
+    "cross-validation": cross_validate,
+    "combinations": combine,
+    "judges": compare_judges,
+}
 EXPERIMENTS = (*TRIED, *MEASURED)
 
 __all__ = ["EXPERIMENTS", "experiment"]

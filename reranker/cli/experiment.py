@@ -9,7 +9,7 @@ import typer
 
 from reranker.cli.options import AsJson
 
-_NAMES = "data-size, losses, shares, targets, cross-validation, combinations"
+_NAMES = "data-size, losses, shares, targets, cross-validation, combinations, judges"
 
 
 def experiment(
@@ -29,6 +29,7 @@ def experiment(
     embedder or both as labellers; share 1 needs no judgments. targets: soft against hard, for the teacher.
     cross-validation: all rankings of runs that hold out different folds (reranker distill RECIPE --fold N), pooled.
     combinations: a bi-encoder with BM25's score added, or with a cross-encoder over the head of its ranking.
+    judges: who labels best without judgments, an embedder, its neighbourhoods, or a language model beside them.
     """
     import importlib.util
 

@@ -69,6 +69,18 @@ def test_combinations_of_a_bi_encoder_with_bm25_and_a_cross_encoder(run: Path, t
     assert (tmp_path / "combinations.png").stat().st_size > 10_000
 
 
+def test_judges_that_need_no_judgments(run: Path, tmp_path: Path) -> None:
+    assert command("judges", "--run", str(run), "--out", str(tmp_path)).returncode == 0
+    result = json.loads((tmp_path / "judges.json").read_text())
+    assert result["language_models"] == ["gemma-3-270m"]  # the recipe names none
+    found = {row["setting"]: row["ndcg@10"]["mean"] for row in result["settings"]}
+    gate = json.loads((run / "report.json").read_text())["stages"]["gate"]["ndcg@10"]
+    assert found["embedder"] == pytest.approx(gate["minilm_cosine"], abs=0.005)
+    assert found["embedder"] > found["language model alone"] > gate["bm25"]
+    assert len(set(found.values())) > 4
+    assert (tmp_path / "judges.png").stat().st_size > 10_000
+
+
 def test_what_cannot_be_done_is_told(run: Path, tmp_path: Path) -> None:
     for words, said in (
         (["losses", "--run", str(tmp_path)], "No distillation with judgments has been finished"),
