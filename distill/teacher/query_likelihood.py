@@ -13,12 +13,10 @@ from distill.checkpoints import resolve_checkpoint
 from distill.precision import dtype_of
 from distill.recipe import Likelihood
 from distill.teacher.prompts import render_prompt
-from distill.teacher.shared_prefixes import batches, families, read
+from distill.teacher.shared_prefixes import batches, body, families, read
 from reranker.errors import RecipeError
 from reranker.products import Product
 from reranker.text import ProductTemplate
-
-_TOKENS_PER_BATCH = 1_024  # fewer than a classifier's: each of a query's tokens gets a number for every word of the vocabulary
 
 
 class QueryLikelihood:
@@ -55,15 +53,16 @@ class QueryLikelihood:
             prompts.append([*tokenizer(before)["input_ids"], *of_query])
             asked.append(len(of_query))
         out = np.zeros((len(pairs), 2), dtype=np.float32)
-        for batch in batches(families(prompts, texts, [n + 1 for n in asked]), prompts, min(tokens_per_batch, _TOKENS_PER_BATCH)):
+        for batch in batches(families(prompts, texts, [n + 1 for n in asked]), prompts, tokens_per_batch):
             members = [i for family in batch for i in family.members]
-            longest = max(asked[i] for i in members)
             with torch.inference_mode():
-                logits = read(model, prompts, batch, tokenizer.pad_token_id or 0, logits_to_keep=longest + 1).logits[:, :-1].float()
-                wanted = torch.tensor([[0] * (longest - asked[i]) + prompts[i][-asked[i] :] for i in members], device=logits.device)
-                told = (logits.gather(2, wanted[:, :, None])[:, :, 0] - logits.logsumexp(dim=2)).cpu().numpy()
-            for row, i in enumerate(members):
-                out[i, 1] = np.exp(told[row, -asked[i] :].mean())
+                hidden = read(body(model), prompts, batch, tokenizer.pad_token_id or 0).last_hidden_state
+                # Only what foretells a token of a query gets a number for every word of the vocabulary.
+                foretelling = torch.cat([hidden[row, -asked[i] - 1 : -1] for row, i in enumerate(members)])
+                wanted = torch.tensor([token for i in members for token in prompts[i][-asked[i] :]], device=hidden.device)
+                logs = _log_probabilities(model, foretelling, wanted).cpu().numpy()
+            ends = np.cumsum([asked[i] for i in members])
+            out[members, 1] = [np.exp(part.mean()) for part in np.split(logs, ends[:-1])]
             if on_pairs:
                 on_pairs(len(members))
         out[:, 0] = 1 - out[:, 1]
@@ -88,3 +87,12 @@ class QueryLikelihood:
                 ) from error
             self._loaded = model.eval().to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer
         return self._loaded
+
+
+def _log_probabilities(model: Any, hidden: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """Return the log-probability of each token, (n,), after its hidden state, (n, width)."""
+    logits = model.get_output_embeddings()(hidden).float()
+    if cap := getattr(model.config, "final_logit_softcapping", None):
+        logits = cap * torch.tanh(logits / cap)
+    found: torch.Tensor = logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(dim=1)
+    return found

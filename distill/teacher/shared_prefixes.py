@@ -24,6 +24,11 @@ def reads_left_to_right(model: Any) -> bool:
     return {"past_key_values", "position_ids", "use_cache"} <= takes.keys() and not model.config.is_encoder_decoder and not both_ways
 
 
+def body(model: Any) -> Any:
+    """Return a model without its head."""
+    return model.get_decoder() if model.base_model is model and model.get_output_embeddings() is not None else model.base_model
+
+
 def families(prompts: Sequence[Sequence[int]], alike: Sequence[Hashable], own: Sequence[int] | None = None) -> list[Family]:
     """Group tokenised prompts by ``alike`` (their products), where half of the shortest or more is shared; the longest first.
 
@@ -72,20 +77,19 @@ def batches(made: Sequence[Family], prompts: Sequence[Sequence[int]], tokens: in
             yield batch
 
 
-def read(model: Any, prompts: Sequence[Sequence[int]], of: Sequence[Family], pad: int, **asked: Any) -> Any:
+def read(model: Any, prompts: Sequence[Sequence[int]], of: Sequence[Family], pad: int) -> Any:
     """Return a decoder's output on the last tokens of the families' members in turn, padded on their left, reading each shared beginning once.
 
     Args:
         of: a batch; all its families share something, or none does.
-        asked: further arguments of the model, when it reads those last tokens.
     """
     device = model.device
     members = [i for family in of for i in family.members]
     if not of[0].shared:
         tokens, mask = padded([prompts[i] for i in members], pad, left=True)
-        return model(input_ids=tokens.to(device), attention_mask=mask.to(device), position_ids=_places(mask).to(device), **asked)
+        return model(input_ids=tokens.to(device), attention_mask=mask.to(device), position_ids=_places(mask).to(device))
     begins, seen = padded([prompts[family.members[0]][: family.shared] for family in of], pad, left=True)
-    begun = model.base_model(input_ids=begins.to(device), attention_mask=seen.to(device), position_ids=_places(seen).to(device), use_cache=True)
+    begun = body(model)(input_ids=begins.to(device), attention_mask=seen.to(device), position_ids=_places(seen).to(device), use_cache=True)
     family_of = torch.tensor([number for number, family in enumerate(of) for _ in family.members])
     begun.past_key_values.batch_select_indices(family_of.to(device))
     ends, mask = padded([prompts[i][family.shared :] for family in of for i in family.members], pad, left=True)
@@ -96,7 +100,6 @@ def read(model: Any, prompts: Sequence[Sequence[int]], of: Sequence[Family], pad
         position_ids=_places(seen)[:, -ends.shape[1] :].to(device),
         past_key_values=begun.past_key_values,
         use_cache=True,
-        **asked,
     )
 
 
