@@ -21,7 +21,7 @@ from reranker.errors import RerankerError
 from reranker.evaluation import Comparison, evaluate_rankings
 from reranker.evaluation.comparison import QueryScores, Ranker
 
-QUESTION = "Who judges best without judgments: an embedder, its neighbourhoods, a language model beside them?"
+QUESTION = "Who judges best without judgments?"
 WEIGHTS = (0.1, 0.2, 0.3, 0.4)
 PLAIN, NEIGHBOURS, ALONE = "embedder", "embedder with neighbours", "language model alone"
 OTHERWISE = "gemma-3-270m"
