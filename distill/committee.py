@@ -46,9 +46,7 @@ class NeighbourhoodEmbedder:
     def scores(self, pairs: Sequence[tuple[str, str]], on_pairs: Callable[[int], None] | None = None) -> np.ndarray:
         """Return the score of each (query, product id): float32 (n,), at most 1; ``on_pairs`` is told the number done."""
         self._find_neighbours({self._rows[product_id] for _, product_id in pairs})
-        by_query: dict[str, list[int]] = defaultdict(list)
-        for i, (query, _) in enumerate(pairs):
-            by_query[query].append(i)
+        by_query = _rows_by_query(pairs)
         out = np.zeros(len(pairs), dtype=np.float32)
         queries = list(by_query)
         for start in range(0, len(queries), _QUERIES_AT_A_TIME):
@@ -71,6 +69,13 @@ class NeighbourhoodEmbedder:
                 likeness += ATTRIBUTE_WEIGHT * (self._names[some] @ self._names.T).toarray()
             nearest = np.argpartition(-likeness, self._k - 1, axis=1)[:, : self._k]
             self._known.update(zip(some, nearest, strict=True))
+
+
+def _rows_by_query(pairs: Sequence[tuple[str, str]]) -> dict[str, list[int]]:
+    by_query: dict[str, list[int]] = defaultdict(list)
+    for i, (query, _) in enumerate(pairs):
+        by_query[query].append(i)
+    return by_query
 
 
 def _attribute_names(products: Sequence[Product]) -> Any:
@@ -111,10 +116,7 @@ class WithLikelihood:
         """Return the score of each (query, product id) pair: float32 (n,). It depends on which products of its query are among them."""
         out = self._embedder.scores(pairs, on_pairs).astype(np.float32)
         logs = np.log(np.maximum(self._likelihood(pairs), 1e-30))
-        by_query: dict[str, list[int]] = defaultdict(list)
-        for i, (query, _) in enumerate(pairs):
-            by_query[query].append(i)
-        for rows in by_query.values():
+        for rows in _rows_by_query(pairs).values():
             spread = logs[rows].std()
             if spread > 0:
                 out[rows] += self._weight * out[rows].std() * (logs[rows] - logs[rows].mean()) / spread
