@@ -22,6 +22,8 @@ from reranker.products import Product
 BUNDLE = "bundle"
 """The ranking by what a run ships."""
 
+VECTORS = "2-vectors"
+PAIRS = "2-pairs"
 LIKELIHOOD = "3-likelihood"
 """The stage whose shards hold a language model's likelihoods."""
 

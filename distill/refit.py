@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from distill.gate.evidence import Evidence
 from distill.recipe import Recipe
 from distill.run import distil
 from reranker.errors import RecipeError
-from reranker.folders import whole_folder
 
 _MAY_DIFFER: dict[str, Any] = {"description": True, "gate": True, "data": {"held_out_fold"}}
 
@@ -40,16 +38,7 @@ def refit(recipe: Recipe, recipe_path: Path, measured: list[Path], folder: Path,
             )
     chosen = Counter(run.gate["chosen"] for run in runs).most_common(1)[0][0]
     evidence = Evidence(tuple(run.name for run in runs), pooled(runs))
-    _take_over(runs[0].folder, folder)
-    return distil(_with_all(recipe, chosen), recipe_path, folder, quiet=quiet, ray=ray, evidence=evidence)
-
-
-def _take_over(run: Path, folder: Path) -> None:
-    """Copy what no judgment has a part in, as far as it is missing: the catalogue's vectors and unpacked checkpoints."""
-    for name in ("2-vectors", "pretrained"):
-        if (run / name).is_dir() and not (folder / name).exists():
-            with whole_folder(folder / name) as copy:
-                shutil.copytree(run / name, copy, dirs_exist_ok=True)
+    return distil(_with_all(recipe, chosen), recipe_path, folder, quiet=quiet, ray=ray, reuse=[run.folder for run in runs], evidence=evidence)
 
 
 def _differences(run: FinishedRun, recipe: Recipe) -> str | None:

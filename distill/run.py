@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from distill.augmentation import augment, read_query_log, wordings
 from distill.checkpoints import CHECKPOINTS, resolve_checkpoint
-from distill.finished_run import FILES, LIKELIHOOD
+from distill.finished_run import FILES, LIKELIHOOD, PAIRS, VECTORS
 from distill.gate.evidence import Evidence
 from distill.inputs import check_means, read_inputs
 from distill.labelling import Labeller, label_pairs
@@ -26,6 +26,7 @@ from distill.pairs import LabelledPair, read_labelled, read_pairs, write_rows
 from distill.product_vectors import ProductVectors, embed_products
 from distill.ranks import Ranks
 from distill.recipe import Recipe
+from distill.reuse import AskedBefore, check_reusable, known_likelihoods, likelihood_reads, take_over
 from distill.splits import HeldOutGuard, Split
 from distill.stages import Stage, Stages
 from reranker import __version__
@@ -45,11 +46,21 @@ class GateRefusal(RerankerError):
     exit_code = 5
 
 
-def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = False, ray: str | None = None, evidence: Evidence | None = None) -> dict[str, Any]:
+def distil(
+    recipe: Recipe,
+    recipe_path: Path,
+    folder: Path,
+    *,
+    quiet: bool = False,
+    ray: str | None = None,
+    reuse: Sequence[Path] = (),
+    evidence: Evidence | None = None,
+) -> dict[str, Any]:
     """Run a recipe in ``folder``, going on from whatever is there, and return the report; the bundle is ``folder/bundle``.
 
     With ``ray``, the address of a Ray cluster or "local", the teacher labels there. Started several times by ``accelerate launch``
-    or ``torchrun``, all processes train the teacher together and the first goes on alone; the others end. ``evidence`` is what
+    or ``torchrun``, all processes train the teacher together and the first goes on alone; the others end. ``reuse`` names runs
+    that spare this one what no judgment has a part in: vectors of the catalogue, likelihoods of queries. ``evidence`` is what
     earlier runs measured, for a recipe that holds nothing out (``refit``).
 
     Raises:
@@ -61,6 +72,7 @@ def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = Fal
     stages = Stages(folder, lambda text: console.print(f"[bold]·[/] {text}"))
     if ray is not None and recipe.teacher.kind == "zero_shot":
         raise RecipeError("A zero-shot teacher is asked through its endpoint, not on a Ray cluster.", hint="Leave --ray out.")
+    check_reusable(reuse)
     ranks = Ranks()
     if not ranks.first:
         _help(recipe, recipe_path, folder, ranks)
@@ -77,6 +89,7 @@ def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = Fal
     }
     models = folder / "pretrained"
     with stages.locked():
+        take_over(reuse, folder)
         if recipe_path.resolve() != (folder / "recipe.toml").resolve():
             shutil.copyfile(recipe_path, folder / "recipe.toml")
         (folder / FILES).write_text(json.dumps({"catalog": str(catalog), "judgments": str(judgment_file or "")}, indent=1), encoding="utf-8")
@@ -92,9 +105,9 @@ def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = Fal
         vectors: Stage | None = None
         if recipe.embedder.model and (recipe.embedder.judges or recipe.augmentation.similar_products):
             reads = {name: data[name] for name in ("release", "catalog", "template")} | {"model": recipe.embedder.model}
-            vectors = stages.run("2-vectors", reads, lambda at: _embed(recipe, products, models, at, console))
+            vectors = stages.run(VECTORS, reads, lambda at: _embed(recipe, products, models, at, console))
         pairs = stages.run(
-            "2-pairs",
+            PAIRS,
             {
                 **data,
                 "augmentation": recipe.augmentation.model_dump(),
@@ -113,11 +126,11 @@ def distil(recipe: Recipe, recipe_path: Path, folder: Path, *, quiet: bool = Fal
         if vectors:
             told["vectors"] = vectors
         if recipe.likelihood.judges:
-            asked = recipe.likelihood.model_dump(exclude={"weight", "licence"})
+            known = known_likelihoods(reuse, recipe, vectors.fingerprint) if vectors else {}
             told["likelihood"] = stages.run(
                 LIKELIHOOD,
-                {"likelihood": asked, "template": data["template"], "pairs": pairs.fingerprint, "labelling": recipe.labelling.shard_size},
-                lambda at: _find_likely(recipe, pairs, products, models, at, console, ray),
+                likelihood_reads(recipe, pairs.fingerprint),
+                lambda at: _find_likely(recipe, pairs, products, models, at, console, ray, known),
             )
         if vectors and recipe.embedder.judges:
             reads = {"pairs": pairs.fingerprint, "vectors": vectors.fingerprint, "embedder": recipe.embedder.model_dump()}
@@ -247,12 +260,22 @@ def _label_all(
         return label_pairs(todo, products, teacher, folder=at, settings=recipe.labelling, on_pairs=advance, ray=ray)
 
 
-def _find_likely(recipe: Recipe, pairs: Stage, products: dict[str, Product], models: Path, at: Path, console: Console, ray: str | None) -> dict[str, Any]:
+def _find_likely(
+    recipe: Recipe,
+    pairs: Stage,
+    products: dict[str, Product],
+    models: Path,
+    at: Path,
+    console: Console,
+    ray: str | None,
+    known: dict[tuple[str, str], float],
+) -> dict[str, Any]:
     from distill.teacher.query_likelihood import QueryLikelihood
 
-    model = QueryLikelihood(recipe.likelihood, recipe.template, models)
-    shards = _label_all(pairs, products, model, at, recipe, "asking how likely queries are", console, ray)
-    return {"pairs": len(read_labelled(shards)), "model": recipe.likelihood.model}
+    model = AskedBefore(QueryLikelihood(recipe.likelihood, recipe.template, models), known)
+    labelled = read_labelled(_label_all(pairs, products, model, at, recipe, "asking how likely queries are", console, ray))
+    reused = sum((pair.query, pair.product_id) in known for pair in labelled)
+    return {"pairs": len(labelled), "model": recipe.likelihood.model} | ({"pairs_of_other_runs": reused} if reused else {})
 
 
 def _judge_together(recipe: Recipe, told: dict[str, Stage], products: dict[str, Product], models: Path, at: Path, console: Console) -> dict[str, Any]:
@@ -307,7 +330,7 @@ def _report(recipe: Recipe, folder: Path, made: dict[str, Stage]) -> dict[str, A
     report = {
         "recipe": recipe.model_dump(mode="json"),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "stages": {name: {"seconds": json.loads((stage.folder / "stage.json").read_text())["seconds"], **stage.report} for name, stage in made.items()},
+        "stages": {name: {"seconds": stage.seconds, **stage.report} for name, stage in made.items()},
     }
     (folder / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     for picture in (PICTURE, LADDER_PICTURE):

@@ -21,11 +21,12 @@ _STARTED = "started.json"
 
 
 class Stage(NamedTuple):
-    """A finished stage: its folder, the fingerprint of what it read, and what it tells the report."""
+    """A finished stage: its folder, the fingerprint of what it read, what it tells the report, and how long it took."""
 
     folder: Path
     fingerprint: str
     report: dict[str, Any]
+    seconds: float
     reused: bool
 
 
@@ -48,11 +49,11 @@ class Stages:
             action: does the work in the folder it is given, and returns what the report says of it.
         """
         folder = self.folder / name
-        fingerprint = hashlib.sha256(json.dumps(reads, sort_keys=True, default=str).encode()).hexdigest()[:16]
-        done = _read(folder / _DONE)
-        if done and done.get("fingerprint") == fingerprint:
-            self._say(f"{name}: done before, {done['seconds']:,.0f} s")
-            return Stage(folder, fingerprint, done["report"], True)
+        fingerprint = fingerprint_of(reads)
+        done = stage_in(folder)
+        if done and done.fingerprint == fingerprint:
+            self._say(f"{name}: done before, {done.seconds:,.0f} s")
+            return done
         resumed = (_read(folder / _STARTED) or {}).get("fingerprint") == fingerprint and not done
         if not resumed:
             shutil.rmtree(folder, ignore_errors=True)
@@ -71,7 +72,7 @@ class Stages:
                 f"The disk is full: {name} stopped in {folder}.", hint="Free some space and run the same command: it goes on from there."
             ) from error
         self._say(f"{name}: done, {seconds:,.0f} s")
-        return Stage(folder, fingerprint, report, False)
+        return Stage(folder, fingerprint, report, seconds, False)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -83,6 +84,17 @@ class Stages:
             except OSError:
                 raise RerankerError(f"Another process is at work in {self.folder}.", hint="Wait for it, or give another folder with --run.") from None
             yield
+
+
+def fingerprint_of(reads: Mapping[str, Any]) -> str:
+    """Return what tells a stage that read this from one that read anything else."""
+    return hashlib.sha256(json.dumps(reads, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def stage_in(folder: Path) -> Stage | None:
+    """Return the finished stage whose folder this is, or None."""
+    done = _read(folder / _DONE)
+    return Stage(folder, done["fingerprint"], done["report"], done["seconds"], True) if done else None
 
 
 def _read(path: Path) -> dict[str, Any] | None:

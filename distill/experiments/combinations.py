@@ -10,7 +10,7 @@ import numpy as np
 
 from distill.experiments.pictures import draw_rows
 from distill.experiments.report import lines, row_by_fold, write
-from distill.finished_run import FinishedRun
+from distill.finished_run import PAIRS, FinishedRun
 from distill.recipe import TOP_RUNG
 from reranker.embedded import EmbeddedFirstStage
 from reranker.errors import RerankerError
@@ -50,7 +50,7 @@ def _measure(run: FinishedRun) -> list[QueryScores]:
         raise RerankerError(f"The run {run.folder} has no bi-encoder and cross-encoder both.", hint="Give a run whose ladder has both, such as demo's.")
     first, second = names["bi_encoder"], names["cross_encoder"]
     student, cross_encoder = Reranker.load(bundles / first), Reranker.load(bundles / second)
-    first_stage = EmbeddedFirstStage(run.folder / "2-pairs" / "index")
+    first_stage = EmbeddedFirstStage(run.folder / PAIRS / "index")
     try:
         bm25 = bm25_ranker(first_stage)
         rankers: dict[str, Ranker] = {first: student.score, second: cross_encoder.score}

@@ -13,7 +13,7 @@ from rich.progress import Progress
 from distill.committee import Judge, Likelihood, NeighbourhoodEmbedder, WithLikelihood
 from distill.experiments.pictures import draw_rows
 from distill.experiments.report import lines, row_by_fold, write
-from distill.finished_run import FinishedRun
+from distill.finished_run import VECTORS, FinishedRun
 from distill.product_vectors import embed_products
 from distill.recipe import Likelihood as LikelihoodSettings
 from distill.teacher.query_likelihood import QueryLikelihood
@@ -51,7 +51,7 @@ def _measure(run: FinishedRun) -> list[QueryScores]:
     recipe = run.recipe
     if not recipe.embedder.model:
         raise RerankerError(f"The run {run.folder} has no embedder.", hint='Its recipe says [embedder] model = "".')
-    vectors = embed_products(run.products, embedder=recipe.embedder.model, template=recipe.template, folder=run.folder / "2-vectors", models=run.models)
+    vectors = embed_products(run.products, embedder=recipe.embedder.model, template=recipe.template, folder=run.folder / VECTORS, models=run.models)
     likely = _likelihood(run)
     neighbours = NeighbourhoodEmbedder(vectors, run.products, neighbours=recipe.embedder.neighbours)
     judges: dict[str, Judge] = {PLAIN: NeighbourhoodEmbedder(vectors, run.products, neighbours=1), NEIGHBOURS: neighbours}

@@ -9,7 +9,7 @@ from distill.committee import judge_of, judge_together, stored_likelihood
 from distill.experiments.data_size import part_of
 from distill.experiments.plan import Plan
 from distill.experiments.trials import Trial, try_student
-from distill.finished_run import LIKELIHOOD, FinishedRun
+from distill.finished_run import LIKELIHOOD, VECTORS, FinishedRun
 from distill.pairs import LabelledPair
 from distill.product_vectors import embed_products
 from reranker.errors import RerankerError
@@ -45,6 +45,6 @@ def _relabelled(run: FinishedRun, part: Sequence[LabelledPair], share: float) ->
     if share == 0:
         return [pair._replace(together=None) for pair in part]
     recipe = run.recipe
-    vectors = embed_products(run.products, embedder=recipe.embedder.model, template=recipe.template, folder=run.folder / "2-vectors", models=run.models)
+    vectors = embed_products(run.products, embedder=recipe.embedder.model, template=recipe.template, folder=run.folder / VECTORS, models=run.models)
     judge = judge_of(recipe, vectors, run.products, stored_likelihood(run.folder / LIKELIHOOD) if recipe.likelihood.judges else None)
     return judge_together([pair._replace(together=None) for pair in part], judge, teacher_share=1 - share).labelled

@@ -24,6 +24,14 @@ def distill(
     fold: Annotated[
         int | None, typer.Option("--fold", metavar="N", min=0, help="Hold out this fold of the intents, not the recipe's: a run a fold is a cross-validation.")
     ] = None,
+    reuse: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--reuse",
+            metavar="DIR",
+            help="Take from this run what no judgment has a part in: vectors of the catalogue, likelihoods of queries. May be given several times.",
+        ),
+    ] = None,
     refit: Annotated[
         list[Path] | None,
         typer.Option(
@@ -64,6 +72,8 @@ def distill(
         loaded = loaded.model_copy(update={"data": loaded.data.model_copy(update={"held_out_fold": fold})})
     if refit and (fold is not None or budget_ms is not None or dry_run):
         raise typer.BadParameter("the runs have settled that; give it without --fold, --budget-ms and --dry-run.", param_hint="--refit")
+    if reuse and refit:
+        raise typer.BadParameter("a refit reuses what the runs given have; leave it out.", param_hint="--reuse")
     if dry_run:
         from distill.dry_run import rehearse
 
@@ -80,7 +90,7 @@ def distill(
     else:
         from distill.run import distil
 
-        report = distil(loaded, path, run or Path("runs") / loaded.name, quiet=as_json, ray=ray)
+        report = distil(loaded, path, run or Path("runs") / loaded.name, quiet=as_json, ray=ray, reuse=reuse or ())
     if as_json:
         import json
 

@@ -63,6 +63,8 @@ def test_what_cannot_be_refitted_is_told(run: Path, tmp_path: Path) -> None:
         (["small", "--refit", str(run), "--refit", str(run)], "hold out the same fold"),
         (["small", "--refit", str(tmp_path)], "No distillation with judgments has been finished"),
         (["small", "--refit", str(run), "--fold", "1"], "the runs have settled that"),
+        (["small", "--refit", str(run), "--reuse", str(run)], "a refit reuses what the runs given have"),
+        (["small", "--reuse", str(tmp_path)], "There is nothing to reuse in"),
     ):
         done = command(*words, "--run", str(tmp_path / "out"))
         assert done.returncode != 0

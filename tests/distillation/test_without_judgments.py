@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from distill.pairs import read_labelled
 from distill.recipe import load_recipe
 from distill.run import distil
 from reranker import Reranker
@@ -60,9 +62,14 @@ def shop(folder: Path, text: str) -> Path:
     return folder / "recipe.toml"
 
 
-def run(recipe_file: Path, folder: Path) -> dict:
+def run(recipe_file: Path, folder: Path, **more: Any) -> dict:
     recipe, path = load_recipe(str(recipe_file))
-    return distil(recipe, path, folder, quiet=True)
+    return distil(recipe, path, folder, quiet=True, **more)
+
+
+def likelihoods(folder: Path) -> dict[tuple[str, str], float]:
+    labelled = read_labelled(sorted((folder / "3-likelihood").glob("labels-*.parquet")))
+    return {(pair.query, pair.product_id): pair.relevance for pair in labelled}
 
 
 def test_an_embedder_alone_makes_a_bundle_and_the_report_says_what_was_not_measured(tmp_path: Path) -> None:
@@ -88,6 +95,16 @@ def test_a_language_model_as_it_is_joins_the_embedder(tmp_path: Path) -> None:
     stages = run(recipe, tmp_path / "run")["stages"]
     assert stages["likelihood"]["pairs"] == stages["pairs"]["pairs"]
     assert stages["gate"]["ndcg@10"]["committee"] > 0.5
+
+    recipe.write_text(recipe.read_text().replace("catalogue_queries = 6", "catalogue_queries = 9"))
+    again = run(recipe, tmp_path / "more", reuse=[tmp_path / "run"])["stages"]["likelihood"]
+    before, after = likelihoods(tmp_path / "run"), likelihoods(tmp_path / "more")
+    assert 0 < again["pairs_of_other_runs"] < again["pairs"] == len(after)
+    assert {pair: after[pair] for pair in before.keys() & after.keys()} == {pair: before[pair] for pair in before.keys() & after.keys()}
+    assert len(before.keys() & after.keys()) == again["pairs_of_other_runs"]
+
+    recipe.write_text(recipe.read_text().replace('licence = "CC0"', 'licence = "CC0"\nprompt = "{product} is found by {query}"'))
+    assert "pairs_of_other_runs" not in run(recipe, tmp_path / "other", reuse=[tmp_path / "run"])["stages"]["likelihood"]
     card = (tmp_path / "run" / "bundle" / "MODEL_CARD.md").read_text()
     assert f"{decoder} as it was pretrained" in card
     assert f"- language model: {decoder}, CC0" in card
