@@ -10,6 +10,8 @@ from sentence_transformers import CrossEncoder
 from sentence_transformers.util import batch_to_device
 from torch import Tensor, nn
 
+from distill.even_lengths import read_by_length
+
 
 class LossOverLists(nn.Module):
     """Mean over the queries of a batch of ``of_list``, a loss of one query's scores and labels, both (n,)."""
@@ -29,8 +31,14 @@ class LossOverLists(nn.Module):
     def forward(self, inputs: list[Any], labels: list[Tensor], prompt: str | None = None, task: str | None = None) -> Tensor:
         assert self.model is not None
         queries, lists = inputs
-        tokens = self.model.preprocess([(query, text) for query, texts in zip(queries, lists, strict=True) for text in texts], prompt=prompt, task=task)
-        scores = self.model(batch_to_device(tokens, self.model.device))["scores"].view(-1).float()
+        model = self.model
+
+        def read(pairs: list[tuple[str, str]]) -> Tensor:
+            tokens = model.preprocess(list(pairs), prompt=prompt, task=task)
+            scores: Tensor = model(batch_to_device(tokens, model.device))["scores"].view(-1).float()
+            return scores
+
+        scores = read_by_length([(query, text) for query, texts in zip(queries, lists, strict=True) for text in texts], read)
         return self.of_lists(scores.split([len(texts) for texts in lists]), labels)
 
     def get_config_dict(self) -> dict[str, Any]:

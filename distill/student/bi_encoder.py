@@ -14,6 +14,7 @@ from sentence_transformers.util import batch_to_device
 from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
 
+from distill.even_lengths import read_by_length
 from distill.losses import make_loss
 from distill.recipe import Student as StudentSettings
 from distill.student.start_points import cut_depth, device
@@ -48,9 +49,13 @@ class ListsOfCosines(nn.Module):
         scores = [SCALE * (own @ query) for own, query in zip(products, asked, strict=True)]
         return {"loss": self.loss.of_lists(scores, [torch.tensor(wanted, device=asked.device) for wanted in labels])}
 
-    def _vectors(self, texts: list[Any]) -> Tensor:
+    def _vectors(self, texts: list[str]) -> Tensor:
+        return nn.functional.normalize(read_by_length(texts, self._pooled), dim=1)
+
+    def _pooled(self, texts: list[Any]) -> Tensor:
         features = batch_to_device(self.embedder.preprocess(texts), self.embedder.device)
-        return nn.functional.normalize(self.embedder(features)["sentence_embedding"].float(), dim=1)
+        pooled: Tensor = self.embedder(features)["sentence_embedding"].float()
+        return pooled
 
 
 def train_bi_encoder(

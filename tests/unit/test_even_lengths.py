@@ -1,0 +1,29 @@
+"""Texts read in parts come back in the order in which they were given."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from distill.even_lengths import read_by_length
+
+
+def test_rows_stand_in_the_order_of_their_texts() -> None:
+    texts = ["x" * n for n in (9, 2, 30, 2, 7, 41, 1, 8, 3, 17, 5, 12, 6)]
+    asked: list[list[str]] = []
+
+    def read(part: list[str]) -> torch.Tensor:
+        asked.append(part)
+        return torch.tensor([[float(len(text)), -1.0] for text in part])
+
+    assert read_by_length(texts, read)[:, 0].tolist() == [len(text) for text in texts]
+    padded = sum(len(part) * max(map(len, part)) for part in asked)
+    if not torch.accelerator.is_available():
+        assert padded < 0.6 * len(texts) * 41
+
+
+def test_pairs_are_sorted_by_both_texts() -> None:
+    pairs = [("a" * n, "b" * m) for n, m in ((1, 9), (5, 1), (20, 20), (2, 2), (3, 30), (4, 4), (1, 1), (6, 6), (7, 7))]
+    rows = read_by_length(pairs, lambda part: torch.tensor([float(len(a) * 100 + len(b)) for a, b in part]))
+    assert rows.tolist() == [len(a) * 100 + len(b) for a, b in pairs]
