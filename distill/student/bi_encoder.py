@@ -17,7 +17,7 @@ from transformers import Trainer, TrainingArguments
 from distill.even_lengths import read_by_length
 from distill.losses import make_loss
 from distill.recipe import Student as StudentSettings
-from distill.student.start_points import cut_depth, device
+from distill.student.start_points import NO_DROPOUT, cut_depth, device
 from reranker.errors import RecipeError
 
 SETTINGS = "bi_encoder.json"
@@ -69,7 +69,7 @@ def train_bi_encoder(
     Raises:
         RecipeError: the start point cannot be loaded, or cut as asked.
     """
-    embedder = _load(checkpoint, settings)
+    embedder = load_bi_encoder(checkpoint, settings)
     model = ListsOfCosines(embedder, settings)
     trainer = Trainer(
         model=model,
@@ -94,9 +94,14 @@ def _collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"queries": [row["query"] for row in rows], "lists": [row["docs"] for row in rows], "labels": [row["labels"] for row in rows]}
 
 
-def _load(checkpoint: str, settings: StudentSettings) -> SentenceTransformer:
+def load_bi_encoder(checkpoint: str, settings: StudentSettings) -> SentenceTransformer:
+    """Return the untrained student: an embedder that pools by the mean, cut to ``settings.layers``.
+
+    Raises:
+        RecipeError: it cannot be loaded, pools otherwise, or cannot be cut as asked.
+    """
     try:
-        embedder = SentenceTransformer(checkpoint, device=device())
+        embedder = SentenceTransformer(checkpoint, device=device(), config_kwargs=NO_DROPOUT)
     except (OSError, ValueError, RuntimeError) as error:
         raise RecipeError(f"The student's start point {checkpoint} cannot be loaded: {error}", hint="Give a hub name or folder of an embedder.") from error
     modules = [type(module).__name__ for module in embedder]

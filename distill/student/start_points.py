@@ -13,6 +13,21 @@ from transformers import BertConfig, BertForSequenceClassification
 from distill.recipe import Student as StudentSettings
 from reranker.errors import RecipeError
 
+NO_DROPOUT = dict.fromkeys(
+    (
+        "hidden_dropout_prob",
+        "attention_probs_dropout_prob",
+        "dropout",
+        "attention_dropout",
+        "embedding_dropout",
+        "mlp_dropout",
+        "classifier_dropout",
+        "seq_classif_dropout",
+    ),
+    0.0,
+)
+"""What turns dropout off, for every kind of encoder: labels that a teacher computed hold no accidents to be guarded against, and its noise doubles the loss."""
+
 
 def load_start_point(checkpoint: str, settings: StudentSettings) -> CrossEncoder:
     """Return the untrained student: a checkpoint with a one-score head, cut to ``settings.layers`` and ``settings.width``.
@@ -23,7 +38,7 @@ def load_start_point(checkpoint: str, settings: StudentSettings) -> CrossEncoder
         RecipeError: it cannot be loaded, or cut as asked.
     """
     try:
-        model = CrossEncoder(checkpoint, num_labels=1, max_length=settings.max_length, activation_fn=nn.Identity(), device=device())
+        model = CrossEncoder(checkpoint, num_labels=1, max_length=settings.max_length, activation_fn=nn.Identity(), device=device(), config_kwargs=NO_DROPOUT)
     except (OSError, ValueError, RuntimeError) as error:
         raise RecipeError(f"The student's start point {checkpoint} cannot be loaded: {error}", hint="Give a hub name or folder of an encoder.") from error
     if settings.layers is not None:

@@ -10,6 +10,7 @@ import torch
 
 from distill.checkpoints import resolve_checkpoint
 from distill.recipe import Student
+from distill.student.bi_encoder import load_bi_encoder
 from distill.student.start_points import load_start_point
 from reranker.errors import RecipeError
 
@@ -32,6 +33,16 @@ def test_it_has_the_depth_and_width_that_were_asked_for(checkpoint: str, asked: 
     model.save_pretrained(str(tmp_path / "saved"))
     again = load_start_point(str(tmp_path / "saved"), Student())  # a cross-encoder's folder is a start point too, and keeps its head
     np.testing.assert_allclose(again.predict(PAIRS, show_progress_bar=False), scores, atol=1e-5)
+
+
+@pytest.mark.parametrize("asked", [{"layers": 2}, {"layers": 1, "width": 128}, {"layers": 2, "architecture": "bi_encoder"}])
+def test_nothing_is_dropped_while_it_learns(checkpoint: str, asked: dict[str, object]) -> None:
+    settings = Student(**asked)
+    model = load_bi_encoder(checkpoint, settings) if settings.architecture == "bi_encoder" else load_start_point(checkpoint, settings)
+    network = model[0].train()
+    tokens = {name: value.to(model.device) for name, value in model.preprocess(["HP ProBook 450 notebook"]).items() if isinstance(value, torch.Tensor)}
+    first, second = (next(value for value in network(dict(tokens)).values() if value.is_floating_point()) for _ in range(2))
+    torch.testing.assert_close(first, second)
 
 
 def test_a_narrow_start_point_keeps_which_words_are_alike(checkpoint: str) -> None:
