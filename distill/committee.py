@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from distill.pairs import LabelledPair, read_labelled
+from distill.pairs import LabelledPair, relevance_in
 from distill.product_vectors import ProductVectors
 from distill.recipe import Recipe
 from reranker.errors import RecipeError
@@ -131,7 +131,7 @@ def judge_of(recipe: Recipe, vectors: ProductVectors, products: Mapping[str, Pro
 
 def stored_likelihood(folder: Path) -> Likelihood:
     """Return the likelihood of the pairs whose shards a labelling by ``QueryLikelihood`` left in a folder."""
-    known = {(pair.query, pair.product_id): pair.relevance for pair in read_labelled(sorted(folder.glob("labels-*.parquet")))}
+    known = relevance_in(folder)
     return lambda pairs: np.array([known[pair] for pair in pairs])
 
 

@@ -54,3 +54,8 @@ def read_labelled(paths: Sequence[Path]) -> list[LabelledPair]:
 
     rows = (row for path in paths for row in pq.read_table(path, page_checksum_verification=True).to_pylist())
     return [LabelledPair(r["query"], r["product_id"], r["source"], tuple(r["distribution"]), r.get("together")) for r in rows]
+
+
+def relevance_in(folder: Path) -> dict[tuple[str, str], float]:
+    """Return the relevance of each (query, product id) in a folder's shards of labels."""
+    return {(pair.query, pair.product_id): pair.relevance for pair in read_labelled(sorted(folder.glob("labels-*.parquet")))}

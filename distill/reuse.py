@@ -11,7 +11,7 @@ import numpy as np
 
 from distill.finished_run import LIKELIHOOD, PAIRS, VECTORS
 from distill.labelling import Labeller
-from distill.pairs import read_labelled
+from distill.pairs import relevance_in
 from distill.recipe import Recipe
 from distill.stages import fingerprint_of, stage_in
 from reranker.errors import RecipeError
@@ -62,7 +62,7 @@ def known_likelihoods(runs: Sequence[Path], recipe: Recipe, vectors: str) -> dic
         if not (its_vectors and its_pairs and its_likelihood) or its_vectors.fingerprint != vectors:
             continue
         if its_likelihood.fingerprint == fingerprint_of(likelihood_reads(recipe, its_pairs.fingerprint)):
-            known.update({(pair.query, pair.product_id): pair.relevance for pair in read_labelled(sorted((run / LIKELIHOOD).glob("labels-*.parquet")))})
+            known |= relevance_in(run / LIKELIHOOD)
     return known
 
 

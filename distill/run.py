@@ -126,11 +126,12 @@ def distil(
         if vectors:
             told["vectors"] = vectors
         if recipe.likelihood.judges:
-            known = known_likelihoods(reuse, recipe, vectors.fingerprint) if vectors else {}
             told["likelihood"] = stages.run(
                 LIKELIHOOD,
                 likelihood_reads(recipe, pairs.fingerprint),
-                lambda at: _find_likely(recipe, pairs, products, models, at, console, ray, known),
+                lambda at: _find_likely(
+                    recipe, pairs, products, models, at, console, ray, known_likelihoods(reuse, recipe, vectors.fingerprint) if vectors else {}
+                ),
             )
         if vectors and recipe.embedder.judges:
             reads = {"pairs": pairs.fingerprint, "vectors": vectors.fingerprint, "embedder": recipe.embedder.model_dump()}

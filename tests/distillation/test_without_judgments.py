@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from distill.pairs import read_labelled
+from distill.pairs import relevance_in
 from distill.recipe import load_recipe
 from distill.run import distil
 from reranker import Reranker
@@ -67,11 +67,6 @@ def run(recipe_file: Path, folder: Path, **more: Any) -> dict:
     return distil(recipe, path, folder, quiet=True, **more)
 
 
-def likelihoods(folder: Path) -> dict[tuple[str, str], float]:
-    labelled = read_labelled(sorted((folder / "3-likelihood").glob("labels-*.parquet")))
-    return {(pair.query, pair.product_id): pair.relevance for pair in labelled}
-
-
 def test_an_embedder_alone_makes_a_bundle_and_the_report_says_what_was_not_measured(tmp_path: Path) -> None:
     report = run(shop(tmp_path, "[embedder]\nshare = 1.0\n"), tmp_path / "run")
     gate = report["stages"]["gate"]
@@ -98,7 +93,7 @@ def test_a_language_model_as_it_is_joins_the_embedder(tmp_path: Path) -> None:
 
     recipe.write_text(recipe.read_text().replace("catalogue_queries = 6", "catalogue_queries = 9"))
     again = run(recipe, tmp_path / "more", reuse=[tmp_path / "run"])["stages"]["likelihood"]
-    before, after = likelihoods(tmp_path / "run"), likelihoods(tmp_path / "more")
+    before, after = (relevance_in(tmp_path / name / "3-likelihood") for name in ("run", "more"))
     assert 0 < again["pairs_of_other_runs"] < again["pairs"] == len(after)
     assert {pair: after[pair] for pair in before.keys() & after.keys()} == {pair: before[pair] for pair in before.keys() & after.keys()}
     assert len(before.keys() & after.keys()) == again["pairs_of_other_runs"]
