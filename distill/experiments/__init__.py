@@ -10,17 +10,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from distill.experiments import data_size, losses, shares, targets
+from distill.experiments import data_size, learning, losses, shares, targets
 from distill.experiments.combinations import combine
 from distill.experiments.cross_validation import cross_validate
 from distill.experiments.judges import compare_judges
+from distill.experiments.left_out import ONE_IN
 from distill.experiments.pictures import draw_curve, draw_rows
 from distill.experiments.plan import Plan, student_of
 from distill.experiments.report import lines, rows, write
 from distill.experiments.trials import Trials
 from distill.finished_run import FinishedRun, open_runs, pooled
 
-TRIED: dict[str, ModuleType] = {"data-size": data_size, "losses": losses, "shares": shares, "targets": targets}
+TRIED: dict[str, ModuleType] = {"data-size": data_size, "learning": learning, "losses": losses, "shares": shares, "targets": targets}
 MEASURED: dict[str, Callable[[list[FinishedRun], Path], dict[str, Any]]] = {
     "cross-validation": cross_validate,
     "combinations": combine,
@@ -51,7 +52,11 @@ def experiment(
     room = TRIED[name]
     reads: dict[str, Any] = {"experiment": name, "runs": {run.name: run.recipe.model_dump(exclude={"gate", "export", "description"}) for run in runs}}
     if name != "targets":
-        reads |= {"student": {run.name: student_of(run, rung).model_dump() for run in runs}, "pairs": pairs if name != "data-size" else None}
+        reads |= {
+            "student": {run.name: student_of(run, rung).model_dump() for run in runs},
+            "pairs": pairs if name != "data-size" else None,
+            "left_out": ONE_IN,
+        }
     plan = Plan(runs, seeds, rung, pairs, Trials(out / f"{name}.trials.jsonl", reads, say), out / f".{name}.work")
     made, settings = room.trials(plan)
     base = getattr(room, "BASE", None)

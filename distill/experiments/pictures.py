@@ -55,7 +55,7 @@ def draw_rows(
         for row in rows:
             _bar(left, row.ndcg, at[row.setting])
             left.scatter(row.seeds, [at[row.setting] - 0.18] * len(row.seeds), color=_STUDENT, s=12, alpha=0.5)
-        left.set_yticks(list(at.values()), [f"{row.setting}\n{row.ndcg.mean:.3f}" for row in rows])
+        left.set_yticks(list(at.values()), [_name(row) for row in rows])
         for name, interval in lines.items():
             left.axvline(interval.mean, color=COLOURS[name], linestyle="--", linewidth=1.2, label=f"{LINES[name]} {interval.mean:.3f}")
         left.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.22 if len(rows) < 4 else -0.14), ncols=2)
@@ -71,6 +71,11 @@ def draw_rows(
             right.set_xlabel(f"difference from {LINES.get(str(base), base)}, paired by query")
             right.grid(axis="x", color=FAINT, linewidth=0.6)
         _finish(figure, left, title, path)
+
+
+def _name(row: Row) -> str:
+    followed = "" if row.agreement is None else f"; agreement {row.agreement:.3f}"
+    return f"{row.setting}\n{row.ndcg.mean:.3f}{followed}"
 
 
 def _bar(axes: Axes, interval: Interval, y: float) -> None:

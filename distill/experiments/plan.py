@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from distill.experiments.left_out import Divided, leave_out
 from distill.experiments.trials import Trials
 from distill.finished_run import FinishedRun
 from distill.recipe import TOP_RUNG, Student
@@ -26,6 +27,10 @@ class Plan:
     def student(self, run: FinishedRun) -> Student:
         """Return the settings of the ladder's student that the experiment trains."""
         return student_of(run, self.rung)
+
+    def labelled(self, run: FinishedRun) -> Divided:
+        """Return the run's labelled pairs, some of them left out."""
+        return leave_out(run.labelled)
 
 
 def student_of(run: FinishedRun, rung: str) -> Student:

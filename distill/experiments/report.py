@@ -20,13 +20,17 @@ LINES = {"bm25": "BM25", "minilm_cosine": "all-MiniLM-L6-v2 cosine", "teacher": 
 
 
 class Row(NamedTuple):
-    """One setting: its mean over queries and seeds with the interval over queries, each seed's mean, and paired differences."""
+    """One setting: its mean over queries and seeds with the interval over queries, each seed's mean, and paired differences.
+
+    ``agreement`` is the mean over the trials that measured it; None where none did.
+    """
 
     setting: str
     pairs: int
     ndcg: Interval
     seeds: list[float]
     difference: dict[str, Interval]
+    agreement: float | None = None
 
 
 def rows(trials: Sequence[Trial], runs: list[FinishedRun], settings: Sequence[str], *, against: Sequence[str] = (), base: str | None = None) -> list[Row]:
@@ -46,6 +50,7 @@ def rows(trials: Sequence[Trial], runs: list[FinishedRun], settings: Sequence[st
         difference = {name: bootstrap([value - gate[key][name] for key, value in values.items()]) for name in against}
         if base is not None and setting != base:
             difference[base] = bootstrap([value - of_base[key] for key, value in values.items()])
+        followed = [trial.agreement for trial in own if trial.agreement is not None]
         made.append(
             Row(
                 setting,
@@ -53,6 +58,7 @@ def rows(trials: Sequence[Trial], runs: list[FinishedRun], settings: Sequence[st
                 bootstrap(list(values.values())),
                 [float(np.mean(list(by_query([t for t in own if t.seed == seed]).values()))) for seed in seeds],
                 difference,
+                float(np.mean(followed)) if followed else None,
             )
         )
     return made
@@ -94,6 +100,7 @@ def write(path: Path, *, question: str, runs: list[FinishedRun], of: Sequence[Ro
                 "ndcg@10": _rounded(row.ndcg),
                 "seeds": [round(value, 4) for value in row.seeds],
                 "difference": {name: _rounded(interval) for name, interval in row.difference.items()},
+                **({} if row.agreement is None else {"agreement_on_left_out_queries": round(row.agreement, 4)}),
             }
             for row in of
         ],

@@ -8,7 +8,7 @@ from functools import partial
 from distill.committee import judge_of, judge_together, stored_likelihood
 from distill.experiments.data_size import part_of
 from distill.experiments.plan import Plan
-from distill.experiments.trials import Trial, try_student
+from distill.experiments.trials import Found, Trial, try_student
 from distill.finished_run import LIKELIHOOD, VECTORS, FinishedRun
 from distill.pairs import LabelledPair
 from distill.product_vectors import embed_products
@@ -36,7 +36,7 @@ def trials(plan: Plan) -> tuple[list[Trial], list[str]]:
     return made, names
 
 
-def _learn(plan: Plan, run: FinishedRun, share: float, seed: int) -> tuple[int, dict[str, float]]:
+def _learn(plan: Plan, run: FinishedRun, share: float, seed: int) -> Found:
     part = part_of(run.labelled, plan.pairs or len(run.labelled), seed)
     return try_student(run, _relabelled(run, part, share), plan.student(run), seed=seed, work=plan.work)
 

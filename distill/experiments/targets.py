@@ -7,7 +7,7 @@ from functools import partial
 
 from distill.checkpoints import resolve_checkpoint
 from distill.experiments.plan import Plan
-from distill.experiments.trials import Trial
+from distill.experiments.trials import Found, Trial
 from distill.finished_run import FinishedRun
 from reranker.evaluation import evaluate_rankings
 
@@ -25,7 +25,7 @@ def trials(plan: Plan) -> tuple[list[Trial], list[str]]:
     return made, list(SMOOTHINGS)
 
 
-def _teach(plan: Plan, run: FinishedRun, smoothing: float, seed: int) -> tuple[int, dict[str, float]]:
+def _teach(plan: Plan, run: FinishedRun, smoothing: float, seed: int) -> Found:
     from distill.teacher import load_teacher, train_teacher
 
     shutil.rmtree(plan.work, ignore_errors=True)
@@ -35,4 +35,4 @@ def _teach(plan: Plan, run: FinishedRun, smoothing: float, seed: int) -> tuple[i
     report = train_teacher(run.split.train, run.products, checkpoint=checkpoint, settings=settings, template=run.recipe.template, seed=seed, folder=plan.work)
     measured = evaluate_rankings(run.split.held_out, run.products, {"teacher": load_teacher(plan.work).relevance})
     shutil.rmtree(plan.work)
-    return report["pairs"], {row.query: row.ndcg["teacher"] for row in measured.per_query}
+    return Found(report["pairs"], {row.query: row.ndcg["teacher"] for row in measured.per_query})

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from distill.checkpoints import resolve_checkpoint
+from distill.experiments.left_out import agreement
 from distill.finished_run import FinishedRun
 from distill.pairs import LabelledPair
 from distill.recipe import Student
@@ -18,14 +19,23 @@ from reranker.evaluation import evaluate_rankings
 from reranker.products import Product
 
 
+class Found(NamedTuple):
+    """What a trial's work found: nDCG@10 by query; a student's agreement with its labels on left-out queries, where some were (``left_out.agreement``)."""
+
+    pairs: int
+    ndcg: dict[str, float]
+    agreement: float | None = None
+
+
 class Trial(NamedTuple):
-    """What came of a trial. ``setting`` is the value that the experiment varies; ``ndcg`` is by query."""
+    """What came of a trial. ``setting`` is the value that the experiment varies; all else is as in ``Found``."""
 
     run: str
     setting: str
     seed: int
     pairs: int
     ndcg: dict[str, float]
+    agreement: float | None = None
 
     @property
     def mean(self) -> float:
@@ -50,23 +60,30 @@ class Trials:
             if row.pop("reads", None) == self._reads:
                 self.done.append(Trial(**row))
 
-    def make(self, run: FinishedRun, setting: str, seed: int, action: Callable[[], tuple[int, dict[str, float]]]) -> Trial:
-        """Return the trial that was made before, or make it: ``action`` returns how many pairs it learnt from, and nDCG@10 by query."""
+    def make(self, run: FinishedRun, setting: str, seed: int, action: Callable[[], Found]) -> Trial:
+        """Return the trial that was made before, or make it by ``action``."""
         for trial in self.done:
             if (trial.run, trial.setting, trial.seed) == (run.name, setting, seed):
                 return trial
-        pairs, ndcg = action()
+        found = action()
         cut = self.path.is_file() and not self.path.read_bytes().endswith(b"\n")  # a killed experiment's last line
-        trial = Trial(run.name, setting, seed, pairs, ndcg)
+        trial = Trial(run.name, setting, seed, *found)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(("\n" if cut else "") + json.dumps({**trial._asdict(), "reads": self._reads}, ensure_ascii=False) + "\n")
         self.done.append(trial)
-        self._say(f"{run.name}, {setting}, seed {seed}: nDCG@10 {trial.mean:.4f} on {len(ndcg)} queries")
+        followed = "" if trial.agreement is None else f", agreement {trial.agreement:.3f}"
+        self._say(f"{run.name}, {setting}, seed {seed}: nDCG@10 {trial.mean:.4f} on {len(trial.ndcg)} queries{followed}")
         return trial
 
 
-def try_student(run: FinishedRun, labelled: Sequence[LabelledPair], settings: Student, *, seed: int, work: Path) -> tuple[int, dict[str, float]]:
-    """Train a student on labelled pairs and measure it, in floats, on the run's held-out queries; ``work`` is used and cleared."""
+def try_student(
+    run: FinishedRun, labelled: Sequence[LabelledPair], settings: Student, *, left_out: Sequence[LabelledPair] = (), seed: int, work: Path
+) -> Found:
+    """Train a student on labelled pairs and measure it, in floats, on the run's held-out queries; ``work`` is used and cleared.
+
+    Args:
+        left_out: pairs of other queries, whose labels it should follow too.
+    """
     from distill.student.scoring import load_scores
     from distill.student.training import train_student
 
@@ -82,8 +99,9 @@ def try_student(run: FinishedRun, labelled: Sequence[LabelledPair], settings: St
         return student([(query, template.render(product)) for product in products])
 
     measured = evaluate_rankings(run.split.held_out, run.products, {"student": score})
+    followed = agreement(student, left_out, run.products, template)
     shutil.rmtree(work)
-    return report["pairs"], {row.query: row.ndcg["student"] for row in measured.per_query}
+    return Found(report["pairs"], {row.query: row.ndcg["student"] for row in measured.per_query}, followed)
 
 
 def by_query(trials: Sequence[Trial]) -> dict[tuple[str, str], float]:

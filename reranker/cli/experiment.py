@@ -9,7 +9,7 @@ import typer
 
 from reranker.cli.options import AsJson
 
-_NAMES = "data-size, losses, shares, targets, cross-validation, combinations, judges"
+_NAMES = "data-size, learning, losses, shares, targets, cross-validation, combinations, judges"
 
 
 def experiment(
@@ -25,11 +25,12 @@ def experiment(
 ) -> None:
     """Ask a question on finished runs; trials already made are not made again.
 
-    data-size: does quality rise with the labelled data? losses: margins against pointwise and orders. shares: teacher,
+    data-size: does quality rise with the labelled data? learning: how fast and how long? losses: margins against pointwise and orders. shares: teacher,
     embedder or both as labellers; share 1 needs no judgments. targets: soft against hard, for the teacher.
     cross-validation: all rankings of runs that hold out different folds (reranker distill RECIPE --fold N), pooled.
     combinations: a bi-encoder with BM25's score added, or with a cross-encoder over the head of its ranking.
     judges: who labels best without judgments, an embedder, its neighbourhoods, or a language model beside them.
+    Students also tell how far they follow the labels of unjudged queries that were left out.
     """
     import importlib.util
 
@@ -64,5 +65,7 @@ def _table(result: dict) -> str:
         rows.append(f"  {name:<{width}}           {value['mean']:.4f}  ({value['low']:.3f} to {value['high']:.3f})")
     for row in result["settings"]:
         value = row["ndcg@10"]
-        rows.append(f"  {row['setting']:<{width}}  {row['pairs']:>7,}  {value['mean']:.4f}  ({value['low']:.3f} to {value['high']:.3f})")
+        followed = row.get("agreement_on_left_out_queries")
+        more = "" if followed is None else f"  agreement {followed:.3f}"
+        rows.append(f"  {row['setting']:<{width}}  {row['pairs']:>7,}  {value['mean']:.4f}  ({value['low']:.3f} to {value['high']:.3f}){more}")
     return "\n".join(rows)

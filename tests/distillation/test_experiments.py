@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.experiments import data_size, experiment
+from distill.experiments import data_size, experiment, learning
 from distill.experiments.trials import Trials
 
 pytestmark = pytest.mark.slow
@@ -28,6 +28,7 @@ def test_losses_are_compared_and_not_tried_twice(run: Path, tmp_path: Path) -> N
     assert [row["setting"] for row in result["settings"]] == ["list_margin_mse", "margin_mse", "bce", "mse", "ranknet", "lambda", "blend"]
     assert all(0 < row["ndcg@10"]["mean"] <= 1 and 150 <= row["pairs"] < 400 for row in result["settings"])
     assert {"bm25", "teacher", "committee"} <= set(result["reference"])
+    assert all(-1 <= row["agreement_on_left_out_queries"] <= 1 for row in result["settings"])
     assert (tmp_path / "losses.png").stat().st_size > 10_000
     trials = (tmp_path / "losses.trials.jsonl").read_bytes()
     again = command(*words, "--json")
@@ -44,6 +45,16 @@ def test_a_curve_over_data_sizes(run: Path, tmp_path: Path, monkeypatch: pytest.
     assert len(small["seeds"]) == len(whole["seeds"]) == 2
     assert set(whole["difference"]) >= {"teacher", "minilm_cosine"}
     assert (tmp_path / "data-size.png").stat().st_size > 10_000
+
+
+def test_how_fast_and_how_long_a_student_learns(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learning, "TRIED", {learning.BASE: (1.0, 1.0), "hardly at all": (1e-6, 1.0)})
+    result = experiment("learning", [run], out=tmp_path, seeds=[1], rung="vectors", pairs=None, say=lambda _: None)
+    learnt, untaught = result["settings"]
+    assert learnt["pairs"] == untaught["pairs"] > 100
+    assert learnt["agreement_on_left_out_queries"] > untaught["agreement_on_left_out_queries"] + 0.01
+    assert learning.BASE in untaught["difference"]
+    assert (tmp_path / "learning.png").stat().st_size > 10_000
 
 
 def test_cross_validation_tells_every_ranking(run: Path, tmp_path: Path) -> None:

@@ -1,0 +1,58 @@
+"""Unjudged queries that no trial learns from: how far a student follows its labels there tells settings apart that few judged queries cannot."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+from zlib import crc32
+
+import numpy as np
+
+from distill.pairs import LabelledPair
+from reranker.products import Product
+from reranker.text import ProductTemplate
+
+ONE_IN = 10
+FEWEST_PRODUCTS = 3  # the order of two tells little
+
+
+class Divided(NamedTuple):
+    """A run's labelled pairs: those that trials learn from, and those of the unjudged queries left out."""
+
+    learnt: list[LabelledPair]
+    left_out: list[LabelledPair]
+
+
+def leave_out(labelled: Sequence[LabelledPair]) -> Divided:
+    """Leave one in ``ONE_IN`` of the unjudged queries out, whole; the same ones each time, whatever else is labelled."""
+    divided = Divided([], [])
+    for pair in labelled:
+        unjudged = not pair.source.startswith("judged")
+        divided[int(unjudged and crc32(pair.query.encode()) % ONE_IN == 0)].append(pair)
+    return divided
+
+
+def agreement(
+    scores: Callable[[Sequence[tuple[str, str]]], np.ndarray],
+    left_out: Sequence[LabelledPair],
+    products: Mapping[str, Product],
+    template: ProductTemplate,
+) -> float | None:
+    """Return the rank correlation of a student's scores with the labels of one query's products, the mean over queries; None without any.
+
+    Args:
+        scores: of (query, product text) pairs, (n,).
+    """
+    from scipy.stats import spearmanr
+
+    of_query: dict[str, list[LabelledPair]] = defaultdict(list)
+    for pair in left_out:
+        of_query[pair.query].append(pair)
+    found = []
+    for pairs in of_query.values():
+        labels = [pair.relevance for pair in pairs]
+        if len(pairs) >= FEWEST_PRODUCTS and min(labels) < max(labels):
+            own = scores([(pair.query, template.render(products[pair.product_id])) for pair in pairs])
+            found.append(float(np.nan_to_num(spearmanr(own, labels).statistic)))
+    return float(np.mean(found)) if found else None

@@ -1,0 +1,42 @@
+"""Queries that no trial learns from, and how far a student follows its labels there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from distill.experiments.left_out import agreement, leave_out
+from distill.pairs import LabelledPair
+from reranker.text import ProductTemplate
+
+PRODUCTS = {str(n): {"id": str(n), "title": str(n)} for n in range(5)}
+
+
+def labelled(query: str, source: str, relevance: Sequence[float]) -> list[LabelledPair]:
+    return [LabelledPair(query, str(n), f"{source}/rank {n}", (1 - p, p)) for n, p in enumerate(relevance)]
+
+
+def by_title(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+    return np.array([float(text.split(" | ")[0]) for _, text in pairs])
+
+
+def test_whole_unjudged_queries_are_left_out_the_same_ones_beside_others() -> None:
+    some = [pair for n in range(200) for pair in labelled(f"case {n}", "log", [0.1, 0.9])]
+    judged = [pair for n in range(200) for pair in labelled(f"bag {n}", "judged", [0.1, 0.9])]
+    divided = leave_out(some)
+    assert sorted([*divided.learnt, *divided.left_out]) == sorted(some)
+    left_out = {pair.query for pair in divided.left_out}
+    assert 5 < len(left_out) < 60
+    assert not left_out & {pair.query for pair in divided.learnt}
+    assert leave_out([*judged, *some]).left_out == divided.left_out
+
+
+def test_agreement_is_within_a_query() -> None:
+    template = ProductTemplate()
+    rising, falling = labelled("a", "log", [0.1, 0.2, 0.3, 0.9]), labelled("b", "log", [0.9, 0.5, 0.4, 0.0])
+    assert agreement(by_title, rising, PRODUCTS, template) == pytest.approx(1)
+    assert agreement(by_title, falling, PRODUCTS, template) == pytest.approx(-1)
+    assert agreement(by_title, [*rising, *falling], PRODUCTS, template) == pytest.approx(0)
+    assert agreement(by_title, labelled("c", "log", [0.5, 0.5, 0.5]), PRODUCTS, template) is None
