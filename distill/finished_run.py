@@ -22,8 +22,10 @@ from reranker.products import Product
 BUNDLE = "bundle"
 """The ranking by what a run ships."""
 
+TEACHER = "1-teacher"
 VECTORS = "2-vectors"
 PAIRS = "2-pairs"
+LABELS = "3-labels"
 LIKELIHOOD = "3-likelihood"
 """The stage whose shards hold a language model's likelihoods."""
 
@@ -60,7 +62,7 @@ class FinishedRun:
     def labelled(self) -> list[LabelledPair]:
         """The pairs with what the run's student learnt: the committee's word where there is one."""
         together = self.folder / "3-together"
-        folder = together if (together / "stage.json").is_file() else self.folder / "3-labels"
+        folder = together if (together / "stage.json").is_file() else self.folder / LABELS
         return read_labelled(sorted(folder.glob("labels-*.parquet")))
 
     @cached_property

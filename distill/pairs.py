@@ -59,3 +59,8 @@ def read_labelled(paths: Sequence[Path]) -> list[LabelledPair]:
 def relevance_in(folder: Path) -> dict[tuple[str, str], float]:
     """Return the relevance of each (query, product id) in a folder's shards of labels."""
     return {(pair.query, pair.product_id): pair.relevance for pair in read_labelled(sorted(folder.glob("labels-*.parquet")))}
+
+
+def distributions_in(folder: Path) -> dict[tuple[str, str], tuple[float, ...]]:
+    """Return the grade distribution of each (query, product id) in a folder's shards of labels."""
+    return {(pair.query, pair.product_id): pair.distribution for pair in read_labelled(sorted(folder.glob("labels-*.parquet")))}

@@ -1,22 +1,19 @@
-"""What a run may take from runs before it: all that no judgment has a part in, so that a fold more costs only what is its own."""
+"""What a run may take from runs before it, so that a fold more, or more data, costs only what is its own."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from distill.finished_run import LIKELIHOOD, PAIRS, VECTORS
-from distill.labelling import Labeller
-from distill.pairs import relevance_in
+from distill.finished_run import LABELS, LIKELIHOOD, PAIRS, TEACHER, VECTORS
+from distill.labelling import Known
+from distill.pairs import distributions_in
 from distill.recipe import Recipe
-from distill.stages import fingerprint_of, stage_in
+from distill.stages import Stage, fingerprint_of, stage_in
 from reranker.errors import RecipeError
 from reranker.folders import whole_folder
-from reranker.products import Product
 
 
 def check_reusable(runs: Sequence[Path]) -> None:
@@ -32,16 +29,28 @@ def check_reusable(runs: Sequence[Path]) -> None:
             )
 
 
-def take_over(runs: Sequence[Path], folder: Path) -> None:
-    """Copy from the first run that has them the catalogue's vectors and unpacked checkpoints, as far as ``folder`` has none.
+def take_checkpoints(runs: Sequence[Path], folder: Path) -> None:
+    """Copy unpacked checkpoints from the first run that has them, where ``folder`` has none."""
+    source = next((run / "pretrained" for run in runs if (run / "pretrained").is_dir()), None)
+    if source and not (folder / "pretrained").exists():
+        with whole_folder(folder / "pretrained") as copy:
+            shutil.copytree(source, copy, dirs_exist_ok=True)
 
-    Vectors of another catalogue, template or embedder do no harm: their stage tells them apart and makes its own.
-    """
-    for name in (VECTORS, "pretrained"):
-        source = next((run / name for run in runs if (run / name).is_dir()), None)
-        if source and not (folder / name).exists():
-            with whole_folder(folder / name) as copy:
-                shutil.copytree(source, copy, dirs_exist_ok=True)
+
+def label_reads(recipe: Recipe, teacher: str, pairs: str) -> dict[str, Any]:
+    """Return what the teacher's labels depend on, ``teacher`` and ``pairs`` being the fingerprints of their stages."""
+    return {"teacher": teacher, "pairs": pairs, "labelling": recipe.labelling.model_dump(exclude_none=True)}
+
+
+def known_labels(runs: Sequence[Path], recipe: Recipe, teacher: str) -> Known:
+    """Return the labels that the same teacher has given in other runs."""
+    known: dict[tuple[str, str], tuple[float, ...]] = {}
+    for run, pairs, labels in _labelled(runs, LABELS):
+        its_teacher = stage_in(run / TEACHER)
+        same = its_teacher and its_teacher.fingerprint == teacher
+        if same and labels.fingerprint == fingerprint_of(label_reads(recipe, teacher, pairs.fingerprint)):
+            known |= distributions_in(labels.folder)
+    return known
 
 
 def likelihood_reads(recipe: Recipe, pairs: str) -> dict[str, Any]:
@@ -50,36 +59,24 @@ def likelihood_reads(recipe: Recipe, pairs: str) -> dict[str, Any]:
     return {"likelihood": asked, "template": recipe.template.model_dump(), "pairs": pairs, "labelling": recipe.labelling.shard_size}
 
 
-def known_likelihoods(runs: Sequence[Path], recipe: Recipe, vectors: str) -> dict[tuple[str, str], float]:
-    """Return the likelihood of each (query, product id) that a run has asked the recipe's language model for, about these products.
+def known_likelihoods(runs: Sequence[Path], recipe: Recipe, vectors: str) -> Known:
+    """Return the likelihoods that the recipe's language model has given in other runs about these products.
 
     Args:
         vectors: the fingerprint of this run's vectors: a run with the same has the same products, rendered the same.
     """
-    known: dict[tuple[str, str], float] = {}
-    for run in runs:
-        its_vectors, its_pairs, its_likelihood = (stage_in(run / name) for name in (VECTORS, PAIRS, LIKELIHOOD))
-        if not (its_vectors and its_pairs and its_likelihood) or its_vectors.fingerprint != vectors:
-            continue
-        if its_likelihood.fingerprint == fingerprint_of(likelihood_reads(recipe, its_pairs.fingerprint)):
-            known |= relevance_in(run / LIKELIHOOD)
+    known: dict[tuple[str, str], tuple[float, ...]] = {}
+    for run, pairs, likelihood in _labelled(runs, LIKELIHOOD):
+        its_vectors = stage_in(run / VECTORS)
+        same = its_vectors and its_vectors.fingerprint == vectors
+        if same and likelihood.fingerprint == fingerprint_of(likelihood_reads(recipe, pairs.fingerprint)):
+            known |= distributions_in(likelihood.folder)
     return known
 
 
-class AskedBefore:
-    """A labeller that is asked only for pairs whose probability of the second of two classes is not known yet."""
-
-    def __init__(self, labeller: Labeller, known: Mapping[tuple[str, str], float]) -> None:
-        self._labeller = labeller
-        self._known = known
-
-    def distributions(self, pairs: Sequence[tuple[str, Product]], *, tokens_per_batch: int, on_pairs: Callable[[int], None] | None = None) -> np.ndarray:
-        """Return [1 - p, p] for each (query, product) pair: float32 (n, 2)."""
-        p = np.array([self._known.get((query, str(product["id"])), np.nan) for query, product in pairs], dtype=np.float32)
-        out = np.stack([1 - p, p], axis=1)
-        missing = [i for i in range(len(pairs)) if np.isnan(p[i])]
-        if on_pairs and len(missing) < len(pairs):
-            on_pairs(len(pairs) - len(missing))
-        if missing:
-            out[missing] = self._labeller.distributions([pairs[i] for i in missing], tokens_per_batch=tokens_per_batch, on_pairs=on_pairs)
-        return out
+def _labelled(runs: Sequence[Path], name: str) -> Iterator[tuple[Path, Stage, Stage]]:
+    """Yield each run that has finished the labelling ``name``, with the stage of its pairs and that of the labelling."""
+    for run in runs:
+        pairs, labels = stage_in(run / PAIRS), stage_in(run / name)
+        if pairs and labels:
+            yield run, pairs, labels

@@ -17,16 +17,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from distill.augmentation import augment, read_query_log, wordings
 from distill.checkpoints import CHECKPOINTS, resolve_checkpoint
-from distill.finished_run import FILES, LIKELIHOOD, PAIRS, VECTORS
+from distill.finished_run import FILES, LABELS, LIKELIHOOD, PAIRS, TEACHER, VECTORS
 from distill.gate.evidence import Evidence
 from distill.inputs import check_means, read_inputs
-from distill.labelling import Labeller, label_pairs
+from distill.labelling import Known, Labeller, label_pairs
 from distill.ladder import MadeRung, climb, stages_of
 from distill.pairs import LabelledPair, read_labelled, read_pairs, write_rows
 from distill.product_vectors import ProductVectors, embed_products
 from distill.ranks import Ranks
 from distill.recipe import Recipe
-from distill.reuse import AskedBefore, check_reusable, known_likelihoods, likelihood_reads, take_over
+from distill.reuse import check_reusable, known_labels, known_likelihoods, label_reads, likelihood_reads, take_checkpoints
 from distill.splits import HeldOutGuard, Split
 from distill.stages import Stage, Stages
 from reranker import __version__
@@ -60,7 +60,8 @@ def distil(
 
     With ``ray``, the address of a Ray cluster or "local", the teacher labels there. Started several times by ``accelerate launch``
     or ``torchrun``, all processes train the teacher together and the first goes on alone; the others end. ``reuse`` names runs
-    that spare this one what no judgment has a part in: vectors of the catalogue, likelihoods of queries. ``evidence`` is what
+    that spare this one what would be the same: stages that read the same, pairs that the same teacher has labelled, likelihoods
+    of queries. ``evidence`` is what
     earlier runs measured, for a recipe that holds nothing out (``refit``).
 
     Raises:
@@ -69,7 +70,7 @@ def distil(
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     console = Console(stderr=True, quiet=quiet, highlight=False)
-    stages = Stages(folder, lambda text: console.print(f"[bold]·[/] {text}"))
+    stages = Stages(folder, lambda text: console.print(f"[bold]·[/] {text}"), reuse)
     if ray is not None and recipe.teacher.kind == "zero_shot":
         raise RecipeError("A zero-shot teacher is asked through its endpoint, not on a Ray cluster.", hint="Leave --ray out.")
     check_reusable(reuse)
@@ -89,7 +90,7 @@ def distil(
     }
     models = folder / "pretrained"
     with stages.locked():
-        take_over(reuse, folder)
+        take_checkpoints(reuse, folder)
         if recipe_path.resolve() != (folder / "recipe.toml").resolve():
             shutil.copyfile(recipe_path, folder / "recipe.toml")
         (folder / FILES).write_text(json.dumps({"catalog": str(catalog), "judgments": str(judgment_file or "")}, indent=1), encoding="utf-8")
@@ -98,7 +99,7 @@ def distil(
         if not recipe.embedder.alone:
             learns = data if recipe.learns_from_judgments else {"template": data["template"]}
             reads = {**learns, "teacher": recipe.teacher.model_dump()}
-            made["teacher"] = stages.run("1-teacher", reads, lambda at: _teach(recipe, split, products, models, at, ranks))
+            made["teacher"] = stages.run(TEACHER, reads, lambda at: _teach(recipe, split, products, models, at, ranks))
             if made["teacher"].reused and recipe.learns_from_judgments:
                 ranks.told(False)
         ranks.disband()
@@ -119,9 +120,9 @@ def distil(
         told = {**made, "pairs": pairs}
         if not recipe.embedder.alone:
             told["labels"] = stages.run(
-                "3-labels",
-                {"teacher": made["teacher"].fingerprint, "pairs": pairs.fingerprint, "labelling": recipe.labelling.model_dump(exclude_none=True)},
-                lambda at: _label(recipe, made["teacher"], pairs, products, at, console, ray),
+                LABELS,
+                label_reads(recipe, made["teacher"].fingerprint, pairs.fingerprint),
+                lambda at: _label(recipe, made["teacher"], pairs, products, at, console, ray, known_labels(reuse, recipe, made["teacher"].fingerprint)),
             )
         if vectors:
             told["vectors"] = vectors
@@ -193,7 +194,7 @@ def _help(recipe: Recipe, recipe_path: Path, folder: Path, ranks: Ranks) -> None
     """Train the teacher with the first process, where it trains one, and end."""
     inputs = read_inputs(recipe, recipe_path, lambda _: None)
     if recipe.learns_from_judgments and ranks.told(None):
-        _teach(recipe, inputs.split, inputs.products, folder / "pretrained", folder / "1-teacher", ranks)
+        _teach(recipe, inputs.split, inputs.products, folder / "pretrained", folder / TEACHER, ranks)
     ranks.leave()
 
 
@@ -248,17 +249,32 @@ def _pair(
     }
 
 
-def _label(recipe: Recipe, teacher: Stage, pairs: Stage, products: dict[str, Product], at: Path, console: Console, ray: str | None) -> dict[str, Any]:
-    labelled = read_labelled(_label_all(pairs, products, teacher.folder, at, recipe, "labelling pairs", console, ray))
-    return {"pairs": len(labelled), "mean_relevance": round(sum(p.relevance for p in labelled) / len(labelled), 4)}
+def _label(
+    recipe: Recipe, teacher: Stage, pairs: Stage, products: dict[str, Product], at: Path, console: Console, ray: str | None, known: Known
+) -> dict[str, Any]:
+    labelled = read_labelled(_label_all(pairs, products, teacher.folder, at, recipe, "labelling pairs", console, ray, known))
+    return {"pairs": len(labelled), "mean_relevance": round(sum(p.relevance for p in labelled) / len(labelled), 4), **_reused(labelled, known)}
+
+
+def _reused(labelled: Sequence[LabelledPair], known: Known) -> dict[str, int]:
+    reused = sum((pair.query, pair.product_id) in known for pair in labelled)
+    return {"pairs_of_other_runs": reused} if reused else {}
 
 
 def _label_all(
-    pairs: Stage, products: dict[str, Product], teacher: Labeller | Path, at: Path, recipe: Recipe, what: str, console: Console, ray: str | None
+    pairs: Stage,
+    products: dict[str, Product],
+    teacher: Labeller | Path,
+    at: Path,
+    recipe: Recipe,
+    what: str,
+    console: Console,
+    ray: str | None,
+    known: Known,
 ) -> list[Path]:
     todo = sorted(read_pairs(pairs.folder / "pairs.parquet"), key=lambda pair: pair.product_id)  # a decoder reads a product of a shard once
     with _progress(what, len(todo), console) as advance:
-        return label_pairs(todo, products, teacher, folder=at, settings=recipe.labelling, on_pairs=advance, ray=ray)
+        return label_pairs(todo, products, teacher, folder=at, settings=recipe.labelling, on_pairs=advance, ray=ray, known=known)
 
 
 def _find_likely(
@@ -269,14 +285,13 @@ def _find_likely(
     at: Path,
     console: Console,
     ray: str | None,
-    known: dict[tuple[str, str], float],
+    known: Known,
 ) -> dict[str, Any]:
     from distill.teacher.query_likelihood import QueryLikelihood
 
-    model = AskedBefore(QueryLikelihood(recipe.likelihood, recipe.template, models), known)
-    labelled = read_labelled(_label_all(pairs, products, model, at, recipe, "asking how likely queries are", console, ray))
-    reused = sum((pair.query, pair.product_id) in known for pair in labelled)
-    return {"pairs": len(labelled), "model": recipe.likelihood.model} | ({"pairs_of_other_runs": reused} if reused else {})
+    model = QueryLikelihood(recipe.likelihood, recipe.template, models)
+    labelled = read_labelled(_label_all(pairs, products, model, at, recipe, "asking how likely queries are", console, ray, known))
+    return {"pairs": len(labelled), "model": recipe.likelihood.model, **_reused(labelled, known)}
 
 
 def _judge_together(recipe: Recipe, told: dict[str, Stage], products: dict[str, Product], models: Path, at: Path, console: Console) -> dict[str, Any]:

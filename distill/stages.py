@@ -8,13 +8,13 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from reranker.errors import RerankerError
-from reranker.folders import whole_file
+from reranker.folders import whole_file, whole_folder
 
 _DONE = "stage.json"
 _STARTED = "started.json"
@@ -33,12 +33,14 @@ class Stage(NamedTuple):
 class Stages:
     """Runs stages in a run folder, each as ``action(folder) -> report``.
 
-    A stage's half-made folder is kept for it to go on from, unless what it reads has changed.
+    A stage's half-made folder is kept for it to go on from, unless what it reads has changed. A stage that one of the runs
+    ``others`` has finished, having read the same, is copied from there.
     """
 
-    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, say: Callable[[str], None], others: Sequence[Path] = ()) -> None:
         self.folder = folder
         self._say = say
+        self._others = others
 
     def run(self, name: str, reads: Mapping[str, Any], action: Callable[[Path], dict[str, Any]]) -> Stage:
         """Run one stage, or reuse it.
@@ -54,6 +56,8 @@ class Stages:
         if done and done.fingerprint == fingerprint:
             self._say(f"{name}: done before, {done.seconds:,.0f} s")
             return done
+        if copied := self._copied(name, fingerprint):
+            return copied
         resumed = (_read(folder / _STARTED) or {}).get("fingerprint") == fingerprint and not done
         if not resumed:
             shutil.rmtree(folder, ignore_errors=True)
@@ -73,6 +77,16 @@ class Stages:
             ) from error
         self._say(f"{name}: done, {seconds:,.0f} s")
         return Stage(folder, fingerprint, report, seconds, False)
+
+    def _copied(self, name: str, fingerprint: str) -> Stage | None:
+        for other in self._others:
+            done = stage_in(other / name)
+            if done and done.fingerprint == fingerprint:
+                with whole_folder(self.folder / name) as copy:
+                    shutil.copytree(done.folder, copy, dirs_exist_ok=True)
+                self._say(f"{name}: taken from {other}")
+                return stage_in(self.folder / name)
+        return None
 
     @contextmanager
     def locked(self) -> Iterator[None]:

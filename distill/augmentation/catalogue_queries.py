@@ -13,7 +13,7 @@ from distill.augmentation.titles import attribute_words, is_plain, pieces, shop_
 from reranker.products import Product
 from reranker.text import clean
 
-WEIGHTS = {"type": 3, "attribute type": 4, "brand type": 3, "brand attribute type": 1, "series": 2, "model": 2, "use": 1}
+WEIGHTS = {"type": 3, "attribute type": 4, "brand type": 3, "brand attribute type": 1, "brand": 1, "series": 2, "model": 2, "use": 1}
 """How often each kind is dealt while it lasts."""
 _APART = 20
 
@@ -44,7 +44,7 @@ _NO_CODE = re.compile(r"\d+|\d+-[a-z]{2,}.*|(?:rj|db|hd)-?\d+.*|\d+(?:[.,]\d+)?(
 def catalogue_queries(products: Iterable[Product], *, min_products: int = 3, seed: int = 0) -> list[tuple[str, str]]:
     """Return (query, kind) made from the catalogue, most widely met first; each query once.
 
-    Kinds: ``type`` (what many products are), ``brand type``, ``attribute type`` (a colour, technology or short measure
+    Kinds: ``type`` (what many products are), ``brand`` (all that a shop has of it), ``brand type``, ``attribute type`` (a colour, technology or short measure
     before a type), ``brand attribute type``, ``series`` (a name that products of one brand share), ``model`` (one product's
     own name, with brand or type), ``use`` (a type for a brand's or another type's products).
     All but ``model`` are met in at least ``min_products`` products.
@@ -60,6 +60,8 @@ def catalogue_queries(products: Iterable[Product], *, min_products: int = 3, see
     for product in products:
         brand, own = shop_brand(str(product.get("brand") or "")), types.of[str(product["id"])]
         title = title_text(product).lower()
+        if brand:
+            met["brand"][brand] += 1
         for name in series.get(str(product["id"]), ()):
             met["series"][name] += 1
             if brand:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
 
 from distill.labelling.agreement import check_agreement
 from distill.labelling.in_process import label_here
 from distill.labelling.labeller import Labeller
-from distill.labelling.shards import deal
+from distill.labelling.shards import Known, deal
 from distill.pairs import Pair
 from distill.recipe import Labelling
 from distill.teacher import load_teacher
 from reranker.products import Product
 
-__all__ = ["Labeller", "label_pairs"]
+__all__ = ["Known", "Labeller", "label_pairs"]
 
 
 def label_pairs(
@@ -26,6 +29,7 @@ def label_pairs(
     settings: Labelling,
     on_pairs: Callable[[int], None] | None = None,
     ray: str | None = None,
+    known: Known = MappingProxyType({}),
 ) -> list[Path]:
     """Label pairs shard by shard into ``folder`` and return the shards' paths, with a row for each pair.
 
@@ -36,6 +40,7 @@ def label_pairs(
         teacher: a labeller, or the folder of a fine-tuned teacher, which is loaded only if a shard is still to be labelled.
         on_pairs: told the number of pairs done, including those done before; for progress.
         ray: address of a Ray cluster that does the work ("local" starts one here), instead of this process.
+        known: labels that the same teacher has given before; their pairs are written, and not labelled again.
 
     Raises:
         RecipeError: in int8 the teacher's labels would be others than in float32.
@@ -43,16 +48,22 @@ def label_pairs(
         MissingExtraError: ``ray`` is given and the extra is not installed.
         OSError: a shard cannot be written; those before it are kept.
     """
-    dealt = deal(pairs, folder, settings.shard_size)
-    if dealt.todo and settings.precision == "int8" and isinstance(teacher, Path):
+    dealt = deal(pairs, folder, settings.shard_size, known)
+    todo = [shard for shard in dealt.todo if shard.work]
+    if todo and settings.precision == "int8" and isinstance(teacher, Path):
         check_agreement(teacher, settings.precision, pairs, products)
     if on_pairs and dealt.pairs_done:
         on_pairs(dealt.pairs_done)
-    if dealt.todo and ray is not None:
+    for shard in dealt.todo:
+        if not shard.work:
+            shard.write(np.zeros((0, 0)))
+            if on_pairs:
+                on_pairs(len(shard.pairs))
+    if todo and ray is not None:
         from distill.labelling.on_ray import label_on_ray
 
-        label_on_ray(dealt.todo, products, teacher, address=ray, settings=settings, on_pairs=on_pairs)
-    elif dealt.todo:
+        label_on_ray(todo, products, teacher, address=ray, settings=settings, on_pairs=on_pairs)
+    elif todo:
         labeller = load_teacher(teacher, settings.precision) if isinstance(teacher, Path) else teacher
-        label_here(dealt.todo, products, labeller, tokens_per_batch=settings.tokens_per_batch, on_pairs=on_pairs)
+        label_here(todo, products, labeller, tokens_per_batch=settings.tokens_per_batch, on_pairs=on_pairs)
     return dealt.paths

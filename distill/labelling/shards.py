@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -14,19 +14,23 @@ from reranker.errors import RerankerError
 
 _NAME = "labels-{:05d}.parquet"
 
+Known = Mapping[tuple[str, str], tuple[float, ...]]
+"""The grade distributions that (query, product id) pairs were given before."""
+
 
 class Shard:
-    """The pairs of one file. Pairs that differ in their source only are one piece of work."""
+    """The pairs of one file. Pairs that differ in their source only are one piece of work; those ``known`` are none."""
 
-    def __init__(self, number: int, path: Path, pairs: Sequence[Pair]) -> None:
+    def __init__(self, number: int, path: Path, pairs: Sequence[Pair], known: Known) -> None:
         self.number = number
         self.path = path
         self.pairs = pairs
+        self._known = {key: known[key] for pair in pairs if (key := (pair.query, pair.product_id)) in known}
 
     @cached_property
     def work(self) -> list[tuple[str, str]]:
-        """The distinct (query, product id) pairs, in the order in which they come first."""
-        return list(dict.fromkeys((pair.query, pair.product_id) for pair in self.pairs))
+        """The distinct (query, product id) pairs to be labelled, in the order in which they come first."""
+        return [key for key in dict.fromkeys((pair.query, pair.product_id) for pair in self.pairs) if key not in self._known]
 
     def is_done(self) -> bool:
         """Say whether the file is there, can be read to its end, and holds the labels of exactly these pairs."""
@@ -54,7 +58,7 @@ class Shard:
                 f"{'' if np.isfinite(distributions).all() else ', and some are not finite numbers'}.",
                 hint='Try labelling.precision = "float32" in the recipe; if that is of no help, the teacher must be trained anew.',
             )
-        labels = dict(zip(self.work, (tuple(float(p) for p in row) for row in distributions), strict=True))
+        labels = {**self._known, **dict(zip(self.work, (tuple(float(p) for p in row) for row in distributions), strict=True))}
         write_rows(self.path, [LabelledPair(*pair, labels[pair.query, pair.product_id]) for pair in self.pairs])
 
 
@@ -73,7 +77,7 @@ class Dealt(NamedTuple):
         return sum(len(shard.pairs) for shard in self.shards) - sum(len(shard.pairs) for shard in self.todo)
 
 
-def deal(pairs: Sequence[Pair], folder: Path, shard_size: int) -> Dealt:
+def deal(pairs: Sequence[Pair], folder: Path, shard_size: int, known: Known) -> Dealt:
     """Deal pairs into shards of ``shard_size`` distinct pairs each, in their order; a repeated pair joins its like.
 
     Removes what does not belong to this labelling: unreadable shards, shards of other pairs, half-written files.
@@ -85,7 +89,7 @@ def deal(pairs: Sequence[Pair], folder: Path, shard_size: int) -> Dealt:
         if number == len(members):
             members.append([])
         members[number].append(pair)
-    shards = [Shard(number, folder / _NAME.format(number), its_pairs) for number, its_pairs in enumerate(members)]
+    shards = [Shard(number, folder / _NAME.format(number), its_pairs, known) for number, its_pairs in enumerate(members)]
     todo = [shard for shard in shards if not shard.is_done()]
     kept = {shard.path for shard in shards} - {shard.path for shard in todo}
     for path in [*folder.glob("labels-*.parquet"), *folder.glob(".labels-*.parquet.*")]:

@@ -29,7 +29,7 @@ def distill(
         typer.Option(
             "--reuse",
             metavar="DIR",
-            help="Take from this run what no judgment has a part in: vectors of the catalogue, likelihoods of queries. May be given several times.",
+            help="Take from this run what would be the same: finished stages, the same teacher's labels, likelihoods. May be given several times.",
         ),
     ] = None,
     refit: Annotated[

@@ -122,6 +122,13 @@ def test_with_a_zero_shot_teacher_all_judgments_are_the_gate_s(tmp_path: Path) -
         recipe = shop(tmp_path, text)
         recipe.write_text(recipe.read_text().replace('judgments = ""', 'judgments = "judgments.csv"'))
         gate = run(recipe, tmp_path / "run")["stages"]["gate"]
+        recipe.write_text(recipe.read_text().replace("catalogue_queries = 6", "catalogue_queries = 9"))
+        model.asked.clear()
+        more = run(recipe, tmp_path / "more", reuse=[tmp_path / "run"])["stages"]["labels"]
+        labelled_now = len(relevance_in(tmp_path / "more" / "3-labels").keys() - relevance_in(tmp_path / "run" / "3-labels").keys())
+        assert 0 < more["pairs_of_other_runs"] < more["pairs"]
+        asked_by_the_gate = 2 * 12
+        assert labelled_now <= len(model.asked) <= labelled_now + asked_by_the_gate
     assert gate["queries"] == 2
     assert gate["ndcg@10"]["teacher"] == 1.0
     assert "not_measured" not in gate

@@ -33,6 +33,7 @@ def demo(products) -> dict[str, str]:
         ("mouse", "type"),
         ("hard drive", "type"),
         ("headset", "type"),
+        ("kensington", "brand"),
         ("hp toner cartridge", "brand type"),
         ("startech usb cable", "brand type"),
         ("black notebook", "attribute type"),

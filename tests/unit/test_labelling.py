@@ -90,6 +90,19 @@ def test_like_pairs_are_labelled_once_and_each_keeps_its_row(tmp_path: Path) -> 
     assert sum(progress) == len(repeated)
 
 
+def test_what_the_same_teacher_has_labelled_before_is_not_labelled_again(shards: list[Path], tmp_path: Path) -> None:
+    before = {(row.query, row.product_id): row.distribution for row in read_labelled(shards)}
+    known = {(pair.query, pair.product_id): before[pair.query, pair.product_id] for pair in PAIRS[:15]}
+    for name in ("more", "all"):
+        (tmp_path / name).mkdir()
+    labeller, progress = RuleLabeller(tmp_path / "notes"), []
+    paths = label(tmp_path / "more", labeller, known=known, on_pairs=progress.append)
+    assert labeller.noted() == [[pair.product_id for pair in PAIRS[15:20]], [pair.product_id for pair in PAIRS[20:]]]
+    assert read_labelled(paths) == read_labelled(shards)
+    assert sum(progress) == len(PAIRS)
+    assert read_labelled(label_pairs(PAIRS, PRODUCTS, Path("nowhere"), folder=tmp_path / "all", settings=TENS, known=before)) == read_labelled(shards)
+
+
 def test_a_full_disk_is_told_and_costs_no_finished_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole_write, written = pq.write_table, []
 

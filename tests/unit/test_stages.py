@@ -45,6 +45,22 @@ def test_a_half_made_stage_goes_on_unless_its_input_changed(tmp_path: Path) -> N
     assert found == [True, False]
 
 
+def test_a_stage_that_another_run_has_finished_is_taken_from_there(tmp_path: Path) -> None:
+    def work(at: Path) -> dict[str, Any]:
+        (at / "out").write_text("made")
+        return {"n": 1}
+
+    Stages(tmp_path / "other", lambda _: None).run("1-a", {"x": 1}, work)
+    said: list[str] = []
+    stages = Stages(tmp_path / "own", said.append, [tmp_path / "nowhere", tmp_path / "other"])
+    taken = stages.run("1-a", {"x": 1}, lambda at: pytest.fail("it was made again"))
+    assert (taken.reused, taken.report, taken.folder) == (True, {"n": 1}, tmp_path / "own" / "1-a")
+    assert (taken.folder / "out").read_text() == "made"
+    assert said == [f"1-a: taken from {tmp_path / 'other'}"]
+    assert stages.run("1-a", {"x": 2}, lambda at: {"n": 2}).report == {"n": 2}
+    assert (tmp_path / "other" / "1-a" / "out").exists()
+
+
 def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path) -> None:
     def fills(at: Path) -> dict[str, Any]:
         (at / "shard").write_text("kept")
