@@ -8,7 +8,7 @@ from typing import Any
 
 from distill.export import scoring_of
 from distill.ladder import MadeRung
-from distill.recipe import Recipe
+from distill.recipe import TOP_RUNG, Recipe
 from distill.splits import Split
 from distill.stages import Stage
 
@@ -18,7 +18,7 @@ def bundle_manifest(recipe: Recipe, split: Split, made: Mapping[str, Stage], run
     whole = rung.reader or rung  # what learnt from the labels: a query encoder did not
     settings, student = whole.settings, whole.student
     return {
-        "name": recipe.name,
+        "name": recipe.name if rung.name == TOP_RUNG else f"{recipe.name}-{rung.name}",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "template": recipe.template.model_dump(mode="json"),
         "max_length": settings.max_length,

@@ -29,6 +29,7 @@ def test_the_bundle_serves(run: Path) -> None:
 def test_the_bundle_says_what_it_was_made_of(run: Path) -> None:
     manifest = load_bundle(run / "bundle").manifest
     assert manifest.teacher["model"] == "all-MiniLM-L6-v2"
+    assert manifest.name == "small"
     assert manifest.student["layers"] == 2
     assert manifest.seen.intents
     assert manifest.licences
@@ -41,6 +42,7 @@ def test_the_bundle_says_what_it_was_made_of(run: Path) -> None:
 def test_the_smaller_student_is_a_bundle_too_and_learnt_from_the_larger(run: Path) -> None:
     bundle = load_bundle(run / "bundles" / "narrow")
     assert (bundle.manifest.student["layers"], bundle.manifest.student["width"]) == (1, 128)
+    assert bundle.manifest.name == "small-narrow"
     assert bundle.manifest.training["larger_share"] == 0.5
     assert bundle.manifest.files["model.onnx"].bytes < load_bundle(run / "bundle").manifest.files["model.onnx"].bytes
     assert np.isfinite(Reranker(bundle).score("laptop", ["a laptop computer"])).all()
