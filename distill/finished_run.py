@@ -10,7 +10,7 @@ from typing import Any
 
 from distill.gate import PER_QUERY
 from distill.inputs import read_products, split_judgments
-from distill.pairs import LabelledPair, read_labelled
+from distill.pairs import LabelledPair, labelled_in
 from distill.recipe import Recipe
 from distill.splits import Split
 from reranker.errors import RerankerError
@@ -63,7 +63,7 @@ class FinishedRun:
         """The pairs with what the run's student learnt: the committee's word where there is one."""
         together = self.folder / "3-together"
         folder = together if (together / "stage.json").is_file() else self.folder / LABELS
-        return read_labelled(sorted(folder.glob("labels-*.parquet")))
+        return labelled_in(folder)
 
     @cached_property
     def measured(self) -> list[QueryScores]:

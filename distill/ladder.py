@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from distill.checkpoints import CHECKPOINTS, resolve_checkpoint
-from distill.pairs import read_labelled
+from distill.pairs import labelled_in
 from distill.recipe import TOP_RUNG, Recipe, Student
 from distill.stages import Stage, Stages
 from reranker.products import Product
@@ -102,7 +102,7 @@ def _learn(
 ) -> dict[str, Any]:
     from distill.student.training import mixed_relevance, read_scores, train_student
 
-    labelled = read_labelled(sorted(labels.folder.glob("labels-*.parquet")))
+    labelled = labelled_in(labels.folder)
     checkpoint = resolve_checkpoint(settings.model, models)
     relevance = None if scores is None else mixed_relevance(labelled, read_scores(scores.folder), share)
     report = train_student(
@@ -123,7 +123,7 @@ def _align(recipe: Recipe, settings: Student, bi_encoder: Stage, queries: Sequen
 def _score(recipe: Recipe, student: Stage, labels: Stage, products: dict[str, Product], at: Path, progress: Progress) -> dict[str, Any]:
     from distill.student.training import score_pairs
 
-    labelled = read_labelled(sorted(labels.folder.glob("labels-*.parquet")))
+    labelled = labelled_in(labels.folder)
     with progress("scoring pairs for the ladder", len(labelled)) as advance:
         score_pairs(student.folder, labelled, products, template=recipe.template, folder=at, on_pairs=advance)
     return {"pairs": len(labelled)}
@@ -134,7 +134,7 @@ def _export(
 ) -> dict[str, Any]:
     from distill.export import export_student, model_file
 
-    labelled = read_labelled(sorted(labels.folder.glob("labels-*.parquet")))
+    labelled = labelled_in(labels.folder)
     sample = random.Random(recipe.seed).sample(labelled, min(recipe.export.calibration_pairs, len(labelled)))
     pairs = [(pair.query, recipe.template.render(products[pair.product_id])) for pair in sample]
     reads_products = model_file(reader.folder, "fp32") if reader else None

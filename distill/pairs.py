@@ -56,11 +56,16 @@ def read_labelled(paths: Sequence[Path]) -> list[LabelledPair]:
     return [LabelledPair(r["query"], r["product_id"], r["source"], tuple(r["distribution"]), r.get("together")) for r in rows]
 
 
+def labelled_in(folder: Path) -> list[LabelledPair]:
+    """Return the pairs of all shards of labels in a folder."""
+    return read_labelled(sorted(folder.glob("labels-*.parquet")))
+
+
 def relevance_in(folder: Path) -> dict[tuple[str, str], float]:
     """Return the relevance of each (query, product id) in a folder's shards of labels."""
-    return {(pair.query, pair.product_id): pair.relevance for pair in read_labelled(sorted(folder.glob("labels-*.parquet")))}
+    return {(pair.query, pair.product_id): pair.relevance for pair in labelled_in(folder)}
 
 
 def distributions_in(folder: Path) -> dict[tuple[str, str], tuple[float, ...]]:
     """Return the grade distribution of each (query, product id) in a folder's shards of labels."""
-    return {(pair.query, pair.product_id): pair.distribution for pair in read_labelled(sorted(folder.glob("labels-*.parquet")))}
+    return {(pair.query, pair.product_id): pair.distribution for pair in labelled_in(folder)}

@@ -1,8 +1,10 @@
-"""What a run may take from runs before it, so that a fold more, or more data, costs only what is its own."""
+"""What a run may take from runs before it: what no judgment has a part in, and a teacher that learnt from the same judgments, with its labels.
+
+Fingerprints hold what a stage read and the release, not the code: reuse runs of the code that you run.
+"""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,9 @@ from distill.finished_run import LABELS, LIKELIHOOD, PAIRS, TEACHER, VECTORS
 from distill.labelling import Known
 from distill.pairs import distributions_in
 from distill.recipe import Recipe
-from distill.stages import Stage, fingerprint_of, stage_in
+from distill.stages import Stage, fingerprint_of, full_disk_told, stage_in
 from reranker.errors import RecipeError
-from reranker.folders import whole_folder
+from reranker.folders import copy_files, whole_folder
 
 
 def check_reusable(runs: Sequence[Path]) -> None:
@@ -30,11 +32,15 @@ def check_reusable(runs: Sequence[Path]) -> None:
 
 
 def take_checkpoints(runs: Sequence[Path], folder: Path) -> None:
-    """Copy unpacked checkpoints from the first run that has them, where ``folder`` has none."""
+    """Copy unpacked checkpoints from the first run that has them, where ``folder`` has none.
+
+    Raises:
+        RerankerError: the disk is full.
+    """
     source = next((run / "pretrained" for run in runs if (run / "pretrained").is_dir()), None)
     if source and not (folder / "pretrained").exists():
-        with whole_folder(folder / "pretrained") as copy:
-            shutil.copytree(source, copy, dirs_exist_ok=True)
+        with full_disk_told("copying checkpoints", folder), whole_folder(folder / "pretrained") as copy:
+            copy_files(source, copy)
 
 
 def label_reads(recipe: Recipe, teacher: str, pairs: str) -> dict[str, Any]:

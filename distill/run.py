@@ -22,7 +22,7 @@ from distill.gate.evidence import Evidence
 from distill.inputs import check_means, read_inputs
 from distill.labelling import Known, Labeller, label_pairs
 from distill.ladder import MadeRung, climb, stages_of
-from distill.pairs import LabelledPair, read_labelled, read_pairs, write_rows
+from distill.pairs import LabelledPair, labelled_in, read_labelled, read_pairs, write_rows
 from distill.product_vectors import ProductVectors, embed_products
 from distill.ranks import Ranks
 from distill.recipe import Recipe
@@ -60,9 +60,9 @@ def distil(
 
     With ``ray``, the address of a Ray cluster or "local", the teacher labels there. Started several times by ``accelerate launch``
     or ``torchrun``, all processes train the teacher together and the first goes on alone; the others end. ``reuse`` names runs
-    that spare this one what would be the same: stages that read the same, pairs that the same teacher has labelled, likelihoods
-    of queries. ``evidence`` is what
-    earlier runs measured, for a recipe that holds nothing out (``refit``).
+    that spare this one what would be the same (``reuse``): the catalogue's vectors, likelihoods of queries, a teacher that learnt
+    from the same judgments, and its labels. ``evidence`` is what earlier runs measured, for a recipe that holds nothing out
+    (``refit``).
 
     Raises:
         RecipeError, CatalogError, JudgmentError: what the recipe names cannot be used.
@@ -88,6 +88,7 @@ def distil(
         "seed": recipe.seed,
         "template": recipe.template.model_dump(),
     }
+    catalogue = {name: data[name] for name in ("release", "catalog", "template")} | ({"locale": recipe.data.locale} if recipe.data.locale else {})
     models = folder / "pretrained"
     with stages.locked():
         take_checkpoints(reuse, folder)
@@ -97,16 +98,15 @@ def distil(
         models.mkdir(exist_ok=True)
         made: dict[str, Stage] = {}
         if not recipe.embedder.alone:
-            learns = data if recipe.learns_from_judgments else {"template": data["template"]}
-            reads = {**learns, "teacher": recipe.teacher.model_dump()}
-            made["teacher"] = stages.run(TEACHER, reads, lambda at: _teach(recipe, split, products, models, at, ranks))
+            reads = {**(data if recipe.learns_from_judgments else catalogue), "teacher": recipe.teacher.model_dump()}
+            made["teacher"] = stages.run(TEACHER, reads, lambda at: _teach(recipe, split, products, models, at, ranks), may_be_taken=True)
             if made["teacher"].reused and recipe.learns_from_judgments:
                 ranks.told(False)
         ranks.disband()
         vectors: Stage | None = None
         if recipe.embedder.model and (recipe.embedder.judges or recipe.augmentation.similar_products):
-            reads = {name: data[name] for name in ("release", "catalog", "template")} | {"model": recipe.embedder.model}
-            vectors = stages.run(VECTORS, reads, lambda at: _embed(recipe, products, models, at, console))
+            reads = {**catalogue, "model": recipe.embedder.model}
+            vectors = stages.run(VECTORS, reads, lambda at: _embed(recipe, products, models, at, console), may_be_taken=True)
         pairs = stages.run(
             PAIRS,
             {
@@ -147,7 +147,7 @@ def distil(
             products,
             models,
             lambda what, total: _progress(what, total, console),
-            lambda: wordings(products.values(), read_query_log(log_file) if log_file else [], HeldOutGuard(split.held_out), seed=recipe.seed),
+            lambda: wordings(products.values(), read_query_log(log_file) if log_file else [], HeldOutGuard.of(split.held_out), seed=recipe.seed),
         )
         made |= {"pairs": pairs, "labels": taught} | ({"vectors": vectors} if vectors else {})
         gate = stages.run(
@@ -298,7 +298,7 @@ def _judge_together(recipe: Recipe, told: dict[str, Stage], products: dict[str, 
     from distill.committee import judge_of, judge_together, stored_likelihood
 
     if "labels" in told:
-        labelled = read_labelled(sorted(told["labels"].folder.glob("labels-*.parquet")))
+        labelled = labelled_in(told["labels"].folder)
     else:
         labelled = [LabelledPair(*pair, distribution=()) for pair in read_pairs(told["pairs"].folder / "pairs.parquet")]
     likelihood = stored_likelihood(told["likelihood"].folder) if "likelihood" in told else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from reranker.analysis import STOP_WORDS, tokens
@@ -55,13 +55,18 @@ class HeldOutGuard:
     MIN_LETTERS = 5
     LONG = 8
 
-    def __init__(self, held_out: Sequence[Judgment]) -> None:
-        texts = {j.query for j in held_out} | {j.intent for j in held_out}
+    def __init__(self, queries: Iterable[str]) -> None:
+        texts = set(queries)
         self._terms = {terms for text in texts if (terms := frozenset(tokens(text)))}
         self._joined = {_joined(text) for text in texts} - {""}
         # "external hard drive" is there where each of its words is, or "external" and "harddrive", and so on
         self._words = {way for text in texts for way in _ways(_words(text)) if way}
         self._near: dict[tuple[str, str], bool] = {}
+
+    @classmethod
+    def of(cls, held_out: Sequence[Judgment]) -> HeldOutGuard:
+        """Guard the judged queries and what their intents are called."""
+        return cls({j.query for j in held_out} | {j.intent for j in held_out})
 
     def refuses(self, query: str) -> bool:
         terms = frozenset(tokens(query))

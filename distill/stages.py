@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from reranker.errors import RerankerError
-from reranker.folders import whole_file, whole_folder
+from reranker.folders import copy_files, whole_file, whole_folder
 
 _DONE = "stage.json"
 _STARTED = "started.json"
@@ -33,8 +33,8 @@ class Stage(NamedTuple):
 class Stages:
     """Runs stages in a run folder, each as ``action(folder) -> report``.
 
-    A stage's half-made folder is kept for it to go on from, unless what it reads has changed. A stage that one of the runs
-    ``others`` has finished, having read the same, is copied from there.
+    A stage's half-made folder is kept for it to go on from, unless what it reads has changed. A stage that may be taken over and
+    that one of the runs ``others`` has finished, having read the same, is copied from there.
     """
 
     def __init__(self, folder: Path, say: Callable[[str], None], others: Sequence[Path] = ()) -> None:
@@ -42,13 +42,17 @@ class Stages:
         self._say = say
         self._others = others
 
-    def run(self, name: str, reads: Mapping[str, Any], action: Callable[[Path], dict[str, Any]]) -> Stage:
+    def run(self, name: str, reads: Mapping[str, Any], action: Callable[[Path], dict[str, Any]], *, may_be_taken: bool = False) -> Stage:
         """Run one stage, or reuse it.
 
         Args:
             name: the stage's folder, with its number in front.
             reads: everything the stage depends on, as JSON: settings, fingerprints of stages before it, hashes of files.
             action: does the work in the folder it is given, and returns what the report says of it.
+            may_be_taken: another run's will do; its report then says whose it is, as ``taken_from``.
+
+        Raises:
+            RerankerError: the disk is full.
         """
         folder = self.folder / name
         fingerprint = fingerprint_of(reads)
@@ -56,8 +60,9 @@ class Stages:
         if done and done.fingerprint == fingerprint:
             self._say(f"{name}: done before, {done.seconds:,.0f} s")
             return done
-        if copied := self._copied(name, fingerprint):
-            return copied
+        if may_be_taken and (source := self._elsewhere(name, fingerprint)):
+            with full_disk_told(name, folder):
+                return self._take(source, name)
         resumed = (_read(folder / _STARTED) or {}).get("fingerprint") == fingerprint and not done
         if not resumed:
             shutil.rmtree(folder, ignore_errors=True)
@@ -65,28 +70,27 @@ class Stages:
         _write(folder / _STARTED, {"fingerprint": fingerprint})
         self._say(f"{name}: {'goes on' if resumed else 'begins'}")
         began = time.perf_counter()
-        try:
+        with full_disk_told(name, folder):
             report = action(folder)
             seconds = round(time.perf_counter() - began, 1)
             _write(folder / _DONE, {"fingerprint": fingerprint, "seconds": seconds, "report": report, "resumed": resumed})
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            raise RerankerError(
-                f"The disk is full: {name} stopped in {folder}.", hint="Free some space and run the same command: it goes on from there."
-            ) from error
         self._say(f"{name}: done, {seconds:,.0f} s")
         return Stage(folder, fingerprint, report, seconds, False)
 
-    def _copied(self, name: str, fingerprint: str) -> Stage | None:
-        for other in self._others:
-            done = stage_in(other / name)
-            if done and done.fingerprint == fingerprint:
-                with whole_folder(self.folder / name) as copy:
-                    shutil.copytree(done.folder, copy, dirs_exist_ok=True)
-                self._say(f"{name}: taken from {other}")
-                return stage_in(self.folder / name)
-        return None
+    def _elsewhere(self, name: str, fingerprint: str) -> Stage | None:
+        found = (stage_in(other / name) for other in self._others)
+        return next((stage for stage in found if stage and stage.fingerprint == fingerprint), None)
+
+    def _take(self, source: Stage, name: str) -> Stage:
+        for left in self.folder.glob(f".{name}.*"):  # by a copy that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        folder, run = self.folder / name, source.folder.parent
+        report = {"taken_from": run.name, **source.report}
+        with whole_folder(folder) as copy:
+            copy_files(source.folder, copy)
+            _write(copy / _DONE, {"fingerprint": source.fingerprint, "seconds": source.seconds, "report": report})
+        self._say(f"{name}: taken from {run}")
+        return source._replace(folder=folder, report=report)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -98,6 +102,23 @@ class Stages:
             except OSError:
                 raise RerankerError(f"Another process is at work in {self.folder}.", hint="Wait for it, or give another folder with --run.") from None
             yield
+
+
+@contextmanager
+def full_disk_told(name: str, folder: Path) -> Iterator[None]:
+    """Turn the error of a full disk into one that says what stopped where.
+
+    Raises:
+        RerankerError: the disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise RerankerError(
+            f"The disk is full: {name} stopped in {folder}.", hint="Free some space and run the same command: it goes on from there."
+        ) from error
 
 
 def fingerprint_of(reads: Mapping[str, Any]) -> str:

@@ -38,6 +38,14 @@ def whole_file(target: Path) -> Iterator[Path]:
         staging.unlink(missing_ok=True)
 
 
+def copy_files(source: Path, target: Path) -> None:
+    """Copy the files below a folder into one that is there; what fails is told as it is (``shutil.copytree`` forgets the error's number)."""
+    for path in sorted(source.rglob("*")):
+        if path.is_file():
+            (target / path.relative_to(source)).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target / path.relative_to(source))
+
+
 def cache_folder() -> Path:
     """Return the folder for what is kept between commands: $RERANKER_HOME, or ~/.cache/distilled-reranker."""
     return Path(os.environ.get("RERANKER_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "distilled-reranker")

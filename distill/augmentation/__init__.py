@@ -6,8 +6,8 @@ Rooms: ``query_log``, ``catalogue_queries`` (over ``titles`` and ``product_types
 """
 
 from distill.augmentation.catalogue_queries import catalogue_queries
-from distill.augmentation.mixture import augment
+from distill.augmentation.mixture import augment, is_variant
 from distill.augmentation.query_log import read_query_log
 from distill.augmentation.wordings import wordings
 
-__all__ = ["augment", "catalogue_queries", "read_query_log", "wordings"]
+__all__ = ["augment", "catalogue_queries", "is_variant", "read_query_log", "wordings"]

@@ -44,7 +44,7 @@ _NO_CODE = re.compile(r"\d+|\d+-[a-z]{2,}.*|(?:rj|db|hd)-?\d+.*|\d+(?:[.,]\d+)?(
 def catalogue_queries(products: Iterable[Product], *, min_products: int = 3, seed: int = 0) -> list[tuple[str, str]]:
     """Return (query, kind) made from the catalogue, most widely met first; each query once.
 
-    Kinds: ``type`` (what many products are), ``brand`` (all that a shop has of it), ``brand type``, ``attribute type`` (a colour, technology or short measure
+    Kinds: ``type`` (what many products are), ``brand`` (by itself), ``brand type``, ``attribute type`` (a colour, technology or short measure
     before a type), ``brand attribute type``, ``series`` (a name that products of one brand share), ``model`` (one product's
     own name, with brand or type), ``use`` (a type for a brand's or another type's products).
     All but ``model`` are met in at least ``min_products`` products.

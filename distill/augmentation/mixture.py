@@ -21,6 +21,7 @@ from reranker.judgments import Judgment
 from reranker.products import Product
 from reranker.text import ProductTemplate
 
+_VARIED = ", "  # between where a query came from and how it was varied
 _NAMED = 20  # queries without hits that the report names
 
 
@@ -58,7 +59,7 @@ def augment(
     """
     rng = random.Random(seed)
     judged_queries = list(dict.fromkeys(j.query for j in judged))
-    chooser = QueryChooser(first_stage, HeldOutGuard(held_out), judged_queries)
+    chooser = QueryChooser(first_stage, HeldOutGuard.of(held_out), judged_queries)
     queries: dict[str, str] = dict.fromkeys(judged_queries, "judged")
     missing: dict[str, int] = {}
 
@@ -108,6 +109,11 @@ def augment(
     return [Pair(query, product_id, f"{queries[query]}/{way}") for query in judged_queries + others for product_id, way in found[query].items()]
 
 
+def is_variant(source: str) -> bool:
+    """Say whether a pair's source tells that its query varies another one."""
+    return _VARIED in source.split("/")[0]
+
+
 def _remembered(written: Iterable[tuple[str, str]], written_for: dict[str, str]) -> Iterable[tuple[str, str]]:
     for query, product_id in written:
         written_for.setdefault(query, product_id)
@@ -131,11 +137,11 @@ def _variants(
     for query in order:
         if left == 0:
             break
-        made = speller.variant(query, rng, is_name=queries[query].endswith((" series", " model")))
+        made = speller.variant(query, rng, is_name=queries[query].endswith((" series", " model", " brand")))
         if made is None or made[0] in queries or guard.refuses(made[0]):
             continue
         text, how = made
-        queries[text] = f"{queries[query]}, {how}"
+        queries[text] = f"{queries[query]}{_VARIED}{how}"
         originals[text] = query
         left -= 1
         if on_query:

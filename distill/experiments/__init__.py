@@ -40,7 +40,7 @@ def experiment(
     Args:
         name: one of ``EXPERIMENTS``.
         rung: which student of the runs' ladder is trained, where students are.
-        pairs: how many labelled pairs each student learns from (None: all); ``data-size`` varies it itself.
+        pairs: how many labelled pairs each student learns from (None: all that it may, see ``left_out``); ``data-size`` varies it itself.
 
     Raises:
         RerankerError: a run is not finished, two hold out the same fold, or they have no such student.
@@ -52,11 +52,9 @@ def experiment(
     room = TRIED[name]
     reads: dict[str, Any] = {"experiment": name, "runs": {run.name: run.recipe.model_dump(exclude={"gate", "export", "description"}) for run in runs}}
     if name != "targets":
-        reads |= {
-            "student": {run.name: student_of(run, rung).model_dump() for run in runs},
-            "pairs": pairs if name != "data-size" else None,
-            "left_out": ONE_IN,
-        }
+        reads |= {"student": {run.name: student_of(run, rung).model_dump() for run in runs}, "pairs": pairs if name != "data-size" else None}
+    if name not in ("targets", "shares"):
+        reads["left_out"] = ONE_IN
     plan = Plan(runs, seeds, rung, pairs, Trials(out / f"{name}.trials.jsonl", reads, say), out / f".{name}.work")
     made, settings = room.trials(plan)
     base = getattr(room, "BASE", None)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from distill.experiments.plan import Plan
-from distill.experiments.trials import Found, Trial, try_student
+from distill.experiments.trials import Outcome, Trial, try_student
 from distill.finished_run import FinishedRun
 from distill.pairs import LabelledPair
 from distill.recipe import Student
@@ -51,8 +51,8 @@ def trials(plan: Plan) -> tuple[list[Trial], list[str]]:
     return made, names
 
 
-def _learn(plan: Plan, run: FinishedRun, share: float, seed: int) -> Found:
-    learnt, left_out = plan.labelled(run)
+def _learn(plan: Plan, run: FinishedRun, share: float, seed: int) -> Outcome:
+    learnt, left_out = plan.divided(run)
     part = part_of(learnt, round(share * len(learnt)), seed)
     settings = plan.student(run)
     settings = settings.model_copy(update={"epochs": epochs(settings, len(part))})

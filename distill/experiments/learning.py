@@ -6,7 +6,7 @@ from functools import partial
 
 from distill.experiments.data_size import part_of
 from distill.experiments.plan import Plan
-from distill.experiments.trials import Found, Trial, try_student
+from distill.experiments.trials import Outcome, Trial, try_student
 from distill.finished_run import FinishedRun
 
 QUESTION = "How fast and how long the student learns"
@@ -30,9 +30,9 @@ def trials(plan: Plan) -> tuple[list[Trial], list[str]]:
     return made, list(TRIED)
 
 
-def _learn(plan: Plan, run: FinishedRun, name: str, seed: int) -> Found:
+def _learn(plan: Plan, run: FinishedRun, name: str, seed: int) -> Outcome:
     rate, epochs = TRIED[name]
     settings = plan.student(run)
     settings = settings.model_copy(update={"learning_rate": rate * settings.learning_rate, "epochs": epochs * settings.epochs})
-    learnt, left_out = plan.labelled(run)
+    learnt, left_out = plan.divided(run)
     return try_student(run, part_of(learnt, plan.pairs or len(learnt), seed), settings, left_out=left_out, seed=seed, work=plan.work)

@@ -9,7 +9,9 @@ from zlib import crc32
 
 import numpy as np
 
+from distill.augmentation import is_variant
 from distill.pairs import LabelledPair
+from distill.splits import HeldOutGuard
 from reranker.products import Product
 from reranker.text import ProductTemplate
 
@@ -25,11 +27,21 @@ class Divided(NamedTuple):
 
 
 def leave_out(labelled: Sequence[LabelledPair]) -> Divided:
-    """Leave one in ``ONE_IN`` of the unjudged queries out, whole; the same ones each time, whatever else is labelled."""
+    """Leave one in ``ONE_IN`` of the unjudged queries out, whole; the same ones each time, whatever else is labelled.
+
+    Misspelt and otherwise varied queries are never left out; those that may vary one that is are in neither part.
+    """
     divided = Divided([], [])
+    varied = []
     for pair in labelled:
-        unjudged = not pair.source.startswith("judged")
-        divided[int(unjudged and crc32(pair.query.encode()) % ONE_IN == 0)].append(pair)
+        if is_variant(pair.source):
+            varied.append(pair)
+        else:
+            unjudged = not pair.source.startswith("judged")
+            divided[int(unjudged and crc32(pair.query.encode()) % ONE_IN == 0)].append(pair)
+    guard = HeldOutGuard(dict.fromkeys(pair.query for pair in divided.left_out))
+    refused = {query for query in dict.fromkeys(pair.query for pair in varied) if guard.refuses(query)}
+    divided.learnt.extend(pair for pair in varied if pair.query not in refused)
     return divided
 
 

@@ -7,7 +7,7 @@ from typing import get_args
 
 from distill.experiments.data_size import part_of
 from distill.experiments.plan import Plan
-from distill.experiments.trials import Found, Trial, try_student
+from distill.experiments.trials import Outcome, Trial, try_student
 from distill.finished_run import FinishedRun
 from distill.recipe import LossName
 
@@ -26,7 +26,7 @@ def trials(plan: Plan) -> tuple[list[Trial], list[str]]:
     return made, names
 
 
-def _learn(plan: Plan, run: FinishedRun, loss: LossName, seed: int) -> Found:
+def _learn(plan: Plan, run: FinishedRun, loss: LossName, seed: int) -> Outcome:
     settings = plan.student(run).model_copy(update={"loss": loss, "margin_of": "relevance"})
-    learnt, left_out = plan.labelled(run)
+    learnt, left_out = plan.divided(run)
     return try_student(run, part_of(learnt, plan.pairs or len(learnt), seed), settings, left_out=left_out, seed=seed, work=plan.work)

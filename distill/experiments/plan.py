@@ -15,7 +15,7 @@ from reranker.errors import RerankerError
 
 @dataclass(frozen=True)
 class Plan:
-    """The runs an experiment is made on, its seeds, which student of the ladder it trains, and from how many pairs (None: all)."""
+    """The runs an experiment is made on, its seeds, which student of the ladder it trains, and from how many pairs (None: all that it may)."""
 
     runs: list[FinishedRun]
     seeds: Sequence[int]
@@ -28,8 +28,8 @@ class Plan:
         """Return the settings of the ladder's student that the experiment trains."""
         return student_of(run, self.rung)
 
-    def labelled(self, run: FinishedRun) -> Divided:
-        """Return the run's labelled pairs, some of them left out."""
+    def divided(self, run: FinishedRun) -> Divided:
+        """Return the run's labelled pairs, those of some queries left out."""
         return leave_out(run.labelled)
 
 

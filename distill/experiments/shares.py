@@ -1,4 +1,7 @@
-"""What the embedder's share in the labels gives: the teacher alone (0), both, or the embedder alone (1), which needs no judgments at all."""
+"""What the embedder's share in the labels gives: the teacher alone (0), both, or the embedder alone (1), which needs no judgments at all.
+
+The settings differ in their labels, so that agreement with them tells nothing here: no query is left out.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from functools import partial
 from distill.committee import judge_of, judge_together, stored_likelihood
 from distill.experiments.data_size import part_of
 from distill.experiments.plan import Plan
-from distill.experiments.trials import Found, Trial, try_student
+from distill.experiments.trials import Outcome, Trial, try_student
 from distill.finished_run import LIKELIHOOD, VECTORS, FinishedRun
 from distill.pairs import LabelledPair
 from distill.product_vectors import embed_products
@@ -36,7 +39,7 @@ def trials(plan: Plan) -> tuple[list[Trial], list[str]]:
     return made, names
 
 
-def _learn(plan: Plan, run: FinishedRun, share: float, seed: int) -> Found:
+def _learn(plan: Plan, run: FinishedRun, share: float, seed: int) -> Outcome:
     part = part_of(run.labelled, plan.pairs or len(run.labelled), seed)
     return try_student(run, _relabelled(run, part, share), plan.student(run), seed=seed, work=plan.work)
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from distill.checkpoints import resolve_checkpoint
 from distill.experiments.plan import Plan
-from distill.experiments.trials import Found, Trial
+from distill.experiments.trials import Outcome, Trial
 from distill.finished_run import FinishedRun
 from reranker.evaluation import evaluate_rankings
 
@@ -25,7 +25,7 @@ def trials(plan: Plan) -> tuple[list[Trial], list[str]]:
     return made, list(SMOOTHINGS)
 
 
-def _teach(plan: Plan, run: FinishedRun, smoothing: float, seed: int) -> Found:
+def _teach(plan: Plan, run: FinishedRun, smoothing: float, seed: int) -> Outcome:
     from distill.teacher import load_teacher, train_teacher
 
     shutil.rmtree(plan.work, ignore_errors=True)
@@ -35,4 +35,4 @@ def _teach(plan: Plan, run: FinishedRun, smoothing: float, seed: int) -> Found:
     report = train_teacher(run.split.train, run.products, checkpoint=checkpoint, settings=settings, template=run.recipe.template, seed=seed, folder=plan.work)
     measured = evaluate_rankings(run.split.held_out, run.products, {"teacher": load_teacher(plan.work).relevance})
     shutil.rmtree(plan.work)
-    return Found(report["pairs"], {row.query: row.ndcg["teacher"] for row in measured.per_query})
+    return Outcome(report["pairs"], {row.query: row.ndcg["teacher"] for row in measured.per_query})

@@ -19,8 +19,8 @@ from reranker.evaluation import evaluate_rankings
 from reranker.products import Product
 
 
-class Found(NamedTuple):
-    """What a trial's work found: nDCG@10 by query; a student's agreement with its labels on left-out queries, where some were (``left_out.agreement``)."""
+class Outcome(NamedTuple):
+    """What a trial's work came to: how many pairs it learnt from, nDCG@10 by query, and ``left_out.agreement``, where queries were left out."""
 
     pairs: int
     ndcg: dict[str, float]
@@ -28,7 +28,7 @@ class Found(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """What came of a trial. ``setting`` is the value that the experiment varies; all else is as in ``Found``."""
+    """A trial that was made: which, and its outcome. ``setting`` is the value that the experiment varies."""
 
     run: str
     setting: str
@@ -60,7 +60,7 @@ class Trials:
             if row.pop("reads", None) == self._reads:
                 self.done.append(Trial(**row))
 
-    def make(self, run: FinishedRun, setting: str, seed: int, action: Callable[[], Found]) -> Trial:
+    def make(self, run: FinishedRun, setting: str, seed: int, action: Callable[[], Outcome]) -> Trial:
         """Return the trial that was made before, or make it by ``action``."""
         for trial in self.done:
             if (trial.run, trial.setting, trial.seed) == (run.name, setting, seed):
@@ -78,7 +78,7 @@ class Trials:
 
 def try_student(
     run: FinishedRun, labelled: Sequence[LabelledPair], settings: Student, *, left_out: Sequence[LabelledPair] = (), seed: int, work: Path
-) -> Found:
+) -> Outcome:
     """Train a student on labelled pairs and measure it, in floats, on the run's held-out queries; ``work`` is used and cleared.
 
     Args:
@@ -101,7 +101,7 @@ def try_student(
     measured = evaluate_rankings(run.split.held_out, run.products, {"student": score})
     followed = agreement(student, left_out, run.products, template)
     shutil.rmtree(work)
-    return Found(report["pairs"], {row.query: row.ndcg["student"] for row in measured.per_query}, followed)
+    return Outcome(report["pairs"], {row.query: row.ndcg["student"] for row in measured.per_query}, followed)
 
 
 def by_query(trials: Sequence[Trial]) -> dict[tuple[str, str], float]:

@@ -13,7 +13,7 @@ from distill.gate.rankers import load_rankers
 from distill.gate.rungs import LoadedRung, load_rung, write_final
 from distill.gate.verdict import Standing, choose, disagreement, refusals
 from distill.ladder import MadeRung
-from distill.pairs import LabelledPair, read_labelled
+from distill.pairs import LabelledPair, labelled_in
 from distill.recipe import Recipe
 from distill.splits import Split
 from distill.stages import Stage
@@ -64,7 +64,7 @@ def pass_gate(
     Returns:
         The measurements, and under ``refused`` why no bundle may serve (empty: it may).
     """
-    labelled = read_labelled(sorted(made["labels"].folder.glob("labels-*.parquet")))
+    labelled = labelled_in(made["labels"].folder)
     loaded = [load_rung(rung, recipe, split, made, labelled, products, folder) for rung in rungs]
     measured: Comparison | None = None
     ndcg: dict[str, float] = {}

@@ -29,7 +29,7 @@ def distill(
         typer.Option(
             "--reuse",
             metavar="DIR",
-            help="Take from this run what would be the same: finished stages, the same teacher's labels, likelihoods. May be given several times.",
+            help="Take from this run what would be the same: vectors, likelihoods, a teacher of the same judgments and its labels. Several may be given.",
         ),
     ] = None,
     refit: Annotated[

@@ -19,7 +19,7 @@ def experiment(
     seeds: Annotated[int, typer.Option("--seeds", metavar="N", min=1, help="How many seeds a setting is tried with.")] = 3,
     student: Annotated[str, typer.Option("--student", metavar="NAME", help="Which student of the runs' ladder is trained.")] = "student",
     pairs: Annotated[
-        int | None, typer.Option("--pairs", metavar="N", min=24, help="Labelled pairs that each student learns from; all where not given.")
+        int | None, typer.Option("--pairs", metavar="N", min=24, help="Labelled pairs that each student learns from; all that it may where not given.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -30,7 +30,7 @@ def experiment(
     cross-validation: all rankings of runs that hold out different folds (reranker distill RECIPE --fold N), pooled.
     combinations: a bi-encoder with BM25's score added, or with a cross-encoder over the head of its ranking.
     judges: who labels best without judgments, an embedder, its neighbourhoods, or a language model beside them.
-    Students also tell how far they follow the labels of unjudged queries that were left out.
+    data-size, learning and losses also tell how far students follow the labels of unjudged queries that were left out.
     """
     import importlib.util
 

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from distill.pairs import relevance_in
 from distill.recipe import load_recipe
@@ -40,9 +42,6 @@ max_loss = 1.0
 
 
 def shop(folder: Path, text: str) -> Path:
-    import pyarrow
-    from pyarrow import parquet
-
     rows = [
         {
             "product_id": f"B{i}",
@@ -129,6 +128,12 @@ def test_with_a_zero_shot_teacher_all_judgments_are_the_gate_s(tmp_path: Path) -
         assert 0 < more["pairs_of_other_runs"] < more["pairs"]
         asked_by_the_gate = 2 * 12
         assert labelled_now <= len(model.asked) <= labelled_now + asked_by_the_gate
+
+        catalogue = tmp_path / "shopping_queries_dataset_products.parquet"
+        renamed = parquet.read_table(catalogue).to_pylist()
+        renamed[0]["product_title"] += ", renamed"
+        parquet.write_table(pyarrow.Table.from_pylist(renamed), catalogue)
+        assert "pairs_of_other_runs" not in run(recipe, tmp_path / "another", reuse=[tmp_path / "run"])["stages"]["labels"]
     assert gate["queries"] == 2
     assert gate["ndcg@10"]["teacher"] == 1.0
     assert "not_measured" not in gate

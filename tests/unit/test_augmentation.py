@@ -83,7 +83,7 @@ def pairs(products, split, first_stage, told):
 def test_no_pair_is_of_a_held_out_intent(pairs, products, split) -> None:
     assert len(held_out_wordings(products, split)) > 200
     assert not held_out_wordings(products, split) & {p.query for p in pairs}
-    guard = HeldOutGuard(split.held_out)
+    guard = HeldOutGuard.of(split.held_out)
     judged = {j.query for j in split.train}
     assert not [p.query for p in pairs if p.query not in judged and guard.refuses(p.query)]
 
@@ -201,8 +201,8 @@ def test_a_query_log_without_its_head_is_refused(tmp_path: Path) -> None:
 
 def test_wordings_are_many_each_once_and_none_of_a_held_out_intent(products, split) -> None:
     bad = held_out_wordings(products, split)
-    found = wordings(products.values(), [("usb hub", 3), *((query, 1) for query in sorted(bad))], HeldOutGuard(split.held_out), seed=3)
+    found = wordings(products.values(), [("usb hub", 3), *((query, 1) for query in sorted(bad))], HeldOutGuard.of(split.held_out), seed=3)
     assert len(found) == len(set(found)) > 10_000
     assert "usb hub" in found
     assert not bad & set(found)
-    assert found == wordings(products.values(), [("usb hub", 3), *((query, 1) for query in sorted(bad))], HeldOutGuard(split.held_out), seed=3)
+    assert found == wordings(products.values(), [("usb hub", 3), *((query, 1) for query in sorted(bad))], HeldOutGuard.of(split.held_out), seed=3)

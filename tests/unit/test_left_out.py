@@ -33,6 +33,19 @@ def test_whole_unjudged_queries_are_left_out_the_same_ones_beside_others() -> No
     assert leave_out([*judged, *some]).left_out == divided.left_out
 
 
+def test_variants_of_left_out_queries_are_in_neither_part() -> None:
+    queries = [
+        f"{colour} {kind}" for colour in ("green", "yellow", "purple", "orange") for kind in ("keyboard", "notebook", "scanner", "projector", "cartridge")
+    ]
+    plain = [pair for query in queries for pair in labelled(query, "catalogue attribute type", [0.1, 0.9])]
+    varied = [pair for query in queries for pair in labelled(query[:-2] + query[-1], "catalogue attribute type, misspelt", [0.1, 0.9])]
+    divided = leave_out([*varied, *plain])
+    learnt, left_out = ({pair.query for pair in part} for part in divided)
+    assert left_out
+    assert left_out <= set(queries)
+    assert learnt == {query for query in queries if query not in left_out} | {query[:-2] + query[-1] for query in queries if query not in left_out}
+
+
 def test_agreement_is_within_a_query() -> None:
     template = ProductTemplate()
     rising, falling = labelled("a", "log", [0.1, 0.2, 0.3, 0.9]), labelled("b", "log", [0.9, 0.5, 0.4, 0.0])

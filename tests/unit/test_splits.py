@@ -40,16 +40,16 @@ HELD_OUT = [Judgment(query, "1", 3, intent, ()) for query, intent in (("laptop",
     ],
 )
 def test_rewordings_and_misspellings_of_held_out_queries_are_refused(query: str) -> None:
-    assert HeldOutGuard(HELD_OUT).refuses(query)
+    assert HeldOutGuard.of(HELD_OUT).refuses(query)
 
 
 @pytest.mark.parametrize("query", ["desktop", "set top box", "projector lamp", "hard drive", "external drive", "headphones", "laminator", "lap desk", ""])
 def test_other_queries_are_not_refused(query: str) -> None:
-    assert not HeldOutGuard(HELD_OUT).refuses(query)
+    assert not HeldOutGuard.of(HELD_OUT).refuses(query)
 
 
 def test_short_words_are_held_as_they_are_written() -> None:
-    guard = HeldOutGuard([Judgment("tv", "1", 3, "tv", ()), Judgment("desk", "1", 3, "desk", ())])
+    guard = HeldOutGuard.of([Judgment("tv", "1", 3, "tv", ()), Judgment("desk", "1", 3, "desk", ())])
     assert guard.refuses("desks")
     assert not guard.refuses("disk")
     assert not guard.refuses("desktop")

@@ -53,12 +53,39 @@ def test_a_stage_that_another_run_has_finished_is_taken_from_there(tmp_path: Pat
     Stages(tmp_path / "other", lambda _: None).run("1-a", {"x": 1}, work)
     said: list[str] = []
     stages = Stages(tmp_path / "own", said.append, [tmp_path / "nowhere", tmp_path / "other"])
-    taken = stages.run("1-a", {"x": 1}, lambda at: pytest.fail("it was made again"))
-    assert (taken.reused, taken.report, taken.folder) == (True, {"n": 1}, tmp_path / "own" / "1-a")
+    assert stages.run("1-a", {"x": 1}, lambda at: {"own": 1}).report == {"own": 1}  # not asked for
+    stages.run("1-a", {"x": 3}, lambda at: {})
+
+    def never(at: Path) -> dict[str, Any]:
+        pytest.fail("it was made again")
+
+    (tmp_path / "own" / ".1-a.4711").mkdir()  # a copy that was killed
+    taken = stages.run("1-a", {"x": 1}, never, may_be_taken=True)
+    assert (taken.reused, taken.report, taken.folder) == (True, {"taken_from": "other", "n": 1}, tmp_path / "own" / "1-a")
     assert (taken.folder / "out").read_text() == "made"
-    assert said == [f"1-a: taken from {tmp_path / 'other'}"]
-    assert stages.run("1-a", {"x": 2}, lambda at: {"n": 2}).report == {"n": 2}
+    assert said[-1] == f"1-a: taken from {tmp_path / 'other'}"
+    assert stages.run("1-a", {"x": 1}, never) == taken
+    assert stages.run("1-a", {"x": 2}, lambda at: {"n": 2}, may_be_taken=True).report == {"n": 2}
     assert (tmp_path / "other" / "1-a" / "out").exists()
+    assert sorted(path.name for path in (tmp_path / "own").iterdir()) == ["1-a"]
+
+
+def test_a_disk_that_fills_up_while_a_stage_is_taken_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def makes(at: Path) -> dict[str, Any]:
+        (at / "out").write_text("made")
+        return {}
+
+    def fills(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    Stages(tmp_path / "other", lambda _: None).run("1-a", {"x": 1}, makes)
+    stages = Stages(tmp_path / "own", lambda _: None, [tmp_path / "other"])
+    stages.run("1-a", {"x": 2}, makes)
+    monkeypatch.setattr("shutil.copyfile", fills)
+    with pytest.raises(RerankerError, match="disk is full"):
+        stages.run("1-a", {"x": 1}, makes, may_be_taken=True)
+    assert (tmp_path / "own" / "1-a" / "out").read_text() == "made"
+    assert sorted(path.name for path in (tmp_path / "own").iterdir()) == ["1-a"]
 
 
 def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path) -> None:
