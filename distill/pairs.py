@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,6 +60,14 @@ def read_labelled(paths: Sequence[Path]) -> list[LabelledPair]:
 def labelled_in(folder: Path) -> list[LabelledPair]:
     """Return the pairs of all shards of labels in a folder."""
     return read_labelled(sorted(folder.glob("labels-*.parquet")))
+
+
+def by_query(labelled: Iterable[LabelledPair]) -> dict[str, list[LabelledPair]]:
+    """Return each query's pairs, queries in the order in which they come first."""
+    grouped: dict[str, list[LabelledPair]] = defaultdict(list)
+    for pair in labelled:
+        grouped[pair.query].append(pair)
+    return grouped
 
 
 def relevance_in(folder: Path) -> dict[tuple[str, str], float]:

@@ -5,7 +5,7 @@ Fingerprints hold what a stage read and the release, not the code: reuse runs of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from distill.finished_run import LABELS, LIKELIHOOD, PAIRS, TEACHER, VECTORS
 from distill.labelling import Known
 from distill.pairs import distributions_in
 from distill.recipe import Recipe
-from distill.stages import Stage, fingerprint_of, full_disk_told, stage_in
+from distill.stages import fingerprint_of, full_disk_told, stage_in
 from reranker.errors import RecipeError
 from reranker.folders import copy_files, whole_folder
 
@@ -49,14 +49,8 @@ def label_reads(recipe: Recipe, teacher: str, pairs: str) -> dict[str, Any]:
 
 
 def known_labels(runs: Sequence[Path], recipe: Recipe, teacher: str) -> Known:
-    """Return the labels that the same teacher has given in other runs."""
-    known: dict[tuple[str, str], tuple[float, ...]] = {}
-    for run, pairs, labels in _labelled(runs, LABELS):
-        its_teacher = stage_in(run / TEACHER)
-        same = its_teacher and its_teacher.fingerprint == teacher
-        if same and labels.fingerprint == fingerprint_of(label_reads(recipe, teacher, pairs.fingerprint)):
-            known |= distributions_in(labels.folder)
-    return known
+    """Return the labels that the same teacher, of this fingerprint, has given in other runs."""
+    return _known(runs, LABELS, lambda pairs: label_reads(recipe, teacher, pairs), (TEACHER, teacher))
 
 
 def likelihood_reads(recipe: Recipe, pairs: str) -> dict[str, Any]:
@@ -71,18 +65,22 @@ def known_likelihoods(runs: Sequence[Path], recipe: Recipe, vectors: str) -> Kno
     Args:
         vectors: the fingerprint of this run's vectors: a run with the same has the same products, rendered the same.
     """
+    return _known(runs, LIKELIHOOD, lambda pairs: likelihood_reads(recipe, pairs), (VECTORS, vectors))
+
+
+def _known(runs: Sequence[Path], labelling: str, reads: Callable[[str], Mapping[str, Any]], beside: tuple[str, str]) -> Known:
+    """Return what the stage ``labelling`` found in those runs where it read the same, their own pairs aside.
+
+    Args:
+        reads: what it reads, given the fingerprint of a run's pairs.
+        beside: another stage that must be the same, and its fingerprint.
+    """
     known: dict[tuple[str, str], tuple[float, ...]] = {}
-    for run, pairs, likelihood in _labelled(runs, LIKELIHOOD):
-        its_vectors = stage_in(run / VECTORS)
-        same = its_vectors and its_vectors.fingerprint == vectors
-        if same and likelihood.fingerprint == fingerprint_of(likelihood_reads(recipe, pairs.fingerprint)):
-            known |= distributions_in(likelihood.folder)
-    return known
-
-
-def _labelled(runs: Sequence[Path], name: str) -> Iterator[tuple[Path, Stage, Stage]]:
-    """Yield each run that has finished the labelling ``name``, with the stage of its pairs and that of the labelling."""
+    name, fingerprint = beside
     for run in runs:
-        pairs, labels = stage_in(run / PAIRS), stage_in(run / name)
-        if pairs and labels:
-            yield run, pairs, labels
+        pairs, labels, other = (stage_in(run / stage) for stage in (PAIRS, labelling, name))
+        if not (pairs and labels and other) or other.fingerprint != fingerprint:
+            continue
+        if labels.fingerprint == fingerprint_of(reads(pairs.fingerprint)):
+            known |= distributions_in(labels.folder)
+    return known

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 
 from distill.experiments.plan import Plan
 from distill.experiments.trials import Outcome, Trial, try_student
 from distill.finished_run import FinishedRun
-from distill.pairs import LabelledPair
+from distill.pairs import LabelledPair, by_query
 from distill.recipe import Student
 
 QUESTION = "Student quality against the amount of labelled data"
@@ -21,9 +20,7 @@ MOST_EPOCHS = 12.0
 
 def part_of(labelled: Sequence[LabelledPair], pairs: int, seed: int) -> list[LabelledPair]:
     """Return about ``pairs`` labelled pairs: whole queries, drawn at random; a larger part holds the smaller ones of its seed."""
-    of_query: dict[str, list[LabelledPair]] = defaultdict(list)
-    for pair in labelled:
-        of_query[pair.query].append(pair)
+    of_query = by_query(labelled)
     queries = list(of_query)
     random.Random(seed).shuffle(queries)
     part: list[LabelledPair] = []

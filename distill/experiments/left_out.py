@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 from zlib import crc32
@@ -10,7 +9,7 @@ from zlib import crc32
 import numpy as np
 
 from distill.augmentation import is_variant
-from distill.pairs import LabelledPair
+from distill.pairs import LabelledPair, by_query
 from distill.splits import HeldOutGuard
 from reranker.products import Product
 from reranker.text import ProductTemplate
@@ -31,18 +30,19 @@ def leave_out(labelled: Sequence[LabelledPair]) -> Divided:
 
     Misspelt and otherwise varied queries are never left out; those that may vary one that is are in neither part.
     """
-    divided = Divided([], [])
-    varied = []
+    learnt: list[LabelledPair] = []
+    left_out: list[LabelledPair] = []
+    varied: list[LabelledPair] = []
     for pair in labelled:
         if is_variant(pair.source):
             varied.append(pair)
+        elif not pair.source.startswith("judged") and crc32(pair.query.encode()) % ONE_IN == 0:
+            left_out.append(pair)
         else:
-            unjudged = not pair.source.startswith("judged")
-            divided[int(unjudged and crc32(pair.query.encode()) % ONE_IN == 0)].append(pair)
-    guard = HeldOutGuard(dict.fromkeys(pair.query for pair in divided.left_out))
-    refused = {query for query in dict.fromkeys(pair.query for pair in varied) if guard.refuses(query)}
-    divided.learnt.extend(pair for pair in varied if pair.query not in refused)
-    return divided
+            learnt.append(pair)
+    guard = HeldOutGuard({pair.query for pair in left_out})
+    learnt += [pair for query, pairs in by_query(varied).items() if not guard.refuses(query) for pair in pairs]
+    return Divided(learnt, left_out)
 
 
 def agreement(
@@ -58,11 +58,8 @@ def agreement(
     """
     from scipy.stats import spearmanr
 
-    of_query: dict[str, list[LabelledPair]] = defaultdict(list)
-    for pair in left_out:
-        of_query[pair.query].append(pair)
     found = []
-    for pairs in of_query.values():
+    for pairs in by_query(left_out).values():
         labels = [pair.relevance for pair in pairs]
         if len(pairs) >= FEWEST_PRODUCTS and min(labels) < max(labels):
             own = scores([(pair.query, template.render(products[pair.product_id])) for pair in pairs])
