@@ -14,6 +14,7 @@ from sentence_transformers.util import batch_to_device
 from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
 
+from distill.divergence import EndsWhereItDiverges
 from distill.even_lengths import read_by_length
 from distill.losses import make_loss
 from distill.recipe import Student as StudentSettings
@@ -76,6 +77,7 @@ def train_bi_encoder(
         args=TrainingArguments(**arguments, remove_unused_columns=False, label_names=["labels"]),
         train_dataset=Dataset.from_list([dict(row) for row in rows]),  # type: ignore[arg-type]
         data_collator=_collate,
+        callbacks=[EndsWhereItDiverges("student")],
     )
     result = trainer.train(resume_from_checkpoint=resume)
     embedder.save_pretrained(str(folder))

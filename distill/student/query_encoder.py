@@ -14,6 +14,7 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraine
 from sentence_transformers.losses import MSELoss
 
 from distill.checkpoints import last_checkpoint
+from distill.divergence import EndsWhereItDiverges
 from distill.recipe import Student as StudentSettings
 from distill.student.arguments import training_arguments
 from distill.student.bi_encoder import SETTINGS
@@ -38,6 +39,7 @@ def train_query_encoder(queries: Sequence[str], *, bi_encoder: Path, settings: S
 
     Raises:
         RecipeError: there are too few queries, or the bi-encoder cannot be cut as asked.
+        DivergedError: the training does not keep to finite numbers.
     """
     if len(queries) < 20:
         raise RecipeError(f"There are {len(queries)} queries for a query encoder to learn from.", hint="Give a larger catalogue or a query log.")
@@ -59,6 +61,7 @@ def train_query_encoder(queries: Sequence[str], *, bi_encoder: Path, settings: S
         args=SentenceTransformerTrainingArguments(**training_arguments(settings, seed=seed, folder=folder, batch=QUERIES_PER_BATCH)),
         train_dataset=Dataset.from_dict({"sentence": list(queries[:kept]), "label": wanted[:kept]}),
         loss=MSELoss(model),
+        callbacks=[EndsWhereItDiverges("student")],
     )
     result = trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     model.save_pretrained(str(folder))

@@ -13,6 +13,7 @@ from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncode
 
 from distill.calibration import calibrate
 from distill.checkpoints import last_checkpoint
+from distill.divergence import EndsWhereItDiverges
 from distill.losses import make_loss
 from distill.pairs import LabelledPair
 from distill.recipe import Student as StudentSettings
@@ -47,6 +48,7 @@ def train_student(
 
     Raises:
         RecipeError: no query has two products, or the start point cannot be loaded.
+        DivergedError: the training does not keep to finite numbers.
     """
     torch.manual_seed(seed)
     rows = product_lists(labelled, products, template, settings, seed, relevance=relevance)
@@ -73,7 +75,11 @@ def _train_cross_encoder(
 ) -> dict[str, Any]:
     model = load_start_point(checkpoint, settings)
     trainer = CrossEncoderTrainer(
-        model=model, args=CrossEncoderTrainingArguments(**arguments), train_dataset=Dataset.from_list(rows), loss=make_loss(settings.loss, model)
+        model=model,
+        args=CrossEncoderTrainingArguments(**arguments),
+        train_dataset=Dataset.from_list(rows),
+        loss=make_loss(settings.loss, model),
+        callbacks=[EndsWhereItDiverges("student")],
     )
     result = trainer.train(resume_from_checkpoint=resume)
     model.save_pretrained(str(folder))

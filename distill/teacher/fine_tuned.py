@@ -17,6 +17,7 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer, TrainingArguments
 
 from distill.checkpoints import CHECKPOINTS, last_checkpoint
+from distill.divergence import SHOW_DIVERGENCE, EndsWhereItDiverges
 from distill.precision import dtype_of, has_bfloat16, turn_to
 from distill.recipe import Precision
 from distill.recipe import Teacher as TeacherSettings
@@ -94,6 +95,7 @@ def fine_tune(
 
     Raises:
         RecipeError: the checkpoint cannot be loaded.
+        DivergedError: the training does not keep to finite numbers.
     """
     judgments = list(judgments)
     if settings.max_pairs is not None and len(judgments) > settings.max_pairs:
@@ -125,8 +127,15 @@ def fine_tune(
         remove_unused_columns=False,
         dataloader_pin_memory=False,
         label_names=["targets"],
+        **SHOW_DIVERGENCE,
     )
-    trainer = SoftTargetTrainer(model=model, args=arguments, train_dataset=rows, data_collator=PromptCollator(tokenizer))  # type: ignore[arg-type]
+    trainer = SoftTargetTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=rows,  # type: ignore[arg-type]
+        data_collator=PromptCollator(tokenizer),
+        callbacks=[EndsWhereItDiverges("teacher")],
+    )
     result = trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     if not trainer.is_world_process_zero():
         return {}
