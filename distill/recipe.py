@@ -287,6 +287,7 @@ class Rung(Section):
     epochs: float | None = Field(default=None, gt=0)
     learning_rate: float | None = Field(default=None, gt=0)
     max_length: int | None = Field(default=None, ge=16)
+    lists_per_batch: int | None = Field(default=None, ge=1)
     larger_share: float = Field(default=0.5, ge=0.0, le=1.0)
 
     @property

@@ -120,3 +120,11 @@ def test_files_that_a_recipe_names_must_exist(tmp_path: Path, monkeypatch: pytes
     assert isinstance(result.exception, RecipeError)
     assert "nowhere.jsonl" in str(result.exception)
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_ladder_of_all_students_is_the_demo_recipes_and_more() -> None:
+    demo, ladder = load_recipe("demo")[0], load_recipe("demo-ladder")[0]
+    its_own = {"name", "description", "ladder"}
+    assert ladder.model_dump(exclude=its_own) == demo.model_dump(exclude=its_own)
+    assert ladder.ladder[: len(demo.ladder)] == demo.ladder
+    assert {rung.name for rung in ladder.ladder} > {rung.name for rung in demo.ladder}
