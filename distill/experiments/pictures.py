@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from matplotlib import rc_context
@@ -16,6 +17,7 @@ from reranker.evaluation.bootstrap import Interval
 from reranker.plots import COLOURS, FAINT, INK, STYLE, new_figure, reach, save
 
 _STUDENT = "#1f6feb"
+_TITLE_CHARACTERS = 80
 
 
 def draw_curve(rows: Sequence[Row], lines: Mapping[str, Interval], path: Path, *, title: str, queries: int) -> None:
@@ -88,6 +90,6 @@ def _figure(size: tuple[float, float], panels: int = 1) -> tuple[Figure, Any]:
 
 
 def _finish(figure: Figure, axes: Axes, title: str, path: Path) -> None:
-    axes.set_title(title)
+    axes.set_title(fill(title, _TITLE_CHARACTERS))
     axes.set_axisbelow(True)
     save(figure, path)
