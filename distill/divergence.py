@@ -11,9 +11,6 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from reranker.errors import RerankerError
 
-SHOW_DIVERGENCE: dict[str, Any] = {"logging_nan_inf_filter": False}
-"""Arguments of a training that ``EndsWhereItDiverges`` watches: else losses that are not finite are logged as the mean of those before."""
-
 
 class DivergedError(RerankerError):
     """A training's loss, gradient or weights are no longer finite numbers."""
@@ -28,6 +25,10 @@ class EndsWhereItDiverges(TrainerCallback):
 
     def __init__(self, of: str) -> None:
         self._of = of
+
+    def on_init_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Have losses that are not finite logged as they are, and not as the mean of those before."""
+        args.logging_nan_inf_filter = False
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
         """See that loss and gradient, as they are logged, are finite."""

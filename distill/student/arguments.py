@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from distill.checkpoints import CHECKPOINTS
-from distill.divergence import SHOW_DIVERGENCE
 from distill.precision import has_bfloat16
 from distill.recipe import Student as StudentSettings
 
@@ -30,5 +29,4 @@ def training_arguments(settings: StudentSettings, *, seed: int, folder: Path, ba
         "logging_steps": 25,
         "report_to": "none",
         "dataloader_pin_memory": False,
-        **SHOW_DIVERGENCE,
     }

@@ -17,7 +17,7 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer, TrainingArguments
 
 from distill.checkpoints import CHECKPOINTS, last_checkpoint
-from distill.divergence import SHOW_DIVERGENCE, EndsWhereItDiverges
+from distill.divergence import EndsWhereItDiverges
 from distill.precision import dtype_of, has_bfloat16, turn_to
 from distill.recipe import Precision
 from distill.recipe import Teacher as TeacherSettings
@@ -127,7 +127,6 @@ def fine_tune(
         remove_unused_columns=False,
         dataloader_pin_memory=False,
         label_names=["targets"],
-        **SHOW_DIVERGENCE,
     )
     trainer = SoftTargetTrainer(
         model=model,
