@@ -40,12 +40,14 @@ class Row(NamedTuple):
     """A fault and what the searchers got: how many searches in which order, how many wrong results and errors, the slowest in ms.
 
     ``page``: the hits of BM25's page, reranked among themselves, where the service missed only the request to fetch more.
+    ``partial``: OpenSearch had lost a shard and says so; what hits it has are in either order.
     """
 
     fault: str
     reranked: int
     page: int
     bm25: int
+    partial: int
     wrong: int
     errors: int
     slowest_ms: float
@@ -68,9 +70,12 @@ def table() -> Iterator[None]:
             "Not in the table: 10,000 malformed requests to the service itself (`tests/fuzz`: no 5xx, nothing undocumented), "
             "and indexing while a node is restarted or lost (`tests/integration/test_opensearch_cluster.py`: no document lost).",
             "",
-            "| fault | reranked | BM25's page, reranked | in BM25's order | wrong results | errors | slowest search, ms |",
-            "|---|---|---|---|---|---|---|",
-            *(f"| {row.fault} | {row.reranked:,} | {row.page:,} | {row.bm25:,} | {row.wrong} | {row.errors} | {row.slowest_ms:,.0f} |" for row in ROWS),
+            "| fault | reranked | BM25's page, reranked | in BM25's order | without a lost shard's hits, and told | wrong results | errors | slowest, ms |",
+            "|---|---|---|---|---|---|---|---|",
+            *(
+                f"| {row.fault} | {row.reranked:,} | {row.page:,} | {row.bm25:,} | {row.partial:,} | {row.wrong} | {row.errors} | {row.slowest_ms:,.0f} |"
+                for row in ROWS
+            ),
             "",
         ]
         Path(path).write_text("\n".join(lines), encoding="utf-8")
@@ -124,13 +129,14 @@ class Searchers:
         self.index, self.pipeline = index, pipeline
         self.client = OpenSearch(url, timeout=60, max_retries=0, pool_maxsize=256)
         pages = {query: self.search(query, "_none") for query in QUERIES}
+        assert not any(_misses_a_shard(page) for page in pages.values())
         self.bm25 = {query: self._ids(page) for query, page in pages.items()}
         self.page = {query: _reranked(query, page["hits"]["hits"]) for query, page in pages.items()}
         self.reranked: dict[str, list[str]] = {}
         for _ in range(3):  # until the products' vectors are known, the student may be late
             self.reranked = {query: self._ids(self.search(query)) for query in QUERIES}
         self.lock = threading.Lock()
-        self.counts = {"reranked": 0, "page": 0, "bm25": 0, "wrong": 0, "errors": 0}
+        self.counts = {"reranked": 0, "page": 0, "bm25": 0, "partial": 0, "wrong": 0, "errors": 0}
         self.slowest = 0.0
         self.told: list[str] = []
 
@@ -146,11 +152,14 @@ class Searchers:
     def one(self, query: str) -> None:
         began = time.perf_counter()
         try:
-            found = self._ids(self.search(query))
+            answer = self.search(query)
+            found = self._ids(answer)
             orders = {"reranked": self.reranked, "bm25": self.bm25, "page": self.page}
             kind = next((kind for kind, order in orders.items() if found == order[query]), "wrong")
+            if kind == "wrong" and _misses_a_shard(answer) and _is_ordered(query, answer["hits"]["hits"]):
+                kind = "partial"
             if kind == "wrong":
-                self.told.append(f"{query}: {found}")
+                self.told.append(f"{query}: {found}, {answer['_shards']}")
         except OpenSearchException as error:
             kind = "errors"
             self.told.append(f"{query}: {error}"[:300])
@@ -195,6 +204,18 @@ def shipped_bundle() -> Path:
 
 def _reranked(query: str, hits: list[dict[str, Any]]) -> list[str]:
     return [hits[ranked.index]["_id"] for ranked in STUDENT.rerank(query, [hit["_source"]["product"] for hit in hits])]
+
+
+def _misses_a_shard(answer: dict[str, Any]) -> bool:
+    """Tell whether OpenSearch says that a shard had no say; one that is on no node counts as neither failed nor successful."""
+    shards = answer["_shards"]
+    return bool(shards["successful"] < shards["total"])
+
+
+def _is_ordered(query: str, hits: list[dict[str, Any]]) -> bool:
+    """Tell whether hits are in the student's order; or in that of their scores, which are BM25's where the student had no say."""
+    scores = [hit["_score"] for hit in hits]
+    return _reranked(query, hits) == [hit["_id"] for hit in hits] or (scores == sorted(scores, reverse=True) and max(scores) > 1)
 
 
 @pytest.fixture
@@ -344,6 +365,29 @@ def test_a_node_and_a_replica_are_lost(opensearch_cluster: OpenSearchCluster, ho
     finally:
         cluster.heal()
         cluster.client(NODES[0]).indices.delete(index="spread-*")
+
+
+def test_a_shard_without_a_replica_is_lost(opensearch_cluster: OpenSearchCluster, host_of_containers: str, tmp_path: Path) -> None:
+    cluster = opensearch_cluster
+    cluster.heal()
+    done = run("index", "--opensearch", cluster.url, "--index", "alone", "--shards", "3", "--replicas", "0")
+    assert done.returncode == 0, done.stderr
+    cluster.await_nodes(3, asked=NODES[0])
+    try:
+        with (
+            served(tmp_path, "--host", "0.0.0.0") as running,
+            installed(cluster.urls[NODES[0]], f"http://{host_of_containers}:{running.url.rsplit(':', 1)[1]}", "alone", "alone"),
+        ):
+            searchers = Searchers(cluster.urls[NODES[0]], "alone", "alone")
+            cluster.kill(NODES[2])
+            cluster.await_nodes(2, asked=NODES[0])
+            searchers.all()
+            row = searchers.row("a node of OpenSearch with a shard that has no replica killed")
+            assert (row.wrong, row.errors) == (0, 0), searchers.told
+            assert row.partial
+    finally:
+        cluster.heal()
+        cluster.client(NODES[0]).indices.delete(index="alone-*")
 
 
 def test_two_hundred_clients_for_a_minute(searchers: Searchers) -> None:
