@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from distill.recipe_file import read_keys
 from reranker.demo_data import demo_file
 from reranker.errors import RecipeError
 from reranker.text import ProductTemplate
@@ -429,24 +429,27 @@ def load_recipe(name_or_path: str) -> tuple[Recipe, Path]:
     """Read a recipe by path, or a shipped one by name.
 
     Raises:
-        RecipeError: there is none, it is not TOML, or a key is unknown or has an unusable value.
+        RecipeError: there is none, it is not TOML, or a key is unknown or has an unusable value; of it or of one that it extends.
     """
-    path = Path(name_or_path)
-    if not path.is_file():
-        shipped = shipped_recipes()
-        if name_or_path not in shipped:
-            raise RecipeError(f"There is no recipe {name_or_path}.", hint=f"Give a TOML file, or one of: {', '.join(shipped)}.")
-        path = shipped[name_or_path]
+    path = _find(name_or_path, Path())
     try:
-        recipe = Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"The recipe {path} is not valid TOML: {error}", hint="Mend the line named above.") from error
+        recipe = Recipe.model_validate(read_keys(path, _find))
     except ValidationError as error:
         problems = "\n".join(f"  {_place(e['loc'])}{_problem(e['type'], e['msg'])}" for e in error.errors())
         raise RecipeError(f"The recipe {path} is wrong:\n{problems}", hint="All keys, with their defaults: reranker distill --keys") from error
     if recipe.data.judgments and (recipe.data.held_out_fold or 0) >= recipe.data.folds:
         raise RecipeError(f"The recipe {path} holds out fold {recipe.data.held_out_fold} of {recipe.data.folds}.", hint="Folds count from 0.")
     return recipe, path
+
+
+def _find(name_or_path: str, folder: Path) -> Path:
+    path = folder / name_or_path
+    if path.is_file():
+        return path
+    shipped = shipped_recipes()
+    if name_or_path not in shipped:
+        raise RecipeError(f"There is no recipe {name_or_path}.", hint=f"Give a TOML file, or one of: {', '.join(shipped)}.")
+    return shipped[name_or_path]
 
 
 def _problem(kind: str, message: str) -> str:
@@ -460,7 +463,11 @@ def _place(keys: tuple[int | str, ...]) -> str:
 
 def write_keys() -> str:
     """Return every key that a recipe may have as TOML, with defaults and meaning; keys that have none are commented out."""
-    lines = ["# Every key of a recipe, with its default.", 'name = "my-shop"']
+    lines = [
+        "# Every key of a recipe, with its default.",
+        'name = "my-shop"',
+        '# extends = "demo"  # a recipe, by name or path, whose keys stand where this file has none',
+    ]
     for name, field in Recipe.model_fields.items():
         section = field.default
         if not isinstance(section, BaseModel):

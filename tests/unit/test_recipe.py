@@ -128,3 +128,40 @@ def test_the_ladder_of_all_students_is_the_demo_recipes_and_more() -> None:
     assert ladder.model_dump(exclude=its_own) == demo.model_dump(exclude=its_own)
     assert ladder.ladder[: len(demo.ladder)] == demo.ladder
     assert {rung.name for rung in ladder.ladder} > {rung.name for rung in demo.ladder}
+
+
+def test_a_recipe_goes_on_from_another(tmp_path: Path) -> None:
+    demo = load_recipe("demo")[0]
+    write(tmp_path, 'name = "shop"\nextends = "demo"\n[data]\ncatalog = "mine.jsonl"\nquery_log = ""\n[student]\nepochs = 7\n')
+    shop = load_recipe(str(tmp_path / "recipe.toml"))[0]
+    assert (shop.name, shop.description, shop.data.catalog, shop.data.query_log, shop.student.epochs) == ("shop", "", "mine.jsonl", "", 7)
+    assert shop.student == demo.student.model_copy(update={"epochs": 7})
+    assert shop.data.folds == demo.data.folds
+    assert (shop.teacher, shop.likelihood, shop.augmentation, shop.ladder) == (demo.teacher, demo.likelihood, demo.augmentation, demo.ladder)
+
+    (tmp_path / "below").mkdir()
+    other = tmp_path / "below" / "other.toml"
+    rungs = '[[ladder]]\nname = "fast"\nlayers = 2\n[[ladder]]\nname = "slow"\n'
+    other.write_text(f'name = "other"\nextends = "../recipe.toml"\n{rungs}', encoding="utf-8")
+    below = load_recipe(str(other))[0]
+    assert below.data.catalog == str(tmp_path.resolve() / "mine.jsonl"), "a base's files stay where they are"
+    assert [(rung.name, rung.layers, rung.query_encoder_of) for rung in below.ladder] == [("fast", 2, None), ("slow", None, None)]
+    other.write_text('name = "other"\nextends = "../recipe.toml"\nladder = []\n', encoding="utf-8")
+    assert not load_recipe(str(other))[0].ladder
+
+
+@pytest.mark.parametrize(
+    ("base", "told"),
+    [
+        ('"nowhere"', "There is no recipe nowhere"),
+        ('"recipe.toml"', "extends itself"),
+        ('"../{folder}/recipe.toml"', "extends itself"),
+        ("3", "extends: a recipe's name or path"),
+        ('"demo"\n[student]\nepoch = 1', "student.epoch: there is no such key"),
+    ],
+)
+def test_a_recipe_that_cannot_go_on_from_another_is_told(tmp_path: Path, base: str, told: str) -> None:
+    path = write(tmp_path, f'name = "x"\nextends = {base.format(folder=tmp_path.name)}\n')
+    with pytest.raises(RecipeError) as error:
+        load_recipe(str(path))
+    assert told in str(error.value)
