@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from distill.augmentation import augment, read_query_log, wordings
 from distill.checkpoints import CHECKPOINTS, resolve_checkpoint
 from distill.finished_run import FILES, LABELS, LIKELIHOOD, PAIRS, TEACHER, VECTORS
+from distill.gate import PER_QUERY
 from distill.gate.evidence import Evidence
 from distill.inputs import check_means, read_inputs
 from distill.labelling import Known, Labeller, label_pairs
@@ -348,6 +349,9 @@ def _report(recipe: Recipe, folder: Path, made: dict[str, Stage]) -> dict[str, A
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "stages": {name: {"seconds": stage.seconds, **stage.report} for name, stage in made.items()},
     }
+    per_query = made["gate"].folder / PER_QUERY
+    if per_query.is_file():
+        report["held_out_queries"] = json.loads(per_query.read_text(encoding="utf-8"))
     (folder / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     for picture in (PICTURE, LADDER_PICTURE):
         if (made["gate"].folder / picture).is_file():

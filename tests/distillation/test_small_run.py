@@ -105,6 +105,9 @@ def test_the_report_tells_every_stage(run: Path) -> None:
         *("student-quick", "export-quick", "gate"),
     ]
     assert report["stages"]["labels"]["pairs"] == report["stages"]["pairs"]["pairs"] > 1000
+    gate, queries = report["stages"]["gate"], report["held_out_queries"]
+    assert len(queries) == gate["queries"]
+    assert gate["ndcg@10"]["teacher"] == pytest.approx(sum(query["ndcg"]["teacher"] for query in queries) / len(queries), abs=1e-4)
 
 
 def test_the_report_sets_quality_against_latency(run: Path) -> None:
