@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 from typing import Any
 
@@ -119,10 +120,17 @@ def _find(name: str) -> str:
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """Return the newest training state in a stage's folder, or None."""
-    from transformers.trainer_utils import get_last_checkpoint
+    """Return the newest whole training state in a stage's folder, or None; one whose writing was cut short is passed over."""
+    states = [state for state in (folder / CHECKPOINTS).glob("checkpoint-*") if state.name.rpartition("-")[2].isdigit() and _is_whole(state)]
+    return str(max(states, key=lambda state: int(state.name.rpartition("-")[2]))) if states else None
 
-    return get_last_checkpoint(str(folder / CHECKPOINTS)) if (folder / CHECKPOINTS).is_dir() else None
+
+def _is_whole(state: Path) -> bool:
+    try:
+        json.loads((state / "trainer_state.json").read_text(encoding="utf-8"))  # transformers writes it after all else
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _site(module: str) -> Path | None:

@@ -22,7 +22,8 @@ from reranker.products import Product
 ATTRIBUTE_WEIGHT = 0.5
 """What sharing all attribute names counts beside a cosine of 1, when neighbours are chosen."""
 
-_PRODUCTS_AT_A_TIME = 256
+_LIKENESSES_AT_A_TIME = 20_000_000
+"""Numbers in a block of products by the catalogue's: 80 MB."""
 _QUERIES_AT_A_TIME = 256
 
 
@@ -62,12 +63,13 @@ class NeighbourhoodEmbedder:
 
     def _find_neighbours(self, rows: set[int]) -> None:
         missing = sorted(rows - self._known.keys())
-        for start in range(0, len(missing), _PRODUCTS_AT_A_TIME):
-            some = missing[start : start + _PRODUCTS_AT_A_TIME]
+        at_a_time = max(1, _LIKENESSES_AT_A_TIME // len(self._vectors.ids))
+        for start in range(0, len(missing), at_a_time):
+            some = missing[start : start + at_a_time]
             likeness = self._vectors.vectors[some] @ self._vectors.vectors.T
             if self._names is not None:
                 likeness += ATTRIBUTE_WEIGHT * (self._names[some] @ self._names.T).toarray()
-            nearest = np.argpartition(-likeness, self._k - 1, axis=1)[:, : self._k]
+            nearest = np.argpartition(-likeness, self._k - 1, axis=1)[:, : self._k].astype(np.int32)  # a copy: a view would keep the whole block
             self._known.update(zip(some, nearest, strict=True))
 
 
@@ -85,7 +87,7 @@ def _attribute_names(products: Sequence[Product]) -> Any:
     told = (product.get("attributes") for product in products)
     names = [list(attributes) if isinstance(attributes, Mapping) else [] for attributes in told]
     try:
-        return TfidfVectorizer(analyzer=lambda given: given, min_df=2).fit_transform(names)
+        return TfidfVectorizer(analyzer=lambda given: given, min_df=2, dtype=np.float32).fit_transform(names)
     except ValueError:  # nothing left: no attributes, or none that two products share
         return None
 

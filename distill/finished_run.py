@@ -13,6 +13,8 @@ from distill.inputs import read_products, split_judgments
 from distill.pairs import LabelledPair, labelled_in
 from distill.recipe import Recipe
 from distill.splits import Split
+from distill.stages import stage_in
+from reranker.bundle import sha256
 from reranker.errors import RerankerError
 from reranker.evaluation import Comparison
 from reranker.evaluation.comparison import QueryScores
@@ -28,6 +30,8 @@ PAIRS = "2-pairs"
 LABELS = "3-labels"
 LIKELIHOOD = "3-likelihood"
 """The stage whose shards hold a language model's likelihoods."""
+TOGETHER = "3-together"
+"""The stage whose shard holds the committee's word."""
 
 FILES = "files.json"
 """Where the run's catalogue and judgments were, for what is made on it later."""
@@ -51,19 +55,44 @@ class FinishedRun:
 
     @cached_property
     def products(self) -> dict[str, Product]:
+        """The catalogue by id.
+
+        Raises:
+            RerankerError: the file is no longer the one that the run read.
+        """
+        self._check_unchanged("catalog")
         return read_products(self.recipe, Path(self._files["catalog"]))
 
     @cached_property
     def split(self) -> Split:
+        """The judgments as the run dealt them.
+
+        Raises:
+            RerankerError: the file is no longer the one that the run read: its intents would be dealt anew.
+        """
+        self._check_unchanged("judgments")
         judgments = [j for j in load_judgments(self._files["judgments"], locale=self.recipe.data.locale) if j.product_id in self.products]
         return split_judgments(self.recipe, judgments)
 
     @cached_property
     def labelled(self) -> list[LabelledPair]:
         """The pairs with what the run's student learnt: the committee's word where there is one."""
-        together = self.folder / "3-together"
-        folder = together if (together / "stage.json").is_file() else self.folder / LABELS
-        return labelled_in(folder)
+        return labelled_in(self._taught)
+
+    @property
+    def labels(self) -> str:
+        """The fingerprint of the labels that the run's student learnt."""
+        stage = stage_in(self._taught)
+        return stage.fingerprint if stage else ""
+
+    @property
+    def judgments_read(self) -> str | None:
+        """The SHA-256 of the judgments that the run read; None where it is of a release that did not keep it."""
+        return self._sha256.get("judgments")
+
+    @property
+    def _taught(self) -> Path:
+        return self.folder / (TOGETHER if self.recipe.embedder.judges else LABELS)
 
     @cached_property
     def measured(self) -> list[QueryScores]:
@@ -78,9 +107,21 @@ class FinishedRun:
         return report
 
     @cached_property
-    def _files(self) -> dict[str, str]:
-        files: dict[str, str] = json.loads((self.folder / FILES).read_text(encoding="utf-8"))
+    def _files(self) -> dict[str, Any]:
+        files: dict[str, Any] = json.loads((self.folder / FILES).read_text(encoding="utf-8"))
         return files
+
+    @property
+    def _sha256(self) -> dict[str, str]:
+        kept: dict[str, str] = self._files.get("sha256", {})
+        return kept
+
+    def _check_unchanged(self, name: str) -> None:
+        path, wanted = Path(self._files[name]), self._sha256.get(name)
+        if wanted and path.is_file() and sha256(path) != wanted:
+            raise RerankerError(
+                f"{path} has changed since the run {self.folder} read it.", hint="Put back the file as it was, or run the recipe again: reranker distill"
+            )
 
 
 def open_run(folder: Path) -> FinishedRun:
@@ -101,14 +142,19 @@ def open_run(folder: Path) -> FinishedRun:
 
 
 def open_runs(folders: list[Path]) -> list[FinishedRun]:
-    """Open several runs of one recipe that hold out different folds, so that no query is counted twice.
+    """Open several runs of one recipe that hold out different folds of the same judgments, so that no query is counted twice.
 
     Raises:
-        RerankerError: one is not finished, or two hold out the same fold.
+        RerankerError: one is not finished, two hold out the same fold, or two read different judgments.
     """
     runs = [open_run(folder) for folder in folders]
     seen: dict[str, Path] = {}
     for run in runs:
+        if run.judgments_read != runs[0].judgments_read:
+            raise RerankerError(
+                f"{run.folder} and {runs[0].folder} read different judgments: a query held out by one may have taught the other.",
+                hint="Run the recipe again where the judgments were others.",
+            )
         if run.name in seen:
             raise RerankerError(f"{run.folder} and {seen[run.name]} hold out the same fold.", hint="Make one run a fold: reranker distill RECIPE --fold N")
         seen[run.name] = run.folder

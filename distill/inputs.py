@@ -71,8 +71,11 @@ def read_products(recipe: Recipe, catalog: Path, say: Callable[[str], None] = la
     return products
 
 
-def check_means(recipe: Recipe, folder: Path, inputs: Inputs) -> None:
-    """Check that the models a run names can be had, and that it fits on the disk of its ``folder``.
+def check_means(recipe: Recipe, folder: Path, inputs: Inputs, *, made_teacher: Path | None = None) -> None:
+    """Check that the models a run names can be had, and that what it has yet to write fits on the disk of its ``folder``.
+
+    Args:
+        made_teacher: where in that folder its teacher is, once trained.
 
     Raises:
         RecipeError: a model is neither a folder, nor installed, nor given by the hub.
@@ -80,9 +83,10 @@ def check_means(recipe: Recipe, folder: Path, inputs: Inputs) -> None:
     """
     for key, name in named_models(recipe).items():
         check_checkpoint(name, key)
-    teacher_bytes = folder_bytes(Path(recipe.teacher.model)) if recipe.learns_from_judgments else 0
+    teacher_bytes = folder_bytes(Path(recipe.teacher.model)) if recipe.learns_from_judgments and not made_teacher else 0
+    written = folder_bytes(folder) - (folder_bytes(made_teacher) if made_teacher else 0)
     need = bytes_needed(recipe, products=len(inputs.products), catalog_bytes=inputs.catalog.stat().st_size, teacher_bytes=teacher_bytes)
-    check_disk_space(folder, need)
+    check_disk_space(folder, need - written)
 
 
 def named_models(recipe: Recipe) -> dict[str, str]:
@@ -135,7 +139,7 @@ def split_judgments(recipe: Recipe, judgments: list[Judgment]) -> Split:
         return Split([], [])
     if recipe.data.max_intents is not None:
         kept = set(deal_intents(judgments, max(1, round(len({j.intent for j in judgments}) / recipe.data.max_intents)), recipe.seed)[0])
-        judgments = [j for j in judgments if j.intent in kept]
+        judgments = [j for j in judgments if j.intent.casefold() in kept]
     if not recipe.learns_from_judgments:
         split = Split([], judgments)
     else:

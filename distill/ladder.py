@@ -52,7 +52,7 @@ def climb(
         common = {"labels": labels.fingerprint, "template": recipe.template.model_dump(), "seed": recipe.seed}
         student = stages.run(
             f"4-student{suffix}",
-            {**common, "student": settings.model_dump(), **reads},
+            {**common, "student": settings.model_dump(exclude={"licence"}), **reads},
             lambda at: _learn(recipe, settings, labels, products, models, at, scores=scores, share=share),
         )
         export = stages.run(
@@ -63,7 +63,7 @@ def climb(
         return MadeRung(name, settings, student, export)
 
     def learn_queries(name: str, settings: Student, reader: MadeRung) -> MadeRung:
-        reads = {"of": reader.student.fingerprint, "student": settings.model_dump(), "seed": recipe.seed}
+        reads = {"of": reader.student.fingerprint, "student": settings.model_dump(exclude={"licence"}), "seed": recipe.seed}
         student = stages.run(f"4-student-{name}", reads, lambda at: _align(recipe, settings, reader.student, queries(), at))
         export = stages.run(
             f"5-export-{name}",

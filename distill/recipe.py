@@ -223,6 +223,9 @@ class Labelling(Section):
     precision: Precision | None = Field(default=None, description="as teacher.bf16 says, where it is not given")
 
 
+LOSSES_OF_ORDER = ("ranknet", "lambda")
+"""Losses that only cross-encoders learn by."""
+
 LossName = Literal["list_margin_mse", "margin_mse", "bce", "mse", "ranknet", "lambda", "blend"]
 
 
@@ -260,7 +263,7 @@ class Student(Section):
     def _bi_encoders_keep_their_width(self) -> Student:
         if self.architecture == "bi_encoder" and self.width is not None:
             raise ValueError("width is for cross-encoders; cut a bi-encoder by layers")
-        if self.architecture == "bi_encoder" and self.loss in ("ranknet", "lambda"):
+        if self.architecture == "bi_encoder" and self.loss in LOSSES_OF_ORDER:
             raise ValueError(f'loss = "{self.loss}" is for cross-encoders')
         return self
 
@@ -358,6 +361,8 @@ class Recipe(Section):
                 known[rung.name] = "query_encoder"
                 continue
             known[rung.name] = "duet" if rung.duet else rung.architecture or self.student.architecture
+            if rung.learns_from_labels:
+                _check_settings(rung.name, self.student_of(rung))
         if self.gate.ship not in known:
             raise ValueError(f"gate.ship: the ladder has no student {self.gate.ship}; it has {', '.join(known)}")
         return self
@@ -375,6 +380,11 @@ class Recipe(Section):
     @property
     def likelihood_licence(self) -> str:
         return self.likelihood.licence or _licence(self.likelihood.model)
+
+    @property
+    def licences(self) -> list[str]:
+        """What a bundle says of the terms of all models behind it."""
+        return [self.student.licence, self.teacher_licence, self.likelihood_licence, self.embedder.licence, self.notice]
 
     @property
     def notice(self) -> str:
@@ -405,10 +415,22 @@ class Recipe(Section):
         return ladder
 
     def student_of(self, rung: Rung) -> Student:
-        """Return a rung's settings: those of [student], or of the bi-encoder it reads queries for, and what the rung gives."""
+        """Return a rung's settings: those of [student], or of the bi-encoder it reads queries for, and what the rung gives.
+
+        A width given to [student] is for cross-encoders: a bi-encoder below it keeps its own.
+        """
         given = {name: value for name, value in rung.model_dump(exclude={"name", "larger_share", "duet", "query_encoder_of"}).items() if value is not None}
+        if given.get("architecture") == "bi_encoder":
+            given.setdefault("width", None)
         reads_for = next((other for other in self.ladder if other.name == rung.query_encoder_of), None)
         return (self.student_of(reads_for) if reads_for else self.student).model_copy(update=given)
+
+
+def _check_settings(name: str, settings: Student) -> None:
+    try:
+        Student.model_validate(settings.model_dump())
+    except ValidationError as error:
+        raise ValueError(f"ladder, {name}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
 
 
 def _is_gemma(model: str) -> bool:

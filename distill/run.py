@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from distill.augmentation import augment, read_query_log, wordings
 from distill.checkpoints import CHECKPOINTS, resolve_checkpoint
-from distill.finished_run import FILES, LABELS, LIKELIHOOD, PAIRS, TEACHER, VECTORS
+from distill.finished_run import FILES, LABELS, LIKELIHOOD, PAIRS, TEACHER, TOGETHER, VECTORS
 from distill.gate import PER_QUERY
 from distill.gate.evidence import Evidence
 from distill.inputs import check_means, read_inputs
@@ -29,7 +29,7 @@ from distill.ranks import Ranks
 from distill.recipe import Recipe
 from distill.reuse import check_reusable, known_labels, known_likelihoods, label_reads, likelihood_reads, take_checkpoints
 from distill.splits import HeldOutGuard, Split
-from distill.stages import Stage, Stages
+from distill.stages import Stage, Stages, stage_in
 from reranker import __version__
 from reranker.bundle import sha256
 from reranker.embedded import EmbeddedFirstStage, build_index
@@ -79,7 +79,7 @@ def distil(
     if not ranks.first:
         _help(recipe, recipe_path, folder, ranks)
     inputs = read_inputs(recipe, recipe_path, console.print)
-    check_means(recipe, folder, inputs)
+    check_means(recipe, folder, inputs, made_teacher=folder / TEACHER if stage_in(folder / TEACHER) else None)
     catalog, judgment_file, log_file, products, split = inputs
     data = {
         "release": __version__,
@@ -95,11 +95,13 @@ def distil(
         take_checkpoints(reuse, folder)
         if recipe_path.resolve() != (folder / "recipe.toml").resolve():
             shutil.copyfile(recipe_path, folder / "recipe.toml")
-        (folder / FILES).write_text(json.dumps({"catalog": str(catalog), "judgments": str(judgment_file or "")}, indent=1), encoding="utf-8")
+        read = {"catalog": str(catalog), "judgments": str(judgment_file or ""), "sha256": {name: data[name] for name in ("catalog", "judgments") if data[name]}}
+        (folder / FILES).write_text(json.dumps(read, indent=1), encoding="utf-8")
         models.mkdir(exist_ok=True)
         made: dict[str, Stage] = {}
         if not recipe.embedder.alone:
-            reads = {**(data if recipe.learns_from_judgments else catalogue), "teacher": recipe.teacher.model_dump()}
+            judged = {**data, "data": recipe.data.model_dump(exclude={"query_log"})} if recipe.learns_from_judgments else catalogue
+            reads = {**judged, "teacher": recipe.teacher.model_dump(exclude={"licence", "notice"})}
             made["teacher"] = stages.run(TEACHER, reads, lambda at: _teach(recipe, split, products, models, at, ranks), may_be_taken=True)
             if made["teacher"].reused and recipe.learns_from_judgments:
                 ranks.told(False)
@@ -112,6 +114,7 @@ def distil(
             PAIRS,
             {
                 **data,
+                "learns_from_judgments": recipe.learns_from_judgments,  # else all of them are held out
                 "augmentation": recipe.augmentation.model_dump(),
                 "log": sha256(log_file) if log_file else None,
                 "vectors": vectors.fingerprint if vectors and recipe.augmentation.similar_products else None,
@@ -136,10 +139,10 @@ def distil(
                 ),
             )
         if vectors and recipe.embedder.judges:
-            reads = {"pairs": pairs.fingerprint, "vectors": vectors.fingerprint, "embedder": recipe.embedder.model_dump()}
+            reads = {"pairs": pairs.fingerprint, "vectors": vectors.fingerprint, "embedder": recipe.embedder.model_dump(exclude={"licence"})}
             reads |= {name: told[name].fingerprint for name in ("labels", "likelihood") if name in told}
             reads |= {"weight": str(recipe.likelihood.weight)} if recipe.likelihood.judges else {}
-            told["together"] = stages.run("3-together", reads, lambda at: _judge_together(recipe, told, products, models, at, console))
+            told["together"] = stages.run(TOGETHER, reads, lambda at: _judge_together(recipe, told, products, models, at, console))
         taught = told.get("together") or told["labels"]
         rungs = climb(
             recipe,
@@ -158,6 +161,7 @@ def distil(
                 "labels": taught.fingerprint,
                 "gate": recipe.gate.model_dump(),
                 "name": recipe.name,
+                "licences": recipe.licences,
                 **({"evidence": evidence.as_dict()} if evidence else {}),
             },
             lambda at: _gate(recipe, split, products, made, rungs, at, console, evidence),

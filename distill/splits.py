@@ -19,10 +19,13 @@ class Split(NamedTuple):
 
 
 def deal_intents(judgments: Sequence[Judgment], folds: int, seed: int) -> list[list[str]]:
-    """Deal intents into folds, balancing the number of queries that tell rankings apart; an intent stays whole."""
+    """Deal intents into folds, balancing the number of queries that tell rankings apart; an intent stays whole.
+
+    Intents, given here in lower case, that differ in capitals alone are one: shoppers type "Laptop" and "laptop".
+    """
     ratings: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
     for judgment in judgments:
-        ratings[judgment.intent][judgment.query].add(judgment.rating)
+        ratings[judgment.intent.casefold()][judgment.query].add(judgment.rating)
     weight = {intent: sum(0 in r and max(r) >= 2 for r in queries.values()) + 0.1 * len(queries) for intent, queries in ratings.items()}
     intents = sorted(ratings)
     random.Random(seed).shuffle(intents)
@@ -40,7 +43,7 @@ def split_by_intent(judgments: Sequence[Judgment], *, folds: int, held_out_fold:
     if held_out_fold is None:
         return Split(list(judgments), [])
     held_out = set(deal_intents(judgments, folds, seed)[held_out_fold])
-    return Split([j for j in judgments if j.intent not in held_out], [j for j in judgments if j.intent in held_out])
+    return Split([j for j in judgments if j.intent.casefold() not in held_out], [j for j in judgments if j.intent.casefold() in held_out])
 
 
 class HeldOutGuard:

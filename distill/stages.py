@@ -19,6 +19,9 @@ from reranker.folders import copy_files, whole_file, whole_folder
 _DONE = "stage.json"
 _STARTED = "started.json"
 
+_FULL_BYTES = 100_000_000
+"""A disk with less room than this is full, where a training state could not be written."""
+
 
 class Stage(NamedTuple):
     """A finished stage: its folder, the fingerprint of what it read, what it tells the report, and how long it took."""
@@ -113,12 +116,22 @@ def full_disk_told(name: str, folder: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
+    except Exception as error:
+        if not _is_of_a_full_disk(error, folder):
             raise
         raise RerankerError(
             f"The disk is full: {name} stopped in {folder}.", hint="Free some space and run the same command: it goes on from there."
         ) from error
+
+
+def _is_of_a_full_disk(error: Exception, folder: Path) -> bool:
+    """Tell a full disk's error. torch says only that a write failed, and safetensors puts the number into its text."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOSPC
+    if "No space left on device" in str(error):
+        return True
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
+    return isinstance(error, RuntimeError) and "file write failed" in str(error) and shutil.disk_usage(there).free < _FULL_BYTES
 
 
 def fingerprint_of(reads: Mapping[str, Any]) -> str:

@@ -89,6 +89,7 @@ def load_judgments(path: str | Path, *, queries: str | Path | None = None, local
 def _checked(path: Path, place: str, rows: Iterator[_Row]) -> list[Judgment]:
     """Turn rows into judgments; the first wrong one ends it."""
     first_seen: dict[tuple[str, str], tuple[int, int]] = {}
+    intents: dict[str, tuple[int, str]] = {}
     judgments: list[Judgment] = []
     for row in rows:
         where = f"{path}, {place} {row.line:,}"
@@ -116,6 +117,12 @@ def _checked(path: Path, place: str, rows: Iterator[_Row]) -> list[Judgment]:
             )
         if earlier[0] == row.line:
             intent = " ".join(str(row.intent or "").split()) or query
+            line, known = intents.setdefault(query, (row.line, intent))
+            if known.casefold() != intent.casefold():
+                raise JudgmentError(
+                    f"{where}: the intent of '{query}' is '{intent}', but '{known}' on {place} {line:,}.",
+                    hint="A query has one intent, on each of its lines; where none is given, it is the query itself.",
+                )
             judgments.append(Judgment(query, product_id, rating, intent, tuple(vote for vote in votes if vote is not None)))
     return judgments
 

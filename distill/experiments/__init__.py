@@ -50,9 +50,14 @@ def experiment(
     if name in MEASURED:
         return MEASURED[name](runs, out)
     room = TRIED[name]
-    reads: dict[str, Any] = {"experiment": name, "runs": {run.name: run.recipe.model_dump(exclude={"gate", "export", "description"}) for run in runs}}
+    reads: dict[str, Any] = {
+        "experiment": name,
+        "judgments": runs[0].judgments_read,
+        "runs": {run.name: run.recipe.model_dump(exclude={"gate", "export", "description"}) for run in runs},
+    }
     if name != "targets":
         reads |= {"student": {run.name: student_of(run, rung).model_dump() for run in runs}, "pairs": pairs if name != "data-size" else None}
+        reads["labels"] = {run.name: run.labels for run in runs}
     if name not in ("targets", "shares"):
         reads["left_out"] = ONE_IN
     plan = Plan(runs, seeds, rung, pairs, Trials(out / f"{name}.trials.jsonl", reads, say), out / f".{name}.work")

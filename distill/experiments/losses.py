@@ -9,7 +9,7 @@ from distill.experiments.data_size import part_of
 from distill.experiments.plan import Plan
 from distill.experiments.trials import Outcome, Trial, try_student
 from distill.finished_run import FinishedRun
-from distill.recipe import LossName
+from distill.recipe import LOSSES_OF_ORDER, LossName
 
 QUESTION = "What the student learns from: margins, pointwise labels, orders"
 BASE = "margin_mse"
@@ -17,8 +17,9 @@ BASE = "margin_mse"
 
 
 def trials(plan: Plan) -> tuple[list[Trial], list[str]]:
-    """Train a student a loss, seed and run."""
-    names = list(get_args(LossName))
+    """Train a student a loss, seed and run; bi-encoders by those losses that they learn by."""
+    kinds = {plan.student(run).architecture for run in plan.runs}
+    names = [name for name in get_args(LossName) if kinds == {"cross_encoder"} or name not in LOSSES_OF_ORDER]
     made = []
     for name in names:
         for seed in plan.seeds:

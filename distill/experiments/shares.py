@@ -26,11 +26,13 @@ def trials(plan: Plan) -> tuple[list[Trial], list[str]]:
     """Train a student a share, seed and run.
 
     Raises:
-        RerankerError: a run has no embedder.
+        RerankerError: a run has no embedder, or no teacher.
     """
     for run in plan.runs:
         if not run.recipe.embedder.model:
             raise RerankerError(f"The run {run.folder} has no embedder.", hint='Its recipe says [embedder] model = "".')
+        if run.recipe.embedder.alone:
+            raise RerankerError(f"The run {run.folder} has no teacher to share the labels with.", hint="Its recipe says [embedder] share = 1.0.")
     names = [f"embedder's share {share:g}" for share in SHARES]
     made = []
     for share, name in zip(SHARES, names, strict=True):

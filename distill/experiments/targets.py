@@ -9,6 +9,7 @@ from distill.checkpoints import resolve_checkpoint
 from distill.experiments.plan import Plan
 from distill.experiments.trials import Outcome, Trial
 from distill.finished_run import FinishedRun
+from reranker.errors import RerankerError
 from reranker.evaluation import evaluate_rankings
 
 QUESTION = "The teacher's targets: the raters' votes, or the final grade"
@@ -17,7 +18,14 @@ BASE = "hard: final grade"
 
 
 def trials(plan: Plan) -> tuple[list[Trial], list[str]]:
-    """Train a teacher a kind of target, seed and run; the teacher itself is measured."""
+    """Train a teacher a kind of target, seed and run; the teacher itself is measured.
+
+    Raises:
+        RerankerError: a run's teacher learns from no judgments.
+    """
+    for run in plan.runs:
+        if not run.recipe.learns_from_judgments:
+            raise RerankerError(f"The run {run.folder} trains no teacher on judgments.", hint="Give a run of a recipe that does, such as demo.")
     made = []
     for name, smoothing in SMOOTHINGS.items():
         for seed in plan.seeds:

@@ -109,6 +109,33 @@ def test_a_language_model_as_it_is_joins_the_embedder(tmp_path: Path) -> None:
     assert again["student"]["loss"] != stages["student"]["loss"]  # other labels, other student
 
 
+def test_a_teacher_given_up_takes_its_pairs_with_it(tmp_path: Path) -> None:
+    """Where the embedder judges alone all judgments are the gate's: pairs of a run that learnt from some of them must not stay."""
+    (tmp_path / "judgments.csv").write_text(JUDGMENTS)
+    decoder = make_tiny_decoder(tmp_path / "decoder")
+    text = f'[embedder]\nshare = 0.5\n[teacher]\nmodel = "{decoder}"\nepochs = 1\nlora_rank = 2\n'
+    recipe = shop(tmp_path, text)
+    recipe.write_text(recipe.read_text().replace('judgments = ""', 'judgments = "judgments.csv"\nfolds = 2'))
+    stages = run(recipe, tmp_path / "run")["stages"]
+    assert stages["pairs"]["pairs_by_source"]["judged"]
+
+    recipe.write_text(recipe.read_text().replace("lora_rank = 2", 'lora_rank = 2\nlicence = "CC0"').replace('query_log = "queries.tsv"', 'query_log = ""'))
+    more = run(recipe, tmp_path / "more", reuse=[tmp_path / "run"])["stages"]
+    assert more["teacher"]["taken_from"] == "run", "neither a log nor a licence makes another teacher"
+    assert "- teacher: " + str(decoder) + ", CC0" in (tmp_path / "more" / "bundle" / "MODEL_CARD.md").read_text()
+
+    recipe.write_text(recipe.read_text().replace("[student]", '[student]\nlicence = "CC-BY"'))
+    again = run(recipe, tmp_path / "more")["stages"]
+    assert again["student"] == more["student"], "nor does it train a student again"
+    assert "CC-BY" in (tmp_path / "more" / "bundle" / "MODEL_CARD.md").read_text()
+
+    recipe.write_text(recipe.read_text().replace("share = 0.5", "share = 1.0"))
+    alone = run(recipe, tmp_path / "more")["stages"]
+    assert not [source for source in alone["pairs"]["pairs_by_source"] if source.startswith("judged")]
+    assert alone["gate"]["queries"] == 2
+    assert load_bundle(tmp_path / "more" / "bundle").manifest.seen.queries == []
+
+
 def answer(prompt: str) -> list[Token]:
     query = prompt.split("Search query: ")[1].split("\n")[0]
     return [{"3": 0.9, "2": 0.1}] if query in prompt.split("Product: ")[1].lower() else [{"0": 0.8, "1": 0.2}]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -21,6 +23,13 @@ class OneWordModel:
 
     def encode(self, texts, **_):
         return np.stack([NOTEBOOK for _ in texts]).astype(np.float32)
+
+
+class OneWordModelOf8:
+    """As ``OneWordModel``, in eight directions."""
+
+    def encode(self, texts, **_):
+        return np.ones((len(texts), 8), dtype=np.float32)
 
 
 def catalogue(*, attributes: bool = True):
@@ -81,3 +90,17 @@ def test_a_language_model_moves_products_within_their_query_by_its_weight() -> N
     np.testing.assert_allclose(moved[3:], 0, atol=1e-6)  # equally likely after all: no word on their order
     np.testing.assert_allclose(moved[:3] / plain[:3].std(), 0.2 * np.array([-1.5, 0, 1.5]) * np.sqrt(2 / 3), atol=1e-5)
     np.testing.assert_allclose(joined(0.2, of=0.01), joined(0.2), atol=1e-5)  # a query less likely as a whole
+
+
+def test_a_product_s_neighbours_are_all_that_is_kept_of_the_catalogue() -> None:
+    many = 2_000
+    vectors = np.random.default_rng(3).normal(size=(many, 8))
+    ids = [str(i) for i in range(many)]
+    embedder = NeighbourhoodEmbedder(ProductVectors(OneWordModelOf8(), ids, vectors), {i: {"id": i} for i in ids}, neighbours=30)
+    tracemalloc.start()
+    try:
+        embedder.scores([("notebook", i) for i in ids])
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 4 * many * 30 * 4  # a row of all likenesses each would take 32 MB

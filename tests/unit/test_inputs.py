@@ -148,3 +148,18 @@ def test_a_disk_that_is_too_full_is_told_with_need_and_folder(tmp_path: Path, mo
         check_means(recipe, tmp_path / "run", inputs)
     monkeypatch.undo()
     check_means(recipe, tmp_path / "run", inputs)
+
+
+def test_what_a_run_has_written_already_needs_no_room_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs, recipe, _ = read(shop(tmp_path))
+    monkeypatch.setattr("distill.disk_space.shutil.disk_usage", lambda path: SimpleNamespace(free=2e8))
+    written = tmp_path / "run" / "5-export" / "model.onnx"
+    written.parent.mkdir(parents=True)
+    with written.open("wb") as file:
+        file.truncate(600_000_000)  # holes: it takes no room
+    check_means(recipe, tmp_path / "run", inputs)
+    teacher = tmp_path / "run" / "1-teacher"
+    teacher.mkdir()
+    written.rename(teacher / "model.safetensors")
+    with pytest.raises(RerankerError, match="needs about"):
+        check_means(recipe, tmp_path / "run", inputs, made_teacher=teacher)

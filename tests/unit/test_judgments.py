@@ -132,3 +132,12 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
 def test_a_queries_file_is_refused_where_it_has_no_use(tmp_path: Path) -> None:
     queries = write(tmp_path / "queries.tsv", "q1\ttv\n")
     assert "Leave the queries file out" in refusal(write(tmp_path / "j.csv", f"{HEADER}tv,9,1,,\n"), queries=queries)
+
+
+def test_a_query_has_one_intent(tmp_path: Path) -> None:
+    lines = "query,product_id,rating,intent\nhdd,1,3,hard drive\nhdd,2,0,Hard Drive\n"
+    assert len(load_judgments(write(tmp_path / "j.csv", lines))) == 2
+    for other in ("", "disk"):
+        told = refusal(write(tmp_path / "j.csv", f"{lines}hdd,3,1,{other}\n"))
+        assert "line 4: the intent of 'hdd' is" in told
+        assert "'hard drive' on line 2" in told

@@ -45,6 +45,10 @@ def test_the_shipped_recipes_are_valid(name: str) -> None:
         ('name = "x"\n[teacher]\nclasses = ["no"]\n', "teacher.classes"),
         ('name = "x"\n[[ladder]]\nname = "quick"\nlayers = 2\nquery_encoder_of = "student"\n', "names no bi_encoder that stands above it"),
         ('name = "x"\n[student]\narchitecture = "bi_encoder"\n[[ladder]]\nname = "quick"\nquery_encoder_of = "student"\n', "needs layers"),
+        (
+            'name = "x"\n[student]\nloss = "lambda"\n[[ladder]]\nname = "vectors"\narchitecture = "bi_encoder"\n',
+            'ladder, vectors: loss = "lambda" is for cross-encoders',
+        ),
         ('name = "x"\n[likelihood]\nmodel = "m"\n[embedder]\nshare = 0.0\n', "likelihood joins the embedder's word"),
         ('name = "x"\n[likelihood]\nprompt = "{query}: {product}"\n', "end with {query}"),
         ("name = x\n", "not valid TOML"),
@@ -165,3 +169,11 @@ def test_a_recipe_that_cannot_go_on_from_another_is_told(tmp_path: Path, base: s
     with pytest.raises(RecipeError) as error:
         load_recipe(str(path))
     assert told in str(error.value)
+
+
+def test_a_bi_encoder_below_a_narrow_cross_encoder_keeps_its_own_width(tmp_path: Path) -> None:
+    rung = '[[ladder]]\nname = "vectors"\narchitecture = "bi_encoder"\n'
+    recipe = load_recipe(str(write(tmp_path, f'name = "x"\n[student]\nwidth = 128\n{rung}')))[0]
+    assert recipe.student_of(recipe.ladder[0]).width is None
+    with pytest.raises(RecipeError, match="ladder, vectors: width is for cross-encoders"):
+        load_recipe(str(write(tmp_path, f'name = "x"\n{rung}width = 128\n')))

@@ -64,3 +64,13 @@ def test_typing_errors_are_counted(one: str, other: str, errors: int) -> None:
     assert within_errors(one, other, errors)
     assert within_errors(other, one, errors)
     assert not errors or not within_errors(one, other, errors - 1)
+
+
+def test_queries_that_differ_in_capitals_stand_on_one_side() -> None:
+    queries = ["Laptop", "laptop", "USB hub", "usb hub", "desk lamp", "Desk Lamp"]
+    judgments = [Judgment(query, str(product), 3 * product, query) for query in queries for product in (0, 1)]
+    for seed in range(8):
+        for fold in range(3):
+            split = split_by_intent(judgments, folds=3, held_out_fold=fold, seed=seed)
+            assert len(split.held_out) == 4
+            assert not {j.query.lower() for j in split.train} & {j.query.lower() for j in split.held_out}

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from safetensors import SafetensorError
 
+from distill.checkpoints import CHECKPOINTS, last_checkpoint
 from distill.stages import Stages
 from reranker.errors import RerankerError
 
@@ -101,3 +105,32 @@ def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path) -> None:
 def test_two_processes_do_not_share_a_run(tmp_path: Path) -> None:
     with Stages(tmp_path, lambda _: None).locked(), pytest.raises(RerankerError, match="Another process"), Stages(tmp_path, lambda _: None).locked():
         pass
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), True),
+        (RuntimeError("[enforce fail at inline_container.cc:858] . PytorchStreamWriter failed writing file data/3: file write failed"), True),
+        (SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"), True),
+        (RuntimeError("shapes cannot be multiplied"), False),
+    ],
+)
+def test_a_full_disk_is_told_whoever_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, told: bool) -> None:
+    def work(at: Path) -> dict[str, Any]:
+        raise error
+
+    monkeypatch.setattr("distill.stages.shutil.disk_usage", lambda path: SimpleNamespace(free=4_000))
+    with pytest.raises(RerankerError if told else type(error), match="disk is full" if told else None):
+        Stages(tmp_path, lambda _: None).run("1-a", {}, work)
+
+
+def test_a_training_state_whose_writing_was_cut_short_is_passed_over(tmp_path: Path) -> None:
+    assert last_checkpoint(tmp_path) is None
+    for step, state in ((20, "{}"), (100, "{}"), (120, None), (140, '{"global_step"')):
+        folder = tmp_path / CHECKPOINTS / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_bytes(b"weights")
+        if state is not None:
+            (folder / "trainer_state.json").write_text(state)
+    assert last_checkpoint(tmp_path) == str(tmp_path / CHECKPOINTS / "checkpoint-100")

@@ -1,0 +1,75 @@
+"""An experiment refuses runs that cannot answer it, before anything is trained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from distill.experiments import experiment, losses
+from distill.experiments.plan import Plan
+from distill.finished_run import open_run
+from distill.recipe import load_recipe
+from reranker.bundle import sha256
+from reranker.demo_data import demo_file
+from reranker.errors import RerankerError
+
+
+def finished(folder: Path, recipe: str, judgments: Path, *, fold: int = 0) -> Path:
+    """Write what is left of a finished run to ``folder``, for what is read of it first."""
+    (folder / "6-gate").mkdir(parents=True)
+    made = load_recipe(recipe)[0].model_dump(mode="json")
+    made["data"]["held_out_fold"] = fold
+    (folder / "report.json").write_text(json.dumps({"recipe": made, "stages": {"gate": {"chosen": "student", "ranking": "student_int8"}}}))
+    (folder / "6-gate" / "per-query.json").write_text(json.dumps([{"query": "q", "intent": "q", "judged": 2, "ndcg": {"student_int8": 1.0}}]))
+    catalog = demo_file("products.jsonl.gz")
+    read = {"catalog": str(catalog), "judgments": str(judgments), "sha256": {"catalog": sha256(catalog), "judgments": sha256(judgments)}}
+    (folder / "files.json").write_text(json.dumps(read))
+    return folder
+
+
+def made(name: str, runs: list[Path], out: Path) -> dict[str, Any]:
+    return experiment(name, runs, out=out, seeds=[13], rung="student", pairs=None, say=lambda _: None)
+
+
+@pytest.fixture
+def judgments(tmp_path: Path) -> Path:
+    copy = tmp_path / "judgments.csv"
+    copy.write_bytes(demo_file("judgments.csv").read_bytes())
+    return copy
+
+
+def test_judgments_that_have_changed_since_are_not_dealt_anew(tmp_path: Path, judgments: Path) -> None:
+    run = finished(tmp_path / "run", "demo", judgments)
+    assert open_run(run).split.held_out
+    with judgments.open("a") as file:
+        file.write("a new query,1001369,3,a new intent,\n")
+    with pytest.raises(RerankerError, match=r"judgments\.csv has changed since the run"):
+        _ = open_run(run).split
+
+
+def test_runs_of_other_judgments_are_not_taken_together(tmp_path: Path, judgments: Path) -> None:
+    other = tmp_path / "other.csv"
+    other.write_bytes(judgments.read_bytes() + b"a new query,1001369,3,a new intent,\n")
+    runs = [finished(tmp_path / "one", "demo", judgments), finished(tmp_path / "two", "demo", other, fold=1)]
+    with pytest.raises(RerankerError, match="read different judgments"):
+        made("cross-validation", runs, tmp_path / "out")
+
+
+@pytest.mark.parametrize(("name", "told"), [("shares", "has no teacher"), ("targets", "trains no teacher")])
+def test_a_run_without_a_teacher_is_not_asked_about_one(tmp_path: Path, judgments: Path, name: str, told: str) -> None:
+    with pytest.raises(RerankerError, match=told):
+        made(name, [finished(tmp_path / "run", "no-judgments", judgments)], tmp_path / "out")
+
+
+def test_losses_are_those_that_the_student_can_learn_by(tmp_path: Path, judgments: Path) -> None:
+    tried = SimpleNamespace(make=lambda *of: None)
+    found = {}
+    for recipe in ("demo", "small"):  # a bi-encoder, and a cross-encoder
+        run = open_run(finished(tmp_path / recipe, recipe, judgments))
+        found[recipe] = set(losses.trials(Plan([run], [13], "student", None, tried, tmp_path))[1])  # type: ignore[arg-type]
+    assert found["small"] - found["demo"] == {"ranknet", "lambda"}
+    assert {"margin_mse", "list_margin_mse", "bce"} <= found["demo"]
