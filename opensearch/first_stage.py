@@ -34,6 +34,7 @@ class OpenSearchFirstStage:
     def __init__(self, url: str, index: str) -> None:
         self.index = check_index_name(index)
         self._cluster = Cluster(url)
+        self._no_pipeline = {"search_pipeline": "_none"}  # the index's default pipeline may rerank: this is BM25
         there = indexes_behind(self._cluster, index)
         if not there:
             raise self._missing()
@@ -88,9 +89,13 @@ class OpenSearchFirstStage:
                 raise self._missing() from error
 
     def _send(self, body: dict[str, Any]) -> list[dict[str, Any]]:
+        params = {"allow_partial_search_results": "false", **self._no_pipeline}
         try:
-            answer = self._cluster.client.search(index=self.index, body=body, params={"allow_partial_search_results": "false"})
+            answer = self._cluster.client.search(index=self.index, body=body, params=params)
         except osx.TransportError as error:
+            if self._no_pipeline and error.status_code == 400 and "[search_pipeline]" in str(error.info):
+                self._no_pipeline = {}  # a release that knows no search pipelines
+                return self._send(body)
             if "too many nested clauses" in str(error.info):
                 raise InputError("The query has more words than OpenSearch searches for at once.", hint="Shorten it to some 200 words.") from error
             raise

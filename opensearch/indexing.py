@@ -106,13 +106,14 @@ def index_catalog(
     problems: list[CatalogProblem] | None = None,
     rejected: list[Rejected] | None = None,
     quiet: bool = False,
+    locale: str | None = None,
 ) -> int:
-    """Index a catalogue file into a cluster, with a progress line on the terminal; return the number of products."""
+    """Index a catalogue file, or of ESCI's table one locale, into a cluster, with a progress line on the terminal; return the number of products."""
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     cluster = Cluster(url, timeout=INDEX_TIMEOUT_S)
-    products = read_catalog(catalog, on_problem="skip" if skip_invalid else "refuse", problems=problems)
+    products = read_catalog(catalog, on_problem="skip" if skip_invalid else "refuse", problems=problems, locale=locale)
     columns = (SpinnerColumn(), TextColumn("Indexing {task.fields[name]}: {task.completed:,.0f} products"), TimeElapsedColumn())
     try:
         with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:

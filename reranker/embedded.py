@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def _register(index: tantivy.Index) -> None:
 
 
 class EmbeddedFirstStage:
-    """BM25 over an index made by ``build_index``; a ``FirstStage``."""
+    """BM25 over an index made by ``build_index``; a ``FirstStage``. An index that is built anew in the folder is searched from then on."""
 
     name = "embedded"
 
@@ -87,22 +88,22 @@ class EmbeddedFirstStage:
             raise FirstStageError(
                 f"The index at {folder} was made by another release.", hint=f"Build it again: reranker index --catalog FILE --index {folder.name}"
             )
+        self._folder = folder
+        self._made = _made_at(folder)
         try:
-            self._index = tantivy.Index.open(str(folder))
+            self._searcher, self._fields = _open(folder)
         except ValueError as error:
             raise FirstStageError(
                 f"The index at {folder} cannot be opened: {error}", hint=f"Build it again: reranker index --catalog FILE --index {folder.name}"
             ) from error
-        _register(self._index)
-        self._searcher = self._index.searcher()
-        self._fields = self._index.schema
 
     def search(self, query: str, k: int) -> list[Hit]:
         parsed = self._query(query)
         if parsed is None:
             return []
-        found = self._searcher.search(parsed, limit=k, count=False).hits
-        products = [self._product(address) for _, address in found]
+        searcher = self._newest()
+        found = searcher.search(parsed, limit=k, count=False).hits
+        products = [_product(searcher, address) for _, address in found]
         return [Hit(str(p["id"]), float(score), rank, p) for rank, ((score, _), p) in enumerate(zip(found, products, strict=True), start=1)]
 
     def score(self, query: str, product_ids: Sequence[str]) -> dict[str, float]:
@@ -112,22 +113,35 @@ class EmbeddedFirstStage:
             return scores
         among = tantivy.Query.const_score_query(self._ids(list(scores)), 0.0)
         both = tantivy.Query.boolean_query([(tantivy.Occur.Must, parsed), (tantivy.Occur.Must, among)])
-        for score, address in self._searcher.search(both, limit=len(scores), count=False).hits:
-            scores[str(self._product(address)["id"])] = float(score)
+        searcher = self._newest()
+        for score, address in searcher.search(both, limit=len(scores), count=False).hits:
+            scores[str(_product(searcher, address)["id"])] = float(score)
         return scores
 
     def get(self, product_ids: Sequence[str]) -> dict[str, Product]:
         if not product_ids:
             return {}
-        hits = self._searcher.search(self._ids(product_ids), limit=len(set(product_ids)), count=False).hits
-        found = {str(p["id"]): p for p in (self._product(address) for _, address in hits)}
+        searcher = self._newest()
+        hits = searcher.search(self._ids(product_ids), limit=len(set(product_ids)), count=False).hits
+        found = {str(p["id"]): p for p in (_product(searcher, address) for _, address in hits)}
         return {i: found[i] for i in product_ids if i in found}
 
     def count(self) -> int:
-        return int(self._searcher.num_docs)
+        return int(self._newest().num_docs)
 
     def close(self) -> None:
         pass
+
+    def _newest(self) -> tantivy.Searcher:
+        """Return what searches the index that lies in the folder now; the one before while that cannot be opened."""
+        made = _made_at(self._folder)
+        if made is not None and made != self._made:
+            meta = read_meta(self._folder)
+            if meta is not None and meta.get("layout") == LAYOUT:
+                with suppress(ValueError):  # swapped again meanwhile: the next search looks again
+                    self._searcher, self._fields = _open(self._folder)
+                    self._made = made
+        return self._searcher
 
     def _query(self, query: str) -> tantivy.Query | None:
         """One BM25 clause a field and word; a word given twice counts twice, as in OpenSearch."""
@@ -142,9 +156,25 @@ class EmbeddedFirstStage:
     def _ids(self, product_ids: Sequence[str]) -> tantivy.Query:
         return tantivy.Query.term_set_query(self._fields, "id", list(dict.fromkeys(product_ids)))
 
-    def _product(self, address: tantivy.DocAddress) -> dict[str, Any]:
-        product: dict[str, Any] = json.loads(self._searcher.doc(address)["product"][0])
-        return product
+
+def _product(searcher: tantivy.Searcher, address: tantivy.DocAddress) -> dict[str, Any]:
+    product: dict[str, Any] = json.loads(searcher.doc(address)["product"][0])
+    return product
+
+
+def _open(folder: Path) -> tuple[tantivy.Searcher, tantivy.Schema]:
+    index = tantivy.Index.open(str(folder))
+    _register(index)
+    return index.searcher(), index.schema
+
+
+def _made_at(folder: Path) -> tuple[int, int] | None:
+    """Tell an index from one built later in the same folder; None while there is none."""
+    try:
+        about = (folder / _META).stat()
+    except OSError:
+        return None
+    return about.st_ino, about.st_mtime_ns
 
 
 def read_meta(folder: Path) -> dict[str, Any] | None:
@@ -156,10 +186,16 @@ def read_meta(folder: Path) -> dict[str, Any] | None:
     return meta if isinstance(meta, dict) else None
 
 
-def made_from(folder: Path, digest: str) -> bool:
-    """Say whether ``folder`` holds an index of this layout that was made from the file with this sha256."""
+def source_of(catalog: Path, locale: str | None = None) -> dict[str, Any]:
+    """Return what an index remembers of the file that it is made from."""
+    return {"name": catalog.name, "sha256": sha256(catalog), **({"locale": locale} if locale else {})}
+
+
+def made_from(folder: Path, digest: str, locale: str | None = None) -> bool:
+    """Say whether ``folder`` holds an index of this layout that was made from the file with this sha256, or from one locale of it."""
     meta = read_meta(folder) or {}
-    return bool(meta.get("layout") == LAYOUT and (meta.get("source") or {}).get("sha256") == digest)
+    source = meta.get("source") or {}
+    return bool(meta.get("layout") == LAYOUT and source.get("sha256") == digest and source.get("locale") == locale)
 
 
 def open_or_build(folder: Path, catalog: Path | None, *, quiet: bool = False) -> EmbeddedFirstStage:
@@ -178,7 +214,7 @@ def open_or_build(folder: Path, catalog: Path | None, *, quiet: bool = False) ->
     if catalog is None and meta is not None and (current or (meta.get("source") or {}).get("name") != demo.name):
         return EmbeddedFirstStage(folder)
     catalog = catalog or demo
-    source = {"name": catalog.name, "sha256": sha256(catalog)} if catalog.is_file() else None
+    source = source_of(catalog) if catalog.is_file() else None
     if not current or meta is None or meta.get("source") != source or source is None:
         build_with_progress(folder, catalog, source=source, quiet=quiet)
     return EmbeddedFirstStage(folder)
@@ -192,13 +228,14 @@ def build_with_progress(
     quiet: bool = False,
     skip_invalid: bool = False,
     problems: list[CatalogProblem] | None = None,
+    locale: str | None = None,
 ) -> int:
-    """Index a catalogue file, with a progress line on the terminal; return the number of products."""
+    """Index a catalogue file, or of ESCI's table one locale, with a progress line on the terminal; return the number of products."""
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    source = source or ({"name": catalog.name, "sha256": sha256(catalog)} if catalog.is_file() else None)
-    products = read_catalog(catalog, on_problem="skip" if skip_invalid else "refuse", problems=problems)
+    source = source or (source_of(catalog, locale) if catalog.is_file() else None)
+    products = read_catalog(catalog, on_problem="skip" if skip_invalid else "refuse", problems=problems, locale=locale)
     columns = (SpinnerColumn(), TextColumn("Indexing {task.fields[name]}: {task.completed:,.0f} products"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
         task = progress.add_task("", total=None, name=catalog.name)

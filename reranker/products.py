@@ -18,7 +18,7 @@ Product = Mapping[str, Any]
 MAX_PROBLEMS_SHOWN = 10
 
 _MEND = "Mend them, or leave them out with --skip-invalid (each is then named). Nothing was changed."
-_MEND_TABLE = 'ESCI\'s ids stand once in each locale: a recipe takes one with data.locale = "us". Nothing was changed.'
+_MEND_TABLE = 'ESCI\'s ids stand once in each locale: take one with --locale us, or in a recipe with data.locale = "us". Nothing was changed.'
 
 
 class CatalogProblem(NamedTuple):

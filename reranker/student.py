@@ -71,12 +71,7 @@ class Reranker:
         Raises:
             InputError: the query is empty.
         """
-        query = _words(query[:4_000])
-        if not query:
-            raise InputError("The query is empty.", hint="Give at least one word.")
-        if len(products) == 0:
-            return np.zeros(0, dtype=np.float32)
-        logits = self.logits([(query, self.template.render(product)) for product in products])
+        logits = self.raw_scores(query, products)
         calibration = self.bundle.manifest.calibration
         return (1.0 / (1.0 + np.exp(-(calibration.scale * logits + calibration.bias)))).astype(np.float32)
 
@@ -89,7 +84,16 @@ class Reranker:
         return self._scorer.logits(pairs)
 
     def raw_scores(self, query: str, products: Sequence[Product | str]) -> np.ndarray:
-        """Return the student's raw output for each product: float32 (n,), input order."""
+        """Return the student's raw output for each product: float32 (n,), input order.
+
+        Raises:
+            InputError: the query is empty.
+        """
+        query = _words(query[:4_000])
+        if not query:
+            raise InputError("The query is empty.", hint="Give at least one word.")
+        if len(products) == 0:
+            return np.zeros(0, dtype=np.float32)
         return self.logits([(query, self.template.render(product)) for product in products])
 
     @property

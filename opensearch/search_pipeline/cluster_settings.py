@@ -45,30 +45,59 @@ def needed_changes(cluster: Cluster, service: str) -> dict[str, Any]:
 
 
 def apply_changes(cluster: Cluster, changes: Mapping[str, Any], pipeline: str, service: str) -> None:
-    """Change the settings, and note what stood there before and which pipeline needs them."""
+    """Change the settings, and note what stood there before, what was set, and which pipeline needs them."""
     persistent = persistent_settings(cluster)
     note = _note(persistent)
-    for name in changes:
+    for name, value in changes.items():
         note["before"].setdefault(name, persistent.get(name))
+        note["set"][name] = value
     note["pipelines"][pipeline] = service
+    if TRUSTED in changes:
+        note["patterns"][changes[TRUSTED][-1]] = pipeline
+        note["in_force"].setdefault(TRUSTED, changes[TRUSTED][:-1])
     _write(cluster, {**changes, NOTE: json.dumps(note, sort_keys=True)})
 
 
-def undo(cluster: Cluster, pipeline: str) -> dict[str, Any]:
-    """Forget a pipeline; after the last one, put the settings back. Returns what was put back; None is the default."""
+def undo(cluster: Cluster, pipeline: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Forget a pipeline; after the last one, put the settings back, as far as nobody else has changed them since.
+
+    Returns:
+        What was put back, and what was left as somebody else has it, but for our own part; None is the default.
+    """
     note = read_note(cluster)
     if not note["pipelines"] and not note["before"]:
-        return {}
+        return {}, {}
     note["pipelines"].pop(pipeline, None)
     if note["pipelines"]:
         _write(cluster, {NOTE: json.dumps(note, sort_keys=True)})
-        return {}
-    _write(cluster, {**note["before"], NOTE: None})
-    return dict(note["before"])
+        return {}, {}
+    back, left = _settings_without_us(note, persistent_settings(cluster))
+    _write(cluster, {**back, **left, NOTE: None})
+    return back, left
+
+
+def _settings_without_us(note: Mapping[str, Mapping[str, Any]], now: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    back: dict[str, Any] = {}
+    left: dict[str, Any] = {}
+    for name, before in note["before"].items():
+        ours = note["set"].get(name, before)
+        if name == TRUSTED and note["patterns"]:
+            others = [pattern for pattern in now.get(TRUSTED) or [] if pattern not in note["patterns"]]
+            if others == note["in_force"].get(TRUSTED):
+                back[name] = before
+            else:
+                left[name] = others
+        elif name not in note["set"] or str(now.get(name)).lower() == str(ours).lower():
+            back[name] = before
+        else:
+            left[name] = now.get(name)
+    return back, left
 
 
 def read_note(cluster: Cluster) -> dict[str, dict[str, Any]]:
-    """Return ``pipelines`` (name → service) and ``before`` (setting → its persistent value, or None)."""
+    """Return ``pipelines`` (name → service), ``before`` (setting → its persistent value, or None), ``set`` (setting → what we made it),
+    ``patterns`` (a trusted one that we added → the pipeline it was for) and ``in_force`` (of trusted patterns: the list before the first of ours).
+    """
     return _note(persistent_settings(cluster))
 
 
@@ -77,7 +106,7 @@ def _note(persistent: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         note = json.loads(persistent.get(NOTE) or "{}")
     except ValueError:
         note = {}
-    return {"pipelines": dict(note.get("pipelines") or {}), "before": dict(note.get("before") or {})}
+    return {part: dict(note.get(part) or {}) for part in ("pipelines", "before", "set", "patterns", "in_force")}
 
 
 def _write(cluster: Cluster, settings: Mapping[str, Any]) -> None:

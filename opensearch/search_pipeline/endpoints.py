@@ -75,7 +75,7 @@ def pipeline_router(engine: Engine) -> APIRouter:
     @router.post(REWRITE_PATH, response_model=RewrittenAnswer, summary="Rewrite a search request so that its hits can be reranked")
     async def rewrite_request(body: SearchRequest) -> Response:
         """Enough hits, and the fields that the student reads; a request whose hits cannot be reranked comes back as it is."""
-        rewritten = rewrite(body.request, body.settings)
+        rewritten = rewrite(body.request, body.settings.with_fields(engine.reranker.template.fields))
         if rewritten.why_not is not None:
             engine.metrics.not_reranked.labels(rewritten.why_not).inc()
         return JSONResponse({"request": as_json_text(rewritten.request), "why_not": rewritten.why_not})
@@ -86,7 +86,8 @@ def pipeline_router(engine: Engine) -> APIRouter:
         window, why_not = window_of(body.request, body.settings)
         if window is None:
             raise NotReranked(f"Not reranked: {why_not}.", hint="Such a search needs no pipeline: search_pipeline=_none")
-        products = [product_of(document, body.settings.fields) for document in body.documents[: body.settings.k]]
+        fields = body.settings.with_fields(engine.reranker.template.fields).fields
+        products = [product_of(document, fields) for document in body.documents[: body.settings.k]]
         relevance, why_not = await _relevance(engine, window.words, products, body.settings.budget_ms)
         if why_not is not None:
             engine.metrics.not_reranked.labels(why_not).inc()

@@ -179,8 +179,11 @@ def remove(cluster: Cluster, name: str, *, say: Callable[[str], None] = lambda _
         removed = _sweep(ml, name, set())
         if removed:
             did(f"{removed} models removed")
-        for setting, value in undo(cluster, name).items():
+        back, left = undo(cluster, name)
+        for setting, value in back.items():
             did(f"{setting} is {'at its default' if value is None else json.dumps(value)} again")
+        for setting, value in left.items():
+            did(f"{setting} was changed by somebody else meanwhile, and keeps {'its default' if value is None else json.dumps(value)}")
     return done
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
@@ -30,6 +30,12 @@ class PipelineSettings(BaseModel):
     fields: dict[str, str] = Field(min_length=1)
     enlarge: bool = True
     budget_ms: float = Field(1_000, ge=1)
+
+    def with_fields(self, names: Iterable[str]) -> PipelineSettings:
+        """Return the settings with a bundle's own fields, where whole products lie in the documents, as ``reranker index`` puts them there."""
+        if self.fields.get("title") != "product.title":
+            return self
+        return self.model_copy(update={"fields": {name: f"product.{name}" for name in names} | self.fields})
 
 
 class Window(NamedTuple):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reranker.cli.options import DEFAULT_INDEX, AsJson, BundlePath, Catalog, IndexName, OpenSearch, open_first_stage
+from reranker.cli.options import DEFAULT_INDEX, AsJson, BundlePath, Catalog, IndexName, Locale, OpenSearch, open_first_stage
 from reranker.errors import RerankerError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def evaluate(
         Path | None, typer.Option("--judgments", metavar="FILE", help="CSV, TREC qrels or ESCI parquet; the demo judgments where none is given.")
     ] = None,
     queries: Annotated[Path | None, typer.Option("--queries", metavar="FILE", help="For TREC qrels: the queries' texts, id<TAB>text a line.")] = None,
+    locale: Locale = None,
     bundle: BundlePath = None,
     opensearch: OpenSearch = None,
     index: IndexName = DEFAULT_INDEX,
@@ -52,9 +53,9 @@ def evaluate(
         from reranker.evaluation.picture import check_picture_path
 
         check_picture_path(picture)
-    loaded = load_judgments(judgments or demo_file("judgments.csv"), queries=queries)
+    loaded = load_judgments(judgments or demo_file("judgments.csv"), queries=queries, locale=locale)
     reranker = Reranker.load(bundle)
-    first_stage = _open(opensearch, index, catalog, demo=judgments is None, quiet=as_json)
+    first_stage = _open(opensearch, index, catalog, demo=judgments is None, quiet=as_json, locale=locale)
     progress = Console(stderr=True)
     try:
         with progress.status("…") if progress.is_terminal else nullcontext() as status:
@@ -80,10 +81,10 @@ def evaluate(
         print_evaluation(evaluation, Console())
 
 
-def _open(opensearch: str | None, index: str, catalog: Path | None, *, demo: bool, quiet: bool) -> FirstStage:
+def _open(opensearch: str | None, index: str, catalog: Path | None, *, demo: bool, quiet: bool, locale: str | None) -> FirstStage:
     """Open the first stage that holds the catalogue: for the demo judgments the demo's, whatever the default index holds."""
     from reranker.demo_data import demo_file
 
     if demo and catalog is None and opensearch is None and index == DEFAULT_INDEX:
         catalog = demo_file("products.jsonl.gz")
-    return open_first_stage(opensearch, index, catalog, quiet=quiet)
+    return open_first_stage(opensearch, index, catalog, quiet=quiet, locale=locale)

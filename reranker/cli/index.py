@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reranker.cli.options import DEFAULT_INDEX, AsJson, Catalog, IndexName, OpenSearch, home
+from reranker.cli.options import DEFAULT_INDEX, AsJson, Catalog, IndexName, Locale, OpenSearch, home
 from reranker.demo_data import demo_file
 from reranker.first_stage import check_index_name
 
@@ -19,6 +19,7 @@ def index(
     catalog: Catalog = None,
     opensearch: OpenSearch = None,
     name: IndexName = DEFAULT_INDEX,
+    locale: Locale = None,
     skip_invalid: Annotated[bool, typer.Option("--skip-invalid", help="Leave out products that cannot be indexed, and name them.")] = False,
     shards: Annotated[int | None, typer.Option("--shards", help="OpenSearch only: shards of the index. [default: 1]", show_default=False)] = None,
     replicas: Annotated[
@@ -37,7 +38,7 @@ def index(
         from reranker.embedded import build_with_progress
 
         where = str(home() / name)
-        count = build_with_progress(home() / name, path, quiet=as_json, skip_invalid=skip_invalid, problems=problems)
+        count = build_with_progress(home() / name, path, quiet=as_json, skip_invalid=skip_invalid, problems=problems, locale=locale)
     else:
         from opensearch.indexing import Rejected, index_catalog
 
@@ -53,6 +54,7 @@ def index(
             problems=problems,
             rejected=rejected,
             quiet=as_json,
+            locale=locale,
         )
         left_out = [{"line": None, "id": one.product_id, "why": one.message} for one in rejected]
     left_out = [one.as_dict() for one in problems] + left_out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,7 @@ Catalog = Annotated[
     Path | None,
     typer.Option("--catalog", metavar="FILE", help="JSON Lines catalogue (.jsonl, .gz, .zst). [default: what the index holds, at first the demo catalogue]"),
 ]
+Locale = Annotated[str | None, typer.Option("--locale", help="For Amazon ESCI's tables: keep only this product_locale, such as us.")]
 BundlePath = Annotated[Path | None, typer.Option("--bundle", metavar="DIR|NAME", help="The student: a bundle's folder, or a shipped one's name.")]
 OpenSearch = Annotated[
     str | None,
@@ -61,12 +63,12 @@ def home() -> Path:
     return folder
 
 
-def open_first_stage(opensearch: str | None, index: str, catalog: Path | None, *, quiet: bool = False) -> FirstStage:
+def open_first_stage(opensearch: str | None, index: str, catalog: Path | None, *, quiet: bool = False, locale: str | None = None) -> FirstStage:
     """Open the cluster's index, or an embedded one.
 
     A catalogue gets an index of its own, built at first use and kept by the file's checksum, so that none that
     ``reranker index`` made is touched. Without one the named index is opened as it stands; the default one is built
-    from the demo catalogue where it is missing.
+    from the demo catalogue where it is missing. ``locale`` is for ESCI's table: only its products are searched.
 
     Raises:
         InputError: the name cannot be an index's, or a catalogue is given together with a cluster.
@@ -80,18 +82,17 @@ def open_first_stage(opensearch: str | None, index: str, catalog: Path | None, *
         from opensearch.first_stage import OpenSearchFirstStage
 
         return OpenSearchFirstStage(opensearch, index)
-    from reranker.bundle import sha256
-    from reranker.embedded import EmbeddedFirstStage, build_with_progress, made_from, open_or_build
+    from reranker.embedded import EmbeddedFirstStage, build_with_progress, made_from, open_or_build, source_of
 
     named = home() / index
     if catalog is None:
         return open_or_build(named, None, quiet=quiet) if index == DEFAULT_INDEX else EmbeddedFirstStage(named)
     if not catalog.is_file():
         raise CatalogError(f"There is no catalogue at {catalog}.", hint="Give a JSON Lines file (.jsonl, .jsonl.gz or .jsonl.zst).")
-    digest = sha256(catalog)
-    own = home() / f"catalog-{digest[:12]}"
+    source = source_of(catalog, locale)
+    own = home() / "-".join(["catalog", source["sha256"][:12], *([re.sub(r"\W", "", locale)] if locale else [])])
     for folder in (named, own):
-        if made_from(folder, digest):
+        if made_from(folder, source["sha256"], locale):
             return EmbeddedFirstStage(folder)
-    build_with_progress(own, catalog, source={"name": catalog.name, "sha256": digest}, quiet=quiet)
+    build_with_progress(own, catalog, source=source, quiet=quiet, locale=locale)
     return EmbeddedFirstStage(own)

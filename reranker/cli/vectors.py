@@ -8,13 +8,14 @@ from typing import Annotated
 
 import typer
 
-from reranker.cli.options import AsJson, BundlePath, Catalog
+from reranker.cli.options import AsJson, BundlePath, Catalog, Locale
 from reranker.demo_data import demo_file
 
 
 def vectors(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the vectors; those it holds already are not computed again.")],
     catalog: Catalog = None,
+    locale: Locale = None,
     bundle: BundlePath = None,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads; all cores where none is given.")] = None,
     skip_invalid: Annotated[bool, typer.Option("--skip-invalid", help="Leave out products that cannot be indexed, and name them.")] = False,
@@ -30,7 +31,8 @@ def vectors(
 
     student = Reranker.load(bundle, threads=threads)
     problems: list[CatalogProblem] = []
-    products = list(read_catalog(catalog or demo_file("products.jsonl.gz"), on_problem="skip" if skip_invalid else "refuse", problems=problems))
+    path = catalog or demo_file("products.jsonl.gz")
+    products = list(read_catalog(path, on_problem="skip" if skip_invalid else "refuse", problems=problems, locale=locale))
     columns = (TextColumn("product vectors"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=as_json) as progress:
         task = progress.add_task("", total=len(products))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from reranker.bundle import MANIFEST, bundle_folder, load_bundle, sha256
-from reranker.errors import BundleError
+from reranker.errors import BundleError, InputError
 from reranker.rollout.recent import Asked
 from reranker.student import Reranker
 
@@ -52,7 +52,10 @@ def load(path: str | Path | None, *, threads: int | None, cache: int = 0, vector
         reranker.use_vectors(vectors)
     began = time.monotonic()
     for query, products in (_PROBE, *recent):
-        scores = reranker.score(query, products)
+        try:
+            scores = reranker.score(query, products)
+        except InputError:  # a client's mistake, which the bundle is not to blame for
+            continue
         if scores.shape != (len(products),) or not np.isfinite(scores).all():
             raise BundleError(f"The bundle {reranker.bundle.path} gives unusable scores.", hint="Check it: reranker bundle verify DIR")
         if time.monotonic() - began > WARM_UP_S:

@@ -84,7 +84,10 @@ class Rollout:
         with self._change("reload", trigger, wait) as done:
             loaded = self._load(self._bundle if path is None else self._among_bundles(path))
             if loaded.manifest_sha256 == self._serving.manifest_sha256:
-                return done(f"{self._serving.reranker.model} serves already: nothing was changed.", "unchanged")
+                if self._vectors is None:
+                    return done(f"{self._serving.reranker.model} serves already: nothing was changed.", "unchanged")
+                count = self._serving.reranker.use_vectors(self._vectors)
+                return done(f"{self._serving.reranker.model} serves already; it knows {count:,} product vectors computed ahead.", "unchanged")
             return done(self._serve(loaded))
 
     def rollback(self) -> str:

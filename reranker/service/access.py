@@ -13,7 +13,7 @@ from reranker.service.api_keys import ApiKeys
 from reranker.service.metrics import Metrics
 from reranker.service.problems import problem
 
-_OF_OTHERS = ("origin", "forwarded", "x-forwarded-for")
+_OF_OTHERS = ("origin", "forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
 OPEN = frozenset({"/health", "/ready", "/metrics"})
 
 
@@ -64,10 +64,15 @@ def is_loopback(host: str) -> bool:
 def only_from_this_machine(request: Request) -> None:
     """Let in clients of this machine alone; for where no keys are set.
 
-    No web page that a browser here shows, and nothing that a proxy passes on: whom it speaks for is only its word.
+    No web page that a browser here shows, and nothing that a proxy passes on: whom it speaks for is only its word. A proxy that
+    says nothing of itself is still told by the name its clients asked for, unless it rewrites that too.
 
     Raises:
         HTTPException: 403.
     """
-    if request.client is None or not is_loopback(request.client.host) or any(name in request.headers for name in _OF_OTHERS):
-        raise HTTPException(403, "Without an API key, bundles can be seen and changed from the service's own machine only.")
+    asked = request.url.hostname or ""
+    near = request.client is not None and is_loopback(request.client.host) and (asked == "localhost" or is_loopback(asked))
+    if not near or any(name in request.headers for name in _OF_OTHERS):
+        raise HTTPException(
+            403, "Without an API key, bundles can be seen and changed from the service's own machine only, at http://localhost or http://127.0.0.1."
+        )

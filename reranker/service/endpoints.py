@@ -24,10 +24,13 @@ MODEL_HEADER = "X-Reranker-Model"
 
 
 def _as_product(document: str | dict[str, Any]) -> Product | str:
-    """Cohere's ``{"text": …}`` is a plain text; with a title, or without a text, the object is a product."""
-    if isinstance(document, dict) and isinstance(document.get("text"), str) and "title" not in document:
+    """Cohere's ``{"text": …}`` is a plain text; an object with a title is a product, and a text beside it describes it."""
+    if not isinstance(document, dict) or not isinstance(document.get("text"), str):
+        return document
+    title = document.get("title")
+    if not isinstance(title, str) or not title.strip():
         return document["text"]
-    return document
+    return document if document.get("description") else {**document, "description": document["text"]}
 
 
 def rerank_router(engine: Engine) -> APIRouter:

@@ -256,6 +256,9 @@ def test_the_default_pipeline_outlives_a_new_index(client: OpenSearch, opensearc
     try:
         assert run("install", "--opensearch", opensearch_url, "--service", address, "--index", "shop", "--default", "--budget-ms", "20000").returncode == 0
         subprocess.run(index, check=True, capture_output=True)
+        first_stage = OpenSearchFirstStage(opensearch_url, "shop")
+        assert len({hit.score for hit in first_stage.search("running shoe", 12)}) == 1, "the first stage is BM25's own"
+        assert len(set(first_stage.score("running shoe", [str(i) for i in range(12)]).values())) == 1
         scores = [hit["_score"] for hit in client.search(index="shop", body={"query": {"match": {"title": "running shoe"}}})["hits"]["hits"]]
         assert len(set(scores)) > 1  # BM25 scores them all alike
     finally:

@@ -101,13 +101,18 @@ def test_a_failed_build_leaves_the_old_index_serving(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["products"]
 
 
-def test_a_searcher_opened_before_a_rebuild_goes_on_answering(tmp_path: Path) -> None:
+def test_an_index_built_anew_is_searched_from_then_on_and_the_old_one_until_then(tmp_path: Path) -> None:
     folder = tmp_path / "products"
     build_index(folder, PRODUCTS)
-    before = EmbeddedFirstStage(folder)
-    build_index(folder, PRODUCTS[:1])
-    assert found(before, "chair") == ["twin-b", "twin-a"]
-    assert EmbeddedFirstStage(folder).count() == 1
+    engine = EmbeddedFirstStage(folder)
+    build_index(folder, [{"id": "new", "title": "chair"}])
+    assert found(engine, "chair") == ["new"]
+    assert list(engine.get(["new", "twin-a"])) == ["new"]
+    build_index(folder, PRODUCTS)
+    (folder / "index.json").unlink()  # as while it is exchanged
+    assert found(engine, "chair") == ["new"]
+    (folder / "index.json").write_text(f'{{"layout": {LAYOUT + 1}}}')  # another release's
+    assert found(engine, "chair") == ["new"]
 
 
 def test_missing_foreign_and_outdated_indexes_say_what_to_do(tmp_path: Path) -> None:

@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
 from distill.inputs import read_inputs
 from distill.recipe import load_recipe
+from reranker.cli import app
 from reranker.embedded import EmbeddedFirstStage, build_index
-from reranker.errors import CatalogError, MissingExtraError
+from reranker.errors import CatalogError, MissingExtraError, RerankerError
 from reranker.products import CatalogProblem, read_catalog
+from tests.tiny_bundle import make_tiny_bundle
 
 COLUMNS = ("id", "title", "description", "bullet_point", "brand", "color", "locale")
 
@@ -122,3 +126,26 @@ def test_a_recipe_reads_both_tables_of_one_locale(tmp_path: Path) -> None:
     assert {j.query for j in inputs.split.train + inputs.split.held_out} == {"hose us", "lamp us", "bag us", "hub us"}
     assert sorted({j.rating for j in inputs.split.train}) == [0, 1, 2, 3]
     assert "1 unusable row" in told[0]
+
+
+def test_the_commands_take_one_locale_of_the_real_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RERANKER_HOME", str(tmp_path / "home"))
+    catalogue = products(tmp_path, HOSE, LAMP, SCHLAUCH)
+    judged = [("garden hose", "B1", "E", "us"), ("garden hose", "B2", "I", "us"), ("garden hose", "B1", "I", "de")]
+    judgments = table(tmp_path / "examples.parquet", [dict(zip(("query", "product_id", "esci_label", "product_locale"), row, strict=True)) for row in judged])
+    bundle = make_tiny_bundle(tmp_path / "bundle", words=["garden", "hose"])
+
+    def run(*arguments: object) -> Result:
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+    evaluate = ("evaluate", "--catalog", catalogue, "--judgments", judgments, "--bundle", bundle, "--no-embedder", "--json")
+    without = run(*evaluate)
+    assert isinstance(without.exception, RerankerError)
+    assert "rated 0 for 'garden hose', but 3" in str(without.exception)
+    measured = json.loads(run(*evaluate, "--locale", "us").stdout)
+    assert (measured["queries"], measured["first_stage"]["products"]) == (1, 2)
+    with_index = run("index", "--catalog", catalogue, "--index", "shop", "--json")
+    assert "--locale us" in str(getattr(with_index.exception, "hint", ""))
+    assert json.loads(run("index", "--catalog", catalogue, "--index", "shop", "--locale", "de", "--json").stdout)["products"] == 1
+    assert json.loads(run("vectors", "--catalog", catalogue, "--locale", "us", "--out", tmp_path / "vectors", "--json").stdout)["products"] == 2
+    assert isinstance(run(*evaluate, "--locale", "../us").exception, RerankerError)

@@ -199,3 +199,12 @@ def test_trusted_endpoints_are_recognised() -> None:
     assert _matches(r"^http://10\.0\.0\.1:8000/.*$", "http://10.0.0.1:8000/x")
     assert not _matches(r"^http://10\.0\.0\.1:8000/.*$", "http://10.0.0.1:80001/x")
     assert not _matches("(", "http://x/")
+
+
+def test_a_bundle_s_own_fields_are_read_of_whole_products_alone() -> None:
+    names = ("title", "brand", "category")
+    ours = SETTINGS.with_fields(names)
+    assert product_of({"product": {"title": "TV", "category": "Electronics", "price": 9}}, ours.fields) == {"title": "TV", "category": "Electronics"}
+    assert "product.category" in rewrite({**LAPTOP, "_source": ["product.price"]}, ours).request["_source"]["includes"]
+    theirs = PipelineSettings(k=50, fields={"title": "name"})
+    assert theirs.with_fields(names) == theirs

@@ -18,6 +18,7 @@ import pytest
 from fastapi.testclient import TestClient
 from scipy.stats import kendalltau
 
+from reranker import Reranker
 from reranker.bundle import FORMAT, load_bundle, sha256
 from reranker.cli.serve import build_app, late_first_stage
 from reranker.rollout import Rollout
@@ -83,7 +84,7 @@ def client(rollout: Rollout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     catalog.write_text("".join(json.dumps({"id": str(i), "title": f"laptop {'bag ' * (i % 3)}{i}"}) + "\n" for i in range(12)))
     monkeypatch.setenv("RERANKER_HOME", str(tmp_path / "home"))
     app = build_app(late_first_stage(None, "products", catalog), rollout, k=50, budget_ms=None, changeable=True)
-    with TestClient(app, client=("127.0.0.1", 50_000), raise_server_exceptions=False) as client:
+    with TestClient(app, client=("127.0.0.1", 50_000), base_url="http://127.0.0.1:8000", raise_server_exceptions=False) as client:
         yield client
 
 
@@ -192,6 +193,20 @@ def test_a_bundle_that_fails_on_what_shoppers_ask_is_not_rolled_out(client: Test
     assert serving(client) == "one"
 
 
+def test_a_request_that_says_nothing_is_no_fault_of_a_new_bundle(client: TestClient, rollout: Rollout) -> None:
+    rollout._recent.add("\\n", ["a laptop"])
+    assert client.post("/bundles/reload", json={"path": "two"}).status_code == 200
+    assert serving(client) == "two"
+
+
+def test_vectors_computed_meanwhile_are_known_after_a_reload(tmp_path: Path) -> None:
+    rollout = Rollout(threads=1, vectors=tmp_path / "vectors")
+    assert rollout.student.vectors_stored == 0
+    Reranker.load(threads=1).store_vectors(tmp_path / "vectors", ["a laptop", "a desk"])
+    assert "it knows 2 product vectors computed ahead" in rollout.reload()
+    assert rollout.student.vectors_stored == 2
+
+
 @pytest.mark.parametrize("path", ["..", ".", "", "../bundles", "/", "/etc", "one/../..", "outside", "a\0b", "x" * 999, "loop"])
 def test_clients_name_bundles_of_one_folder_only(client: TestClient, bundles: Path, made: Path, path: str) -> None:
     (bundles / "outside").symlink_to(made / "two")
@@ -227,8 +242,10 @@ def test_other_machines_need_a_key_to_see_or_change_bundles(rollout: Rollout, cl
     assert far.post("/bundles/reload", json={"path": "two"}).status_code == 403
     assert far.post("/v2/rerank", json=TWO).status_code == 200
     assert client.get("/bundles").status_code == 200
-    for header in ({"Origin": "https://elsewhere.example"}, {"X-Forwarded-For": "127.0.0.1"}):  # a web page in a browser here, a proxy
+    proxies = ({"X-Forwarded-For": "127.0.0.1"}, {"X-Real-IP": "127.0.0.1"}, {"Via": "1.1 proxy"}, {"Host": "shop.example.com"})
+    for header in ({"Origin": "https://elsewhere.example"}, *proxies):  # a web page in a browser here, and what proxies send
         assert client.post("/bundles/reload", json={"path": "two"}, headers=header).status_code == 403
+    assert client.get("/bundles", headers={"Host": "localhost:8000"}).status_code == 200
     keyed = TestClient(build_app(first_stage, rollout, k=50, budget_ms=None, changeable=True, keys=ApiKeys([KEY])), client=("192.0.2.7", 50_000))
     assert keyed.get("/bundles").status_code == 401
     assert keyed.get("/bundles", headers={"X-API-Key": KEY}).status_code == 200

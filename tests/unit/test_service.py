@@ -103,6 +103,23 @@ def test_return_documents_gives_back_what_was_sent(client: TestClient) -> None:
     assert {result["index"]: result["document"] for result in answer.json()["results"]} == {0: {"text": documents[0]}, 1: documents[1], 2: documents[2]}
 
 
+@pytest.mark.parametrize(
+    ("document", "as_if"),
+    [
+        ({"text": "gaming laptop", "title": None}, "gaming laptop"),
+        ({"text": "gaming laptop", "title": " "}, "gaming laptop"),
+        ({"text": "laptop", "title": "gaming"}, {"title": "gaming", "description": "laptop"}),
+        ({"text": "gaming", "title": "desk", "description": "laptop"}, {"title": "desk", "description": "laptop"}),
+    ],
+)
+def test_a_text_beside_a_title_is_read(client: TestClient, document: dict[str, Any], as_if: Any) -> None:
+    def score(document: Any) -> float:
+        answer = client.post("/v2/rerank", json={"query": "gaming laptop", "documents": [document]})
+        return float(answer.json()["results"][0]["relevance_score"])
+
+    assert score(document) == score(as_if) > 0.4
+
+
 @pytest.mark.parametrize(("top_n", "expected"), [(1, 1), (4, 4), (400, 4), (None, 4)])
 def test_top_n_cuts_the_results(client: TestClient, top_n: int | None, expected: int) -> None:
     answer = client.post("/v2/rerank", json={"query": "laptop", "documents": DOCUMENTS, "top_n": top_n})
@@ -122,6 +139,9 @@ def test_rerank_in_the_shape_of_text_embeddings_inference(client: TestClient) ->
         {"index": 2, "score": 0.0, "text": "laptop 🎮"},
         {"index": 0, "score": -4.0, "text": "desk"},
     ]
+    cleaned = client.post("/rerank", json=body | {"query": "🎮 gaming\\nlaptop", "raw_scores": True}).json()
+    assert [(one["index"], one["score"]) for one in cleaned] == [(1, 4.0), (2, 0.0), (0, -4.0)]  # as for scores of 0 to 1
+    assert "The query is empty" in error_of(client.post("/rerank", json=body | {"query": "\\n", "raw_scores": True}), 422)
 
 
 def test_scores_have_at_most_7_decimals(client: TestClient) -> None:

@@ -1,0 +1,49 @@
+"""The cluster's settings, which others change too: what `reranker pipeline` puts back and what it leaves."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from opensearchpy import OpenSearch
+
+pytestmark = pytest.mark.integration
+
+TRUSTED = "plugins.ml_commons.trusted_connector_endpoints_regex"
+ONLY_ML_NODES = "plugins.ml_commons.only_run_on_ml_node"
+THEIRS = r"^https://api\.example\.com/.*$"
+NOBODY = "http://10.9.8.7:9"
+
+
+def persistent(client: OpenSearch) -> dict[str, Any]:
+    found: dict[str, Any] = client.cluster.get_settings(params={"flat_settings": "true"})["persistent"]
+    return found
+
+
+def test_what_somebody_else_has_changed_since_stays(opensearch_url: str, demo_index: str) -> None:
+    arguments = ["--opensearch", opensearch_url, "--index", demo_index, "--name", "shared"]
+
+    def run(command: str, *more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "reranker", "pipeline", command, *arguments, *more], capture_output=True, text=True, timeout=120, check=False
+        )
+
+    with OpenSearch(opensearch_url, timeout=60) as client:
+        before = persistent(client)
+        assert "search pipeline" in run("install", "--service", NOBODY).stdout
+        ours = persistent(client)
+        assert len(ours[TRUSTED]) == len(before.get(TRUSTED) or ours[TRUSTED][:-1]) + 1
+        try:
+            client.cluster.put_settings(body={"persistent": {TRUSTED: [*ours[TRUSTED], THEIRS]}})
+            removed = run("remove")
+            assert removed.returncode == 0, removed.stderr
+            assert "changed by somebody else" in removed.stdout
+            assert persistent(client)[TRUSTED] == [*ours[TRUSTED][:-1], THEIRS]
+            assert {name: value for name, value in persistent(client).items() if name != TRUSTED} == {
+                name: value for name, value in before.items() if name != TRUSTED
+            }
+        finally:
+            client.cluster.put_settings(body={"persistent": {TRUSTED: before.get(TRUSTED)}})
+        assert ONLY_ML_NODES not in persistent(client)
