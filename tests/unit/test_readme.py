@@ -38,16 +38,11 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     catalog = next(text for kind, text in BLOCKS if kind == "json")
     (folder / "my-products.jsonl").write_text(catalog, encoding="utf-8")
     (folder / "my-judgments.csv").write_text("query,product_id,rating\nrunning shoes,a1,3\nrunning shoes,a2,0\n", encoding="utf-8")
-    for table, columns, rows in (
-        ("products", ("product_id", "product_title", "product_locale"), [("B1", "Hose", "us"), ("B2", "Lamp", "us"), ("B1", "Schlauch", "de")]),
-        (
-            "examples",
-            ("query", "product_id", "esci_label", "product_locale"),
-            [("hose", "B1", "E", "us"), ("hose", "B2", "I", "us"), ("hose", "B1", "I", "de")],
-        ),
-    ):
-        named = [dict(zip(columns, row, strict=True)) for row in rows]
-        parquet.write_table(pyarrow.Table.from_pylist(named), folder / f"shopping_queries_dataset_{table}.parquet")
+    columns = ("query", "esci_label", "product_id", "product_title", "product_locale")
+    rows = [("hose", "E", "B1", "Hose", "us"), ("hose", "I", "B2", "Lamp", "us"), ("hose", "I", "B1", "Schlauch", "de")]
+    table = pyarrow.Table.from_pylist([dict(zip(columns, row, strict=True)) for row in rows])
+    for name in ("products", "examples"):
+        parquet.write_table(table, folder / f"shopping_queries_dataset_{name}.parquet")
     make_tiny_bundle(folder / "runs" / "demo" / "bundle")
     return folder
 
