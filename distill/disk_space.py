@@ -34,14 +34,19 @@ def folder_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
 
 
+def free_bytes(folder: Path) -> int:
+    """Return the room on the disk of a folder, which need not exist yet."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
+    return shutil.disk_usage(there).free
+
+
 def check_disk_space(folder: Path, need: int) -> None:
     """Check that the disk of a folder, which need not exist yet, has room for ``need`` bytes.
 
     Raises:
         RerankerError: it has not.
     """
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
-    free = shutil.disk_usage(there).free
+    free = free_bytes(folder)
     if free < need:
         raise RerankerError(
             f"The run needs about {need / 1e9:.1f} GB in {folder}, and that disk has {free / 1e9:.1f} GB free.",

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from distill.disk_space import free_bytes
 from reranker.errors import RerankerError
 from reranker.folders import copy_files, whole_file, whole_folder
 
@@ -130,8 +131,7 @@ def _is_of_a_full_disk(error: Exception, folder: Path) -> bool:
         return error.errno == errno.ENOSPC
     if "No space left on device" in str(error):
         return True
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
-    return isinstance(error, RuntimeError) and "file write failed" in str(error) and shutil.disk_usage(there).free < _FULL_BYTES
+    return isinstance(error, RuntimeError) and "file write failed" in str(error) and free_bytes(folder) < _FULL_BYTES
 
 
 def fingerprint_of(reads: Mapping[str, Any]) -> str:

@@ -80,17 +80,16 @@ def _settings_without_us(note: Mapping[str, Mapping[str, Any]], now: Mapping[str
     back: dict[str, Any] = {}
     left: dict[str, Any] = {}
     for name, before in note["before"].items():
-        ours = note["set"].get(name, before)
         if name == TRUSTED and note["patterns"]:
             others = [pattern for pattern in now.get(TRUSTED) or [] if pattern not in note["patterns"]]
             if others == note["in_force"].get(TRUSTED):
                 back[name] = before
             else:
                 left[name] = others
-        elif name not in note["set"] or str(now.get(name)).lower() == str(ours).lower():
-            back[name] = before
-        else:
+        elif name in note["set"] and str(now.get(name)).lower() != str(note["set"][name]).lower():
             left[name] = now.get(name)
+        else:
+            back[name] = before
     return back, left
 
 

@@ -181,10 +181,14 @@ def remove(cluster: Cluster, name: str, *, say: Callable[[str], None] = lambda _
             did(f"{removed} models removed")
         back, left = undo(cluster, name)
         for setting, value in back.items():
-            did(f"{setting} is {'at its default' if value is None else json.dumps(value)} again")
+            did(f"{setting} is {_shown(value)} again")
         for setting, value in left.items():
-            did(f"{setting} was changed by somebody else meanwhile, and keeps {'its default' if value is None else json.dumps(value)}")
+            did(f"{setting} was changed by somebody else meanwhile, and stays {_shown(value)}")
     return done
+
+
+def _shown(value: Any) -> str:
+    return "at its default" if value is None else json.dumps(value)
 
 
 def _settings(cluster: Cluster, wanted: Wanted, change: bool, changed: list[str], say: Callable[[str], None]) -> None:

@@ -33,9 +33,10 @@ class PipelineSettings(BaseModel):
 
     def with_fields(self, names: Iterable[str]) -> PipelineSettings:
         """Return the settings with a bundle's own fields, where whole products lie in the documents, as ``reranker index`` puts them there."""
-        if self.fields.get("title") != "product.title":
+        more = {name: f"product.{name}" for name in names if name not in self.fields}
+        if not more or self.fields.get("title") != "product.title":
             return self
-        return self.model_copy(update={"fields": {name: f"product.{name}" for name in names} | self.fields})
+        return self.model_copy(update={"fields": self.fields | more})
 
 
 class Window(NamedTuple):
