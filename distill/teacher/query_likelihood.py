@@ -18,6 +18,8 @@ from reranker.errors import RecipeError
 from reranker.products import Product
 from reranker.text import ProductTemplate
 
+WORDS_AT_A_TIME = 16_384
+
 
 class QueryLikelihood:
     """Judges pairs by a language model's probability of the query after the product.
@@ -90,9 +92,24 @@ class QueryLikelihood:
 
 
 def _log_probabilities(model: Any, hidden: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    """Return the log-probability of each token, (n,), after its hidden state, (n, width)."""
-    logits = model.get_output_embeddings()(hidden).float()
-    if cap := getattr(model.config, "final_logit_softcapping", None):
-        logits = cap * torch.tanh(logits / cap)
-    found: torch.Tensor = logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(dim=1)
-    return found
+    """Return the log-probability of each token, (n,), after its hidden state, (n, width).
+
+    The vocabulary is read block by block into the same memory: all logits at once are gigabytes, and getting those from the
+    system took a third of the time on a CPU.
+    """
+    head = model.get_output_embeddings()
+    cap = getattr(model.config, "final_logit_softcapping", None)
+
+    def capped(logits: torch.Tensor) -> torch.Tensor:
+        return logits.div_(cap).tanh_().mul_(cap) if cap else logits
+
+    bias = getattr(head, "bias", None)
+    wanted = (hidden * head.weight[tokens]).sum(dim=1).float()
+    if bias is not None:
+        wanted += bias[tokens].float()
+    seen = torch.full_like(wanted, -torch.inf)
+    for start in range(0, len(head.weight), WORDS_AT_A_TIME):
+        words = slice(start, start + WORDS_AT_A_TIME)
+        logits = torch.nn.functional.linear(hidden, head.weight[words], None if bias is None else bias[words]).float()
+        seen = torch.logaddexp(seen, capped(logits).logsumexp(dim=1))
+    return capped(wanted) - seen

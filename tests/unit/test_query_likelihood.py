@@ -14,6 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from distill.recipe import Likelihood
+from distill.teacher import query_likelihood
 from distill.teacher.query_likelihood import QueryLikelihood
 from reranker.errors import RecipeError
 from reranker.text import ProductTemplate
@@ -32,7 +33,10 @@ def asked(decoder: Path, **settings: object) -> QueryLikelihood:
     return QueryLikelihood(Likelihood(model=str(decoder), **settings), ProductTemplate(fields=("title",)), decoder)
 
 
-def test_it_is_the_mean_probability_of_the_query_s_tokens(decoder: Path) -> None:
+@pytest.mark.parametrize("words", [7, None], ids=["a vocabulary of three blocks", "of one block"])
+def test_it_is_the_mean_probability_of_the_query_s_tokens(decoder: Path, words: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    if words:
+        monkeypatch.setattr(query_likelihood, "WORDS_AT_A_TIME", words)
     tokenizer, model = AutoTokenizer.from_pretrained(decoder), AutoModelForCausalLM.from_pretrained(decoder).eval()
     found = asked(decoder).distributions(PAIRS)
     for (query, product), row in zip(PAIRS, found, strict=True):
