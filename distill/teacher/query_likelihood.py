@@ -94,22 +94,20 @@ class QueryLikelihood:
 def _log_probabilities(model: Any, hidden: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
     """Return the log-probability of each token, (n,), after its hidden state, (n, width).
 
-    The vocabulary is read block by block into the same memory: all logits at once are gigabytes, and getting those from the
-    system took a sixth of the time on a CPU.
+    The vocabulary is read block by block, so that the same memory serves again: all logits at once are gigabytes, and getting
+    those from the system took a sixth of the time on a CPU.
     """
     head = model.get_output_embeddings()
-    cap = getattr(model.config, "final_logit_softcapping", None)
-
-    def capped(logits: torch.Tensor) -> torch.Tensor:
-        return logits.div_(cap).tanh_().mul_(cap) if cap else logits
-
     bias = getattr(head, "bias", None)
-    wanted = (hidden * head.weight[tokens]).sum(dim=1).float()
-    if bias is not None:
-        wanted += bias[tokens].float()
+    cap = getattr(model.config, "final_logit_softcapping", None)
+    wanted = hidden.new_zeros(len(tokens), dtype=torch.float32)
     seen = torch.full_like(wanted, -torch.inf)
     for start in range(0, len(head.weight), WORDS_AT_A_TIME):
         words = slice(start, start + WORDS_AT_A_TIME)
         logits = torch.nn.functional.linear(hidden, head.weight[words], None if bias is None else bias[words]).float()
-        seen = torch.logaddexp(seen, capped(logits).logsumexp(dim=1))
-    return capped(wanted) - seen
+        if cap:
+            logits = cap * torch.tanh(logits / cap)
+        seen = torch.logaddexp(seen, logits.logsumexp(dim=1))
+        here = (tokens >= start) & (tokens < start + WORDS_AT_A_TIME)
+        wanted[here] = logits[here, tokens[here] - start]
+    return wanted - seen
