@@ -86,6 +86,13 @@ class FinishedRun:
         return stage.fingerprint if stage else ""
 
     @property
+    def embedder_range(self) -> tuple[float, float]:
+        """The range of the embedder's scores that stands for a relevance of 0 to 1; of runs whose embedder judges."""
+        stage = stage_in(self.folder / TOGETHER)
+        low, high = stage.report["range"] if stage else (0.0, 1.0)
+        return low, high
+
+    @property
     def judgments_read(self) -> str | None:
         """The SHA-256 of the judgments that the run read; None where it is of a release that did not keep it."""
         return self._sha256.get("judgments")

@@ -1,8 +1,9 @@
-"""Who can label without any judgment: an embedder, its neighbourhoods, a language model beside them."""
+"""Who can label: an embedder, its neighbourhoods and a language model beside them, which need no judgments; and a teacher fine-tuned on some."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +11,22 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from distill.committee import Judge, Likelihood, NeighbourhoodEmbedder, WithLikelihood
+from distill.committee import Judge, Likelihood, NeighbourhoodEmbedder, WithLikelihood, judge_of, together
 from distill.experiments.pictures import draw_rows
 from distill.experiments.report import lines, row_by_fold, write
-from distill.finished_run import VECTORS, FinishedRun
-from distill.product_vectors import embed_products
+from distill.finished_run import TEACHER, VECTORS, FinishedRun
+from distill.product_vectors import ProductVectors, embed_products
 from distill.recipe import Likelihood as LikelihoodSettings
+from distill.teacher import load_teacher
 from distill.teacher.query_likelihood import QueryLikelihood
 from reranker.errors import RerankerError
 from reranker.evaluation import Comparison, evaluate_rankings
 from reranker.evaluation.comparison import QueryScores, Ranker
 
-QUESTION = "Who judges best without judgments?"
+QUESTION = "Who judges best?"
 WEIGHTS = (0.1, 0.2, 0.3, 0.4)
+SHARES = (0.05, 0.1, 0.2, 0.5)
+"""The parts in a label that a teacher is tried with, where runs have fine-tuned one; the embedder as in their recipe has the rest."""
 PLAIN, NEIGHBOURS, ALONE = "embedder", "embedder with neighbours", "language model alone"
 OTHERWISE = "gemma-3-270m"
 """The language model of runs whose recipe names none."""
@@ -31,10 +35,13 @@ OTHERWISE = "gemma-3-270m"
 def compare_judges(runs: list[FinishedRun], out: Path) -> dict[str, Any]:
     """Measure the judges on the runs' held-out queries, and write ``judges.json`` and ``.png``.
 
+    Where all runs have a teacher that learnt from their other judgments, it is measured too, alone and at several shares.
+
     Raises:
         RerankerError: a run has no embedder, or its language model cannot be loaded.
     """
-    by_run = [_measure(run) for run in runs]
+    with_teacher = all(run.recipe.learns_from_judgments and run.recipe.embedder.judges for run in runs)
+    by_run = [_measure(run, with_teacher) for run in runs]
     measured = Comparison([row for rows in by_run for row in rows], [])
     parts = [len(rows) for rows in by_run]
     against = [PLAIN, NEIGHBOURS]
@@ -47,7 +54,7 @@ def _settings(run: FinishedRun) -> LikelihoodSettings:
     return run.recipe.likelihood if run.recipe.likelihood.judges else LikelihoodSettings(model=OTHERWISE)
 
 
-def _measure(run: FinishedRun) -> list[QueryScores]:
+def _measure(run: FinishedRun, with_teacher: bool) -> list[QueryScores]:
     recipe = run.recipe
     if not recipe.embedder.model:
         raise RerankerError(f"The run {run.folder} has no embedder.", hint='Its recipe says [embedder] model = "".')
@@ -57,18 +64,49 @@ def _measure(run: FinishedRun) -> list[QueryScores]:
     judges: dict[str, Judge] = {PLAIN: NeighbourhoodEmbedder(vectors, run.products, neighbours=1), NEIGHBOURS: neighbours}
     judges |= {f"with neighbours + {weight:g} language model": WithLikelihood(neighbours, likely, weight=weight) for weight in WEIGHTS}
     rankers = {name: _ranker(judge.scores) for name, judge in judges.items()}
+    if with_teacher:
+        rankers |= _with_teacher(run, vectors, likely)
     return evaluate_rankings(run.split.held_out, run.products, {**rankers, ALONE: _ranker(likely)}).per_query
+
+
+def _with_teacher(run: FinishedRun, vectors: ProductVectors, likely: Likelihood) -> dict[str, Ranker]:
+    """Return the run's teacher alone, and beside the judge that the run's recipe gives it."""
+    teacher = load_teacher(run.folder / TEACHER)
+    pairs = _held_out(run)
+    with _progress("asking the teacher", len(pairs)) as advance:
+        grades = teacher.distributions([(query, run.products[i]) for query, i in pairs], on_pairs=advance)
+    of_teacher = dict(zip(pairs, grades @ np.linspace(0, 1, grades.shape[1]), strict=True))
+    judge = judge_of(run.recipe, vectors, run.products, likely if run.recipe.likelihood.judges else None)
+
+    def beside(share: float) -> Ranker:
+        def scores(asked: list[tuple[str, str]]) -> np.ndarray:
+            return together(np.array([of_teacher[pair] for pair in asked]), judge.scores(asked), teacher_share=share, scores_range=run.embedder_range)
+
+        return _ranker(scores)
+
+    return {f"recipe's embedder + {share:g} fine-tuned teacher": beside(share) for share in SHARES} | {"fine-tuned teacher alone": beside(1.0)}
 
 
 def _likelihood(run: FinishedRun) -> Likelihood:
     """Ask the language model about all held-out pairs at once."""
-    pairs = sorted({(j.query, j.product_id) for j in run.split.held_out}, key=lambda pair: pair[1])
+    pairs = _held_out(run)
     model = QueryLikelihood(_settings(run), run.recipe.template, run.models)
-    with Progress(console=Console(stderr=True)) as progress:
-        task = progress.add_task("asking how likely queries are", total=len(pairs))
-        found = model.distributions([(query, run.products[i]) for query, i in pairs], on_pairs=lambda n: progress.advance(task, n))[:, 1]
+    with _progress("asking how likely queries are", len(pairs)) as advance:
+        found = model.distributions([(query, run.products[i]) for query, i in pairs], on_pairs=advance)[:, 1]
     known = dict(zip(pairs, found, strict=True))
     return lambda asked: np.array([known[pair] for pair in asked])
+
+
+def _held_out(run: FinishedRun) -> list[tuple[str, str]]:
+    """Return the held-out (query, product id) pairs, those of a product together: a decoder reads it once."""
+    return sorted({(j.query, j.product_id) for j in run.split.held_out}, key=lambda pair: pair[1])
+
+
+@contextmanager
+def _progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda n: progress.advance(task, n)
 
 
 def _ranker(scores: Callable[[list[tuple[str, str]]], np.ndarray]) -> Ranker:

@@ -29,7 +29,7 @@ def experiment(
     embedder or both as labellers; share 1 needs no judgments. targets: soft against hard, for the teacher.
     cross-validation: all rankings of runs that hold out different folds (reranker distill RECIPE --fold N), pooled.
     combinations: a bi-encoder with BM25's score added, or with a cross-encoder over the head of its ranking.
-    judges: who labels best without judgments, an embedder, its neighbourhoods, or a language model beside them.
+    judges: who labels best: an embedder, its neighbourhoods, a language model beside them, and the runs' fine-tuned teacher, alone and at several shares.
     data-size, learning and losses also tell how far students follow the labels of unjudged queries that were left out.
     """
     import importlib.util

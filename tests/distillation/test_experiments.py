@@ -80,7 +80,7 @@ def test_combinations_of_a_bi_encoder_with_bm25_and_a_cross_encoder(run: Path, t
     assert (tmp_path / "combinations.png").stat().st_size > 10_000
 
 
-def test_judges_that_need_no_judgments(run: Path, tmp_path: Path) -> None:
+def test_judges_that_need_judgments_and_those_that_need_none(run: Path, tmp_path: Path) -> None:
     assert command("judges", "--run", str(run), "--out", str(tmp_path)).returncode == 0
     result = json.loads((tmp_path / "judges.json").read_text())
     assert result["language_models"] == ["gemma-3-270m"]  # the recipe names none
@@ -89,6 +89,8 @@ def test_judges_that_need_no_judgments(run: Path, tmp_path: Path) -> None:
     assert found["embedder"] == pytest.approx(gate["minilm_cosine"], abs=0.005)
     assert found["embedder"] > found["language model alone"] > gate["bm25"]
     assert len(set(found.values())) > 4
+    assert found["fine-tuned teacher alone"] == pytest.approx(gate["teacher"], abs=1e-4)
+    assert found["recipe's embedder + 0.1 fine-tuned teacher"] == pytest.approx(gate["committee"], abs=1e-4)  # the recipe's share, 0.9 of the embedder's
     assert (tmp_path / "judges.png").stat().st_size > 10_000
 
 

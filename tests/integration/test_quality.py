@@ -47,7 +47,7 @@ def test_the_reranker_beats_bm25_on_intents_it_never_saw(report: dict[str, Any])
     assert report["left_out"]["seen_queries"] > 0
     gain = report["difference"]["reranker-bm25"]
     assert gain["mean"] > 0.05
-    assert gain["wins"] > gain["losses"]
+    assert gain["interval"][0] > 0  # paired, over the queries: it may lose a little on many and win much on few
 
 
 def test_latency_of_each_stage_is_reported(report: dict[str, Any]) -> None:
