@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,9 @@ from distill.experiments.report import lines, row_by_fold, write
 from distill.finished_run import TEACHER, VECTORS, FinishedRun
 from distill.product_vectors import ProductVectors, embed_products
 from distill.recipe import Likelihood as LikelihoodSettings
-from distill.teacher import load_teacher
+from distill.teacher import Teacher, load_teacher
 from distill.teacher.query_likelihood import QueryLikelihood
+from distill.teacher.soft_targets import expected_relevance
 from reranker.errors import RerankerError
 from reranker.evaluation import Comparison, evaluate_rankings
 from reranker.evaluation.comparison import QueryScores, Ranker
@@ -71,42 +71,28 @@ def _measure(run: FinishedRun, with_teacher: bool) -> list[QueryScores]:
 
 def _with_teacher(run: FinishedRun, vectors: ProductVectors, likely: Likelihood) -> dict[str, Ranker]:
     """Return the run's teacher alone, and beside the judge that the run's recipe gives it."""
-    teacher = load_teacher(run.folder / TEACHER)
-    pairs = _held_out(run)
-    with _progress("asking the teacher", len(pairs)) as advance:
-        grades = teacher.distributions([(query, run.products[i]) for query, i in pairs], on_pairs=advance)
-    of_teacher = dict(zip(pairs, grades @ np.linspace(0, 1, grades.shape[1]), strict=True))
+    of_teacher = _asked(run, load_teacher(run.folder / TEACHER), "asking the teacher")
     judge = judge_of(run.recipe, vectors, run.products, likely if run.recipe.likelihood.judges else None)
+    scores_range = run.embedder_range
 
     def beside(share: float) -> Ranker:
-        def scores(asked: list[tuple[str, str]]) -> np.ndarray:
-            return together(np.array([of_teacher[pair] for pair in asked]), judge.scores(asked), teacher_share=share, scores_range=run.embedder_range)
+        return _ranker(lambda asked: together(of_teacher(asked), judge.scores(asked), teacher_share=share, scores_range=scores_range))
 
-        return _ranker(scores)
-
-    return {f"recipe's embedder + {share:g} fine-tuned teacher": beside(share) for share in SHARES} | {"fine-tuned teacher alone": beside(1.0)}
+    return {f"recipe's embedder + {share:g} fine-tuned teacher": beside(share) for share in SHARES} | {"fine-tuned teacher alone": _ranker(of_teacher)}
 
 
 def _likelihood(run: FinishedRun) -> Likelihood:
-    """Ask the language model about all held-out pairs at once."""
-    pairs = _held_out(run)
-    model = QueryLikelihood(_settings(run), run.recipe.template, run.models)
-    with _progress("asking how likely queries are", len(pairs)) as advance:
-        found = model.distributions([(query, run.products[i]) for query, i in pairs], on_pairs=advance)[:, 1]
-    known = dict(zip(pairs, found, strict=True))
-    return lambda asked: np.array([known[pair] for pair in asked])
+    return _asked(run, QueryLikelihood(_settings(run), run.recipe.template, run.models), "asking how likely queries are")
 
 
-def _held_out(run: FinishedRun) -> list[tuple[str, str]]:
-    """Return the held-out (query, product id) pairs, those of a product together: a decoder reads it once."""
-    return sorted({(j.query, j.product_id) for j in run.split.held_out}, key=lambda pair: pair[1])
-
-
-@contextmanager
-def _progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+def _asked(run: FinishedRun, model: Teacher, what: str) -> Callable[[Sequence[tuple[str, str]]], np.ndarray]:
+    """Ask a model about all held-out pairs at once, those of a product together: a decoder reads it once. Return its relevance of pairs."""
+    pairs = sorted({(j.query, j.product_id) for j in run.split.held_out}, key=lambda pair: pair[1])
     with Progress(console=Console(stderr=True)) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda n: progress.advance(task, n)
+        task = progress.add_task(what, total=len(pairs))
+        found = model.distributions([(query, run.products[i]) for query, i in pairs], on_pairs=lambda n: progress.advance(task, n))
+    known = dict(zip(pairs, expected_relevance(found), strict=True))
+    return lambda asked: np.array([known[pair] for pair in asked])
 
 
 def _ranker(scores: Callable[[list[tuple[str, str]]], np.ndarray]) -> Ranker:
