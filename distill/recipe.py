@@ -133,12 +133,16 @@ class Embedder(Section):
 
     ``share`` is its part in the relevance that the student learns (0: the teacher alone, as in the paper): large for a small
     teacher with few judgments, small for a 7B teacher with many. A product's score is half its own cosine, half the mean of
-    its ``neighbours`` in the catalogue.
+    its ``neighbours`` in the catalogue. With ``teacher_by_agreement`` the teacher's part is smaller, down to none, where it
+    orders a query's products otherwise: for a teacher that has met only some of the catalogue's kinds of products.
     """
 
     model: str = Field(default="all-MiniLM-L6-v2", description='a hub name or folder, or none: ""')
     licence: str = "Apache-2.0"
     share: float = Field(default=0.9, ge=0.0, le=1.0)
+    teacher_by_agreement: bool = Field(
+        default=False, description="the teacher's part, 1 - share, is taken times its rank correlation with the others, at least 0"
+    )
     neighbours: int = Field(default=30, ge=1)
 
     @property
@@ -316,8 +320,8 @@ class Gate(Section):
     """What a bundle must do on the held-out intents (nDCG@10), and how fast.
 
     Beat BM25 by ``beat_bm25_by``, be as good as the off-the-shelf embedder (``beat_embedder``), lose at most ``max_loss``
-    to its fp32 form, rerank 50 hits within ``budget_ms`` (p50, on this machine). Without judgments no nDCG can be measured:
-    it must order labelled pairs as its fp32 form does, within ``budget_ms``.
+    to its fp32 form (an int8 that loses more is passed over), rerank 50 hits within ``budget_ms`` (p50, on this machine). Without
+    judgments no nDCG can be measured: it must order labelled pairs as its fp32 form does, within ``budget_ms``.
     """
 
     beat_bm25_by: float = 0.02

@@ -29,12 +29,12 @@ from distill.ranks import Ranks
 from distill.recipe import Recipe
 from distill.reuse import check_reusable, known_labels, known_likelihoods, label_reads, likelihood_reads, take_checkpoints
 from distill.splits import HeldOutGuard, Split
-from distill.stages import Stage, Stages, stage_in
+from distill.stages import Stage, Stages, full_disk_told, stage_in
 from reranker import __version__
 from reranker.bundle import sha256
 from reranker.embedded import EmbeddedFirstStage, build_index
 from reranker.errors import RecipeError, RerankerError
-from reranker.folders import whole_folder
+from reranker.folders import copy_files, whole_folder
 from reranker.products import Product
 
 PICTURE = "evaluation.png"
@@ -169,16 +169,25 @@ def distil(
         report = _report(recipe, folder, {**told, **stages_of(rungs), "gate": gate})
         if gate.report["refused"]:
             raise GateRefusal(f"The gate refuses the bundle: {'; '.join(gate.report['refused'])}.", hint=f"The whole report: {folder / 'report.json'}")
-        chosen = gate.report["chosen"]
-        with whole_folder(folder / "bundle") as bundle:
-            shutil.copytree(gate.folder / "bundles" / chosen, bundle, dirs_exist_ok=True)
-        if recipe.ladder:
-            with whole_folder(folder / "bundles") as others:
-                for rung in rungs:
-                    if rung.name != chosen:
-                        shutil.copytree(gate.folder / "bundles" / rung.name, others / rung.name)
+        hand_out(gate.folder / "bundles", gate.report["chosen"], folder)
     console.print(f"The bundle is ready: [bold]{folder / 'bundle'}[/] — try it: reranker search --bundle {folder / 'bundle'} laptop")
     return report
+
+
+def hand_out(passed: Path, chosen: str, folder: Path) -> None:
+    """Copy what passed the gate to where users look: the chosen rung's bundle to ``bundle``, the others' to ``bundles``.
+
+    Raises:
+        RerankerError: the disk is full; bundles of an earlier run stay as they were.
+    """
+    others = sorted(rung for rung in passed.iterdir() if rung.is_dir() and rung.name != chosen)
+    with full_disk_told("copying the bundles", folder):
+        with whole_folder(folder / "bundle") as bundle:
+            copy_files(passed / chosen, bundle)
+        if others:
+            with whole_folder(folder / "bundles") as beside:
+                for rung in others:
+                    copy_files(rung, beside / rung.name)
 
 
 def _teach(recipe: Recipe, split: Split, products: dict[str, Product], models: Path, at: Path, ranks: Ranks) -> dict[str, Any]:
@@ -309,7 +318,7 @@ def _judge_together(recipe: Recipe, told: dict[str, Stage], products: dict[str, 
     likelihood = stored_likelihood(told["likelihood"].folder) if "likelihood" in told else None
     judge = judge_of(recipe, _vectors(recipe, told["vectors"], products, models), products, likelihood)
     with _progress("judging together", len(labelled), console) as advance:
-        judged = judge_together(labelled, judge, teacher_share=1 - recipe.embedder.share, on_pairs=advance)
+        judged = judge_together(labelled, judge, teacher_share=1 - recipe.embedder.share, by_agreement=recipe.embedder.teacher_by_agreement, on_pairs=advance)
     write_rows(at / "labels-00000.parquet", judged.labelled)
     return {
         "pairs": len(judged.labelled),

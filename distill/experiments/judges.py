@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from distill.committee import Judge, Likelihood, NeighbourhoodEmbedder, WithLikelihood, judge_of, together
+from distill.committee import Judge, Likelihood, NeighbourhoodEmbedder, WithLikelihood, agreed_share, judge_of, together
 from distill.experiments.pictures import draw_rows
 from distill.experiments.report import lines, row_by_fold, write
 from distill.finished_run import TEACHER, VECTORS, FinishedRun
@@ -26,7 +26,8 @@ from reranker.evaluation.comparison import QueryScores, Ranker
 QUESTION = "Who judges best?"
 WEIGHTS = (0.1, 0.2, 0.3, 0.4)
 SHARES = (0.05, 0.1, 0.2, 0.5)
-"""The parts in a label that a teacher is tried with, where runs have fine-tuned one; the embedder as in their recipe has the rest."""
+"""The parts in a label that a teacher is tried with, where runs have fine-tuned one; the embedder as in their recipe has the rest.
+Each is tried as it is, and by agreement: smaller where the two differ on a query's products."""
 PLAIN, NEIGHBOURS, ALONE = "embedder", "embedder with neighbours", "language model alone"
 OTHERWISE = "gemma-3-270m"
 """The language model of runs whose recipe names none."""
@@ -75,10 +76,17 @@ def _with_teacher(run: FinishedRun, vectors: ProductVectors, likely: Likelihood)
     judge = judge_of(run.recipe, vectors, run.products, likely if run.recipe.likelihood.judges else None)
     scores_range = run.embedder_range
 
-    def beside(share: float) -> Ranker:
-        return _ranker(lambda asked: together(of_teacher(asked), judge.scores(asked), teacher_share=share, scores_range=scores_range))
+    def beside(share: float, *, by_agreement: bool) -> Ranker:
+        def relevance(asked: list[tuple[str, str]]) -> np.ndarray:
+            teacher, scores = of_teacher(asked), judge.scores(asked)
+            heard = agreed_share(asked, teacher, scores, share) if by_agreement else share
+            return together(teacher, scores, teacher_share=heard, scores_range=scores_range)
 
-    return {f"recipe's embedder + {share:g} fine-tuned teacher": beside(share) for share in SHARES} | {"fine-tuned teacher alone": _ranker(of_teacher)}
+        return _ranker(relevance)
+
+    rankers = {f"recipe's embedder + {share:g} fine-tuned teacher": beside(share, by_agreement=False) for share in SHARES}
+    rankers |= {f"recipe's embedder + {share:g} teacher by agreement": beside(share, by_agreement=True) for share in SHARES}
+    return {**rankers, "fine-tuned teacher alone": _ranker(of_teacher)}
 
 
 def _likelihood(run: FinishedRun) -> Likelihood:

@@ -52,4 +52,6 @@ def _relabelled(run: FinishedRun, part: Sequence[LabelledPair], share: float) ->
     recipe = run.recipe
     vectors = embed_products(run.products, embedder=recipe.embedder.model, template=recipe.template, folder=run.folder / VECTORS, models=run.models)
     judge = judge_of(recipe, vectors, run.products, stored_likelihood(run.folder / LIKELIHOOD) if recipe.likelihood.judges else None)
-    return judge_together([pair._replace(together=None) for pair in part], judge, teacher_share=1 - share).labelled
+    return judge_together(
+        [pair._replace(together=None) for pair in part], judge, teacher_share=1 - share, by_agreement=recipe.embedder.teacher_by_agreement
+    ).labelled

@@ -10,7 +10,7 @@ from typing import Any
 from distill.gate.evidence import Evidence
 from distill.gate.ladder_picture import draw_ladder
 from distill.gate.rankers import load_rankers
-from distill.gate.rungs import LoadedRung, load_rung, write_final
+from distill.gate.rungs import LoadedRung, load_rung, pass_over, write_final
 from distill.gate.verdict import Standing, choose, disagreement, refusals
 from distill.ladder import MadeRung
 from distill.pairs import LabelledPair, labelled_in
@@ -55,11 +55,12 @@ def pass_gate(
 ) -> dict[str, Any]:
     """Measure the teacher, each rung's student in each precision, BM25 and the off-the-shelf embedder on the held-out intents.
 
-    A rung's precision was chosen by its export, on calibration pairs: the held-out queries only measure it. The student
-    of [student], or with a budget the best within it, becomes ``folder/bundle``; every rung's bundle is ``folder/bundles/NAME``.
-    Where there are no judgments, no nDCG is measured, and report and card say so (``not_measured``): what is checked is latency,
-    and that each student orders labelled pairs as its fp32 form does. Where nothing is held out, ``evidence`` stands for
-    what would be measured: the gate judges by it, and report and card say so (``cross_validated``).
+    A rung's precision was chosen by its export, on calibration pairs: the held-out queries only measure it, and pass it over
+    for a more faithful one where it loses too much on them (``pass_over``). The student of [student], or with a budget the
+    best within it, is the one ``chosen``; every rung's bundle is ``folder/bundles/NAME``. Where there are no judgments, no nDCG is
+    measured, and report and card say so (``not_measured``): what is checked is latency, and that each student orders labelled
+    pairs as its fp32 form does. Where nothing is held out, ``evidence`` stands for what would be measured: the gate judges by
+    it, and report and card say so (``cross_validated``).
 
     Returns:
         The measurements, and under ``refused`` why no bundle may serve (empty: it may).
@@ -85,6 +86,12 @@ def pass_gate(
     else:
         say(f"  [yellow]nDCG@10 is {NOT_MEASURED}; agreement with fp32 and latency are[/]")
 
+    if measured:
+        exported, loaded = loaded, pass_over(loaded, ndcg, recipe.gate.max_loss)
+        for before, rung in zip(exported, loaded, strict=True):
+            if rung.precision != before.precision:
+                whose = f", its own or that of {rung.read_with}," if rung.read_with else ""
+                say(f"  {rung.name} is served in {rung.precision}: {before.precision}{whose} loses more than {recipe.gate.max_loss:g} to fp32")
     queries = _timed_queries(first_stage, split, labelled)
     ladder: list[Standing] = []
     bm25_ms = 0.0

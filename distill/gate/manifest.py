@@ -60,6 +60,8 @@ def _scoring(rung: MadeRung) -> dict[str, Any]:
 
 def _teacher(recipe: Recipe, made: Mapping[str, Stage]) -> dict[str, Any]:
     embedder: dict[str, Any] = {"embedder": recipe.embedder.model, "embedder_share": recipe.embedder.share} if recipe.embedder.judges else {}
+    if recipe.embedder.judges and recipe.embedder.teacher_by_agreement:
+        embedder |= {"teacher_by_agreement": True}
     if recipe.likelihood.judges:
         embedder |= {"likelihood": recipe.likelihood.model, "likelihood_weight": recipe.likelihood.weight}
     if recipe.embedder.alone:

@@ -41,7 +41,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         "",
         f"{_labeller(teacher)} labelled {training['labelled_pairs']:,} pairs of queries and products. "
         f"The student learnt from them for {training['epochs']:g} epoch(s) (loss: {training['loss']}). "
-        + (f"{teacher['embedder']} made up {teacher['embedder_share']:.0%} of each label. " if teacher.get("embedder_share", 1) < 1 else "")
+        + (f"{teacher['embedder']} made up {teacher['embedder_share']:.0%} of each label{_yielding(teacher)}. " if teacher.get("embedder_share", 1) < 1 else "")
         + (f"Beside it, {teacher['likelihood']} as it was pretrained found queries likely or not (arXiv 2204.07496). " if teacher.get("likelihood") else "")
         + (f"A larger student's scores made up {training['larger_share']:.0%} of what it learnt. " if training["larger_share"] else "")
         + (f"Its query encoder learnt the vectors of {reads['queries']:,} queries for {reads['epochs']:g} epoch(s) (arXiv 2306.11550). " if reads else "")
@@ -105,6 +105,10 @@ def _labeller(teacher: Mapping[str, Any]) -> str:
     if teacher.get("kind") == "zero_shot":
         return f"{teacher['model']}, asked for a grade as it is,"
     return f"{teacher['model']}, fine-tuned on {teacher['judged_pairs']:,} judged pairs,"
+
+
+def _yielding(teacher: Mapping[str, Any]) -> str:
+    return ", and more where the other ordered a query's products otherwise" if teacher.get("teacher_by_agreement") else ""
 
 
 def _range(interval: list[float], sign: str = "") -> str:

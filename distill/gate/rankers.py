@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from distill.committee import judge_of, together
+from distill.committee import agreed_share, judge_of, together
 from distill.gate.rungs import LoadedRung
 from distill.product_vectors import embed_products
 from distill.recipe import Recipe
@@ -48,8 +48,11 @@ def _committee(recipe: Recipe, made: Mapping[str, Stage], products: Mapping[str,
     low, high = made["labels"].report["range"]
 
     def relevance(query: str, asked: list[Product]) -> np.ndarray:
-        scores = judge.scores([(query, product["id"]) for product in asked])
+        pairs = [(query, product["id"]) for product in asked]
+        scores = judge.scores(pairs)
         of_teacher = np.zeros(len(asked)) if teacher is None else np.asarray(teacher(query, asked))
-        return together(of_teacher, scores, teacher_share=1 - recipe.embedder.share, scores_range=(low, high))
+        share = 1 - recipe.embedder.share
+        heard = agreed_share(pairs, of_teacher, scores, share) if recipe.embedder.teacher_by_agreement else share
+        return together(of_teacher, scores, teacher_share=heard, scores_range=(low, high))
 
     return relevance

@@ -25,19 +25,32 @@ CALIBRATION_PAIRS = 2_000
 
 
 class LoadedRung(NamedTuple):
-    """A rung ready to be measured; on labelled pairs, ``agreement`` is its rank correlation with what it learnt, ``fp32_agreement`` with its fp32 form."""
+    """A rung ready to be measured, in each of the ``students``' precisions; it is served in ``precision``.
+
+    On labelled pairs, ``agreements`` are its rank correlations with what it learnt, ``fp32_agreements`` with its fp32 form.
+    ``read_with`` is the rung that reads the products for it, if another does: the two share stored vectors.
+    """
 
     name: str
     precision: str
     students: dict[str, Reranker]
     manifest: dict[str, Any]
-    files: dict[str, Path]
-    agreement: float
-    fp32_agreement: float
+    files: dict[str, dict[str, Path]]
+    agreements: dict[str, float]
+    fp32_agreements: dict[str, float]
+    read_with: str | None
 
     @property
     def chosen(self) -> Reranker:
         return self.students[self.precision]
+
+    @property
+    def agreement(self) -> float:
+        return self.agreements[self.precision]
+
+    @property
+    def fp32_agreement(self) -> float:
+        return self.fp32_agreements[self.precision]
 
     @property
     def megabytes(self) -> float:
@@ -62,18 +75,36 @@ def load_rung(
     if recipe.notice:
         files["NOTICE"] = folder / "NOTICE"
         files["NOTICE"].write_text(recipe.notice + "\n", encoding="utf-8")
-    students, agreement, scored = {}, {}, {}
-    for precision in PRECISIONS:
-        models = _models(rung, precision)
-        if all(model.is_file() for model in models.values()):
-            at, own = folder / f"{rung.name}_{precision}", {**models, **files}
-            logits = Reranker(write_bundle(at, own, manifest)).logits(texts)
-            students[precision] = Reranker(write_bundle(at, own, {**manifest, "calibration": calibrate(logits, relevance).model_dump()}))
-            agreement[precision] = _rank_correlation(logits, relevance)
-            scored[precision] = logits
-    chosen = _precision(rung)
-    with_fp32 = 1.0 if chosen == "fp32" else _rank_correlation(scored[chosen], scored["fp32"])
-    return LoadedRung(rung.name, chosen, students, manifest, {**_models(rung, chosen), **files}, round(agreement[chosen], 4), round(with_fp32, 6))
+    bundled = {precision: {**_models(rung, precision), **files} for precision in PRECISIONS}
+    bundled = {precision: own for precision, own in bundled.items() if all(path.is_file() for path in own.values())}
+    students, scored = {}, {}
+    for precision, own in bundled.items():
+        at = folder / f"{rung.name}_{precision}"
+        scored[precision] = Reranker(write_bundle(at, own, manifest)).logits(texts)
+        students[precision] = Reranker(write_bundle(at, own, {**manifest, "calibration": calibrate(scored[precision], relevance).model_dump()}))
+    with_fp32 = {precision: round(_rank_correlation(logits, scored["fp32"]), 6) for precision, logits in scored.items()}
+    agreements = {precision: round(_rank_correlation(logits, relevance), 4) for precision, logits in scored.items()}
+    reads_products = rung.reader or rung.partner
+    return LoadedRung(
+        rung.name, _precision(rung), students, manifest, bundled, agreements, with_fp32 | {"fp32": 1.0}, reads_products.name if reads_products else None
+    )
+
+
+def pass_over(rungs: Sequence[LoadedRung], ndcg: Mapping[str, float], max_loss: float) -> list[LoadedRung]:
+    """Return the rungs, each in the fastest precision that loses at most ``max_loss`` to its fp32 form, from its export's choice on.
+
+    A rung whose products another reads is at least as faithful as that one, so that they go on sharing vectors.
+
+    Args:
+        ndcg: mean nDCG@10 by ranking, ``<rung>_<precision>``.
+    """
+    settled: dict[str, LoadedRung] = {}
+    for rung in rungs:
+        least = [rung.precision] + ([settled[rung.read_with].precision] if rung.read_with in settled else [])
+        first = max(PRECISIONS.index(precision) for precision in least)
+        worst = ndcg[f"{rung.name}_fp32"] - max_loss
+        settled[rung.name] = rung._replace(precision=next(p for p in PRECISIONS[first:] if ndcg.get(f"{rung.name}_{p}", -1.0) >= worst))
+    return list(settled.values())
 
 
 def _models(rung: MadeRung, precision: str) -> dict[str, Path]:
@@ -97,7 +128,7 @@ def write_final(rung: LoadedRung, target: Path, metrics: Mapping[str, Any]) -> B
     card.parent.mkdir(parents=True, exist_ok=True)
     card.write_text(model_card(manifest), encoding="utf-8")
     try:
-        return write_bundle(target, {**rung.files, CARD: card}, manifest)
+        return write_bundle(target, {**rung.files[rung.precision], CARD: card}, manifest)
     finally:
         card.unlink()
 

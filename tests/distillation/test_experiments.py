@@ -91,6 +91,7 @@ def test_judges_that_need_judgments_and_those_that_need_none(run: Path, tmp_path
     assert len(set(found.values())) > 4
     assert found["fine-tuned teacher alone"] == pytest.approx(gate["teacher"], abs=1e-4)
     assert found["recipe's embedder + 0.1 fine-tuned teacher"] == pytest.approx(gate["committee"], abs=1e-4)  # the recipe's share, 0.9 of the embedder's
+    assert "recipe's embedder + 0.1 teacher by agreement" in found
     assert (tmp_path / "judges.png").stat().st_size > 10_000
 
 

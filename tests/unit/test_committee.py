@@ -75,6 +75,28 @@ def test_the_teacher_s_share_is_its_share() -> None:
     assert all(0 <= value <= 1 for value in judged(0.3).values())
 
 
+def test_by_agreement_a_teacher_that_contradicts_the_embedder_is_not_heard() -> None:
+    vectors, products = catalogue()
+    embedder = NeighbourhoodEmbedder(vectors, products, neighbours=1)
+    likes = {i: 0.9 - 0.01 * n for n, i in enumerate(products)} | {"odd": 0.5}  # notebooks, then bags, the misleading one amid them
+
+    def labels(of: dict[str, float], query: str = "notebook") -> list[LabelledPair]:
+        return [LabelledPair(query, i, "log/random", (1 - likely, likely)) for i, likely in of.items()]
+
+    def judged(pairs: list[LabelledPair], share: float, by_agreement: bool) -> np.ndarray:
+        return np.array([p.relevance for p in judge_together(pairs, embedder, teacher_share=share, by_agreement=by_agreement).labelled])
+
+    agreeing, contrary, silent = labels(likes), labels({i: 1 - of for i, of in likes.items()}, "note book"), labels(dict.fromkeys(products, 0.4), "laptop")
+    alone = judged(agreeing, 0.0, False)
+    both = judged(agreeing + contrary + silent, 0.4, True)
+    n = len(products)
+    np.testing.assert_allclose(both[n : 2 * n], alone)  # it would have turned the order round
+    np.testing.assert_allclose(both[2 * n :], alone)
+    in_full, heard = judged(agreeing, 0.4, False) - alone, both[:n] - alone
+    np.testing.assert_allclose(heard, heard[0] / in_full[0] * in_full, atol=1e-6)
+    assert 0.5 < heard[0] / in_full[0] < 1  # they agree, but not on all
+
+
 def test_a_language_model_moves_products_within_their_query_by_its_weight() -> None:
     vectors, products = catalogue()
     embedder = NeighbourhoodEmbedder(vectors, products, neighbours=1)

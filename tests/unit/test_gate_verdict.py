@@ -11,6 +11,7 @@ pytest.importorskip("torch")
 from distill.gate import NOT_MEASURED
 from distill.gate.ladder_picture import draw_ladder
 from distill.gate.model_card import model_card
+from distill.gate.rungs import LoadedRung, pass_over
 from distill.gate.verdict import Standing, choose, disagreement, refusals
 from distill.recipe import Gate, Recipe, Rung, load_recipe
 from reranker.errors import RecipeError
@@ -35,6 +36,32 @@ def standing(rung: str, ndcg: float, ms: float, refused: tuple[str, ...] = ()) -
 )
 def test_quality_is_refused_with_its_reason(changed: dict[str, float], told: list[str]) -> None:
     assert refusals({**GOOD, **changed}, "student_int8", "student_fp32", Gate()) == told
+
+
+def exported(name: str, precision: str, read_with: str | None = None) -> LoadedRung:
+    return LoadedRung(name, precision, {}, {}, {}, {}, {}, read_with)
+
+
+@pytest.mark.parametrize(
+    ("measured", "served"),
+    [
+        ({}, {"student": "int8", "fast": "int8"}),
+        ({"student_int8": 0.894}, {"student": "int8_weights", "fast": "int8_weights"}),  # one reader of products for both
+        ({"fast_int8": 0.80}, {"student": "int8", "fast": "int8_weights"}),
+        ({"student_int8": 0.894, "student_int8_weights": 0.80}, {"student": "fp32", "fast": "fp32"}),
+        ({"student_int8": 0.95, "fast_int8": 0.95}, {"student": "int8", "fast": "int8"}),
+    ],
+)
+def test_a_precision_that_loses_too_much_is_passed_over(measured: dict[str, float], served: dict[str, str]) -> None:
+    ndcg = {f"{rung}_{precision}": 0.9 for rung in ("student", "fast") for precision in ("int8", "int8_weights", "fp32")} | measured
+    rungs = [exported("student", "int8"), exported("fast", "int8", read_with="student")]
+    assert {rung.name: rung.precision for rung in pass_over(rungs, ndcg, 0.005)} == served
+
+
+def test_what_the_export_passed_over_stays_so() -> None:
+    ndcg = {"student_int8": 0.9, "student_int8_weights": 0.9, "student_fp32": 0.9}
+    assert [rung.precision for rung in pass_over([exported("student", "fp32")], ndcg, 0.005)] == ["fp32"]
+    assert [rung.precision for rung in pass_over([exported("student", "fp32")], {"student_fp32": 0.9}, 0.005)] == ["fp32"]
 
 
 def test_an_embedder_that_is_absent_or_not_minded_refuses_nothing() -> None:
@@ -148,6 +175,12 @@ def test_the_card_of_a_run_without_judgments_says_that_nothing_was_measured() ->
 
 def test_the_card_says_how_a_zero_shot_teacher_was_used() -> None:
     assert "big-llm, asked for a grade as it is, labelled 19,359 pairs" in card_of(teacher={"kind": "zero_shot", "model": "big-llm", "judged_pairs": 0})
+
+
+def test_the_card_says_what_the_teacher_s_word_counted() -> None:
+    beside = {"model": "big-llm", "judged_pairs": 1316, "embedder": "MiniLM", "embedder_share": 0.8}
+    assert "MiniLM made up 80% of each label. " in card_of(teacher=beside)
+    assert "80% of each label, and more where the other ordered" in card_of(teacher={**beside, "teacher_by_agreement": True})
 
 
 def test_the_card_tells_quality_with_intervals_limits_and_licences() -> None:

@@ -11,6 +11,7 @@ import pytest
 from safetensors import SafetensorError
 
 from distill.checkpoints import CHECKPOINTS, last_checkpoint
+from distill.run import hand_out
 from distill.stages import Stages
 from reranker.errors import RerankerError
 
@@ -134,3 +135,22 @@ def test_a_training_state_whose_writing_was_cut_short_is_passed_over(tmp_path: P
         if state is not None:
             (folder / "trainer_state.json").write_text(state)
     assert last_checkpoint(tmp_path) == str(tmp_path / CHECKPOINTS / "checkpoint-100")
+
+
+def test_a_disk_that_fills_up_as_bundles_are_handed_out_leaves_those_of_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    passed, run = tmp_path / "passed", tmp_path / "run"
+    for rung in ("student", "fast"):
+        (passed / rung).mkdir(parents=True)
+        (passed / rung / "manifest.json").write_text(rung)
+    hand_out(passed, "student", run)
+    assert (run / "bundle" / "manifest.json").read_text() == "student"
+    assert (run / "bundles" / "fast" / "manifest.json").read_text() == "fast"
+
+    def fills(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfile", fills)
+    with pytest.raises(RerankerError, match="disk is full: copying the bundles"):
+        hand_out(passed, "fast", run)
+    assert (run / "bundle" / "manifest.json").read_text() == "student"
+    assert sorted(path.name for path in run.iterdir()) == ["bundle", "bundles"]
