@@ -150,7 +150,7 @@ def judge_together(
 ) -> Judged:
     """Give each pair the committee's relevance: ``teacher_share`` of the teacher's, the rest the embedder's; pairs without a teacher's word take share 0.
 
-    ``by_agreement``: the teacher's share is smaller where it orders a query's products otherwise (``agreed_share``). The
+    ``by_agreement``: the teacher's share is smaller where it orders a query's products otherwise (``together``). The
     embedder's scores are stretched to 0–1 first, from their 1st percentile to the top thousandth.
 
     Raises:
@@ -164,33 +164,41 @@ def judge_together(
     scores = embedder.scores(asked, on_pairs)
     low, high = (float(bound) for bound in np.percentile(scores, [1, 99.9]))
     teacher = np.array([pair.relevance if pair.distribution else 0.0 for pair in labelled])
-    share = agreed_share(asked, teacher, scores, teacher_share) if by_agreement else teacher_share
-    relevance = together(teacher, scores, teacher_share=share, scores_range=(low, high))
+    relevance = together(asked, teacher, scores, teacher_share=teacher_share, by_agreement=by_agreement, scores_range=(low, high))
     judged = [pair._replace(together=float(value)) for pair, value in zip(labelled, relevance, strict=True)]
     agreement = round(float(np.nan_to_num(spearmanr(teacher, scores).statistic)), 4) if teacher.any() else None
     return Judged(judged, agreement, (low, high))
 
 
-def agreed_share(pairs: Sequence[tuple[str, str]], teacher: np.ndarray, embedder: np.ndarray, share: float) -> np.ndarray:
-    """Return the teacher's share of each (query, product id) pair, (n,): ``share`` times how far it and the embedder agree on the query's products.
+def together(
+    pairs: Sequence[tuple[str, str]],
+    teacher: np.ndarray,
+    embedder: np.ndarray,
+    *,
+    teacher_share: float,
+    by_agreement: bool = False,
+    scores_range: tuple[float, float],
+) -> np.ndarray:
+    """Return the committee's relevance, 0 to 1, of (query, product id) pairs: the teacher's relevance and the embedder's scores, all (n,), by their shares.
 
-    Agreement is the rank correlation, at least 0: a teacher that met laptops only as wrong answers contradicts the embedder
-    on every query for laptops, and is not heard there. It depends on which products of a query are among the pairs.
-
-    Source: S. Wu and F. Crestani, Data fusion with estimated weights, CIKM 2002 (whoever agrees with the others weighs more).
+    ``by_agreement`` takes the teacher's share times how far the two agree on the query's products: their rank correlation, at
+    least 0. A teacher that met laptops only as wrong answers contradicts the embedder on every query for laptops, and is not
+    heard there. It depends on which products of a query are among the pairs. Source: S. Wu and F. Crestani, Data fusion with
+    estimated weights, CIKM 2002 (whoever agrees with the others weighs more).
     """
+    low, high = scores_range
+    stretched = np.clip((embedder - low) / max(high - low, 1e-6), 0, 1)
+    share = teacher_share * (_agreement(pairs, teacher, embedder) if by_agreement else 1.0)
+    relevance: np.ndarray = share * teacher + (1 - share) * stretched
+    return relevance
+
+
+def _agreement(pairs: Sequence[tuple[str, str]], teacher: np.ndarray, embedder: np.ndarray) -> np.ndarray:
+    """Return the rank correlation, at least 0, of teacher and embedder over the products of each pair's query: (n,)."""
     from scipy.stats import spearmanr
 
     out = np.zeros(len(pairs))
     for rows in _rows_by_query(pairs).values():
         if np.ptp(teacher[rows]) > 0 and np.ptp(embedder[rows]) > 0:
-            out[rows] = share * max(0.0, float(spearmanr(teacher[rows], embedder[rows]).statistic))
+            out[rows] = max(0.0, float(spearmanr(teacher[rows], embedder[rows]).statistic))
     return out
-
-
-def together(teacher: np.ndarray, embedder: np.ndarray, *, teacher_share: float | np.ndarray, scores_range: tuple[float, float]) -> np.ndarray:
-    """Return the committee's relevance, 0 to 1, of the teacher's relevance and the embedder's scores, all (n,); the share may be one for all pairs."""
-    low, high = scores_range
-    stretched = np.clip((embedder - low) / max(high - low, 1e-6), 0, 1)
-    relevance: np.ndarray = teacher_share * teacher + (1 - teacher_share) * stretched
-    return relevance

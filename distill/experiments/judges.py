@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from distill.committee import Judge, Likelihood, NeighbourhoodEmbedder, WithLikelihood, agreed_share, judge_of, together
+from distill.committee import Judge, Likelihood, NeighbourhoodEmbedder, WithLikelihood, judge_of, together
 from distill.experiments.pictures import draw_rows
 from distill.experiments.report import lines, row_by_fold, write
 from distill.finished_run import TEACHER, VECTORS, FinishedRun
@@ -77,12 +77,9 @@ def _with_teacher(run: FinishedRun, vectors: ProductVectors, likely: Likelihood)
     scores_range = run.embedder_range
 
     def beside(share: float, *, by_agreement: bool) -> Ranker:
-        def relevance(asked: list[tuple[str, str]]) -> np.ndarray:
-            teacher, scores = of_teacher(asked), judge.scores(asked)
-            heard = agreed_share(asked, teacher, scores, share) if by_agreement else share
-            return together(teacher, scores, teacher_share=heard, scores_range=scores_range)
-
-        return _ranker(relevance)
+        return _ranker(
+            lambda asked: together(asked, of_teacher(asked), judge.scores(asked), teacher_share=share, by_agreement=by_agreement, scores_range=scores_range)
+        )
 
     rankers = {f"recipe's embedder + {share:g} fine-tuned teacher": beside(share, by_agreement=False) for share in SHARES}
     rankers |= {f"recipe's embedder + {share:g} teacher by agreement": beside(share, by_agreement=True) for share in SHARES}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from distill.committee import agreed_share, judge_of, together
+from distill.committee import judge_of, together
 from distill.gate.rungs import LoadedRung
 from distill.product_vectors import embed_products
 from distill.recipe import Recipe
@@ -51,8 +51,7 @@ def _committee(recipe: Recipe, made: Mapping[str, Stage], products: Mapping[str,
         pairs = [(query, product["id"]) for product in asked]
         scores = judge.scores(pairs)
         of_teacher = np.zeros(len(asked)) if teacher is None else np.asarray(teacher(query, asked))
-        share = 1 - recipe.embedder.share
-        heard = agreed_share(pairs, of_teacher, scores, share) if recipe.embedder.teacher_by_agreement else share
-        return together(of_teacher, scores, teacher_share=heard, scores_range=(low, high))
+        said = recipe.embedder
+        return together(pairs, of_teacher, scores, teacher_share=1 - said.share, by_agreement=said.teacher_by_agreement, scores_range=(low, high))
 
     return relevance
