@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from reranker.cache import Cache, CacheState, digest
-from reranker.network import Network
+from reranker.micro_batches import MicroBatches
+from reranker.network import Network, cores
 from reranker.stored_vectors import StoredVectors
 
 CROSS_ENCODER, BI_ENCODER, DUET = "cross_encoder", "bi_encoder", "duet"
@@ -66,8 +67,11 @@ class VectorScorer:
 
     def __init__(self, network: Network, scale: float, *, kept: int = VECTORS_KEPT, queries_kept: int = 0, query_network: Network | None = None) -> None:
         self._network = network
-        self._query_network = query_network or network
         self._scale = scale
+        self._query_network = query_network or network
+        self._queries_asked = MicroBatches(
+            lambda texts: _vectors(self._query_network, texts, alone=False), shares=self.reads_queries_together, at_once=max(1, cores() // 2)
+        )
         self._products = Cache(kept)
         self._queries = Cache(queries_kept)
         self.stored = StoredVectors([])
@@ -76,11 +80,18 @@ class VectorScorer:
     def logits(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         """Return scale · cosine of (query, product text) pairs: float32 (n,)."""
         queries = list(dict.fromkeys(query for query, _ in pairs))
-        of_query = {query: self._queries.get(digest([query]), lambda query=query: _vectors(self._query_network, [query])[0]) for query in queries}  # type: ignore[misc]
+        of_query = {query: self._queries.get(digest([query]), lambda query=query: self._queries_asked.row(query)) for query in queries}  # type: ignore[misc]
         products = self.vectors([text for _, text in pairs])
-        asked = np.stack([of_query[query] for query, _ in pairs]) if pairs else products
-        cosines: np.ndarray = np.einsum("ij,ij->i", asked, products, dtype=np.float32)
+        if len(queries) == 1:
+            cosines: np.ndarray = np.einsum("j,ij->i", of_query[queries[0]], products, dtype=np.float32)
+        else:
+            asked = np.stack([of_query[query] for query, _ in pairs]) if pairs else products
+            cosines = np.einsum("ij,ij->i", asked, products, dtype=np.float32)
         return cosines * np.float32(self._scale)
+
+    def reads_queries_together(self) -> bool:
+        """Say whether queries that several threads ask about at once are read in one run: where that changes no vector. Found out the first time."""
+        return self._query_network.keeps_apart
 
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
         """Return the vectors of product texts, float32 (n, width) of about unit length; those not known are computed and kept."""
@@ -109,7 +120,7 @@ class VectorScorer:
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Return vectors of texts as they are kept: float16 (n, width), also the first time, so that a product's score never changes."""
-        return _vectors(self._network, texts).astype(np.float16)
+        return _vectors(self._network, texts, alone=True).astype(np.float16)
 
     def knows(self, pairs: Sequence[tuple[str, str]]) -> bool:
         """No scores are kept: with the vectors, they are soon made."""
@@ -128,10 +139,10 @@ class VectorScorer:
         self._products.forget()
 
 
-def _vectors(network: Network, texts: Sequence[str]) -> np.ndarray:
-    """Return mean-pooled unit vectors, float32 (n, width)."""
+def _vectors(network: Network, texts: Sequence[str], *, alone: bool) -> np.ndarray:
+    """Return mean-pooled unit vectors, float32 (n, width). They are kept: ``alone`` where they would depend on what is read beside them."""
     rows: list[np.ndarray] = [np.zeros(0)] * len(texts)
-    for batch, hidden, mask in network.run(texts, alone=True):  # a vector is kept: it must not depend on who was asked about beside it
+    for batch, hidden, mask in network.run(texts, alone=alone):
         for i, vector in zip(batch, unit_means(hidden, mask), strict=True):
             rows[i] = vector
     return np.stack(rows).astype(np.float32) if rows else np.zeros((0, 0), dtype=np.float32)

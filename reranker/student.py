@@ -101,6 +101,11 @@ class Reranker:
         """Whether a product's vector is computed once and kept: a bi-encoder's, a duet's."""
         return self._vectors is not None
 
+    def warm_up(self) -> None:
+        """Find out now, with some short runs, whether queries asked at once may be read in one run, which the first of them would else wait for."""
+        if self._vectors is not None:
+            self._vectors.reads_queries_together()
+
     @property
     def vectors_made(self) -> int:
         """How many products' vectors were computed so far."""

@@ -50,6 +50,7 @@ def load(path: str | Path | None, *, threads: int | None, cache: int = 0, vector
     reranker, digest = _load_whole(path, threads, cache)
     if vectors is not None:
         reranker.use_vectors(vectors)
+    reranker.warm_up()
     began = time.monotonic()
     for query, products in (_PROBE, *recent):
         try:
