@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,13 @@ from reranker.errors import FirstStageError
 from reranker.first_stage import FIELD_BOOSTS, Hit
 from reranker.folders import whole_folder
 from reranker.products import CatalogProblem, Product, attribute_pairs, read_catalog
+from reranker.stored_product import KeptProduct, StoredProduct
 
 LAYOUT = 2  # raise when analysis or fields change: indexes of another layout are rebuilt or refused
 _META = "index.json"
+
+PRODUCTS_KEPT = 20_000
+"""Products kept in memory, those found lately: the demo catalogue's take about 1.5 kB each."""
 
 
 def field_text(product: Product, field: str) -> str:
@@ -91,7 +96,7 @@ class EmbeddedFirstStage:
         self._folder = folder
         self._made = _made_at(folder)
         try:
-            self._searcher, self._fields = _open(folder)
+            self._index = _OpenIndex(folder)
         except ValueError as error:
             raise FirstStageError(
                 f"The index at {folder} cannot be opened: {error}", hint=f"Build it again: reranker index --catalog FILE --index {folder.name}"
@@ -101,10 +106,10 @@ class EmbeddedFirstStage:
         parsed = self._query(query)
         if parsed is None:
             return []
-        searcher = self._newest()
-        found = searcher.search(parsed, limit=k, count=False).hits
-        products = [_product(searcher, address) for _, address in found]
-        return [Hit(str(p["id"]), float(score), rank, p) for rank, ((score, _), p) in enumerate(zip(found, products, strict=True), start=1)]
+        index = self._newest()
+        found = index.searcher.search(parsed, limit=k, count=False).hits
+        kept = [index.product(address) for _, address in found]
+        return [Hit(p.id, float(score), rank, StoredProduct(p)) for rank, ((score, _), p) in enumerate(zip(found, kept, strict=True), start=1)]
 
     def score(self, query: str, product_ids: Sequence[str]) -> dict[str, float]:
         scores = dict.fromkeys(self.get(product_ids), 0.0)
@@ -113,59 +118,72 @@ class EmbeddedFirstStage:
             return scores
         among = tantivy.Query.const_score_query(self._ids(list(scores)), 0.0)
         both = tantivy.Query.boolean_query([(tantivy.Occur.Must, parsed), (tantivy.Occur.Must, among)])
-        searcher = self._newest()
-        for score, address in searcher.search(both, limit=len(scores), count=False).hits:
-            scores[str(_product(searcher, address)["id"])] = float(score)
+        index = self._newest()
+        for score, address in index.searcher.search(both, limit=len(scores), count=False).hits:
+            scores[index.product(address).id] = float(score)
         return scores
 
     def get(self, product_ids: Sequence[str]) -> dict[str, Product]:
         if not product_ids:
             return {}
-        searcher = self._newest()
+        searcher = self._newest().searcher
         hits = searcher.search(self._ids(product_ids), limit=len(set(product_ids)), count=False).hits
-        found = {str(p["id"]): p for p in (_product(searcher, address) for _, address in hits)}
+        found = {str(p["id"]): p for p in (json.loads(_stored(searcher, address)) for _, address in hits)}
         return {i: found[i] for i in product_ids if i in found}
 
     def count(self) -> int:
-        return int(self._newest().num_docs)
+        return int(self._newest().searcher.num_docs)
 
     def close(self) -> None:
         pass
 
-    def _newest(self) -> tantivy.Searcher:
-        """Return what searches the index that lies in the folder now; the one before while that cannot be opened."""
+    def _newest(self) -> _OpenIndex:
+        """Return the index that lies in the folder now, opened; the one before while that cannot be opened."""
         made = _made_at(self._folder)
         if made is not None and made != self._made:
             meta = read_meta(self._folder)
             if meta is not None and meta.get("layout") == LAYOUT:
                 with suppress(ValueError):  # swapped again meanwhile: the next search looks again
-                    self._searcher, self._fields = _open(self._folder)
+                    self._index = _OpenIndex(self._folder)
                     self._made = made
-        return self._searcher
+        return self._index
 
     def _query(self, query: str) -> tantivy.Query | None:
         """One BM25 clause a field and word; a word given twice counts twice, as in OpenSearch."""
         words = Counter(tokens(query))
         clauses = [
-            (tantivy.Occur.Should, tantivy.Query.boost_query(tantivy.Query.term_query(self._fields, field, word, index_option="freq"), boost * n))
+            (tantivy.Occur.Should, tantivy.Query.boost_query(tantivy.Query.term_query(self._index.fields, field, word, index_option="freq"), boost * n))
             for word, n in words.items()
             for field, boost in FIELD_BOOSTS.items()
         ]
         return tantivy.Query.boolean_query(clauses) if clauses else None
 
     def _ids(self, product_ids: Sequence[str]) -> tantivy.Query:
-        return tantivy.Query.term_set_query(self._fields, "id", list(dict.fromkeys(product_ids)))
+        return tantivy.Query.term_set_query(self._index.fields, "id", list(dict.fromkeys(product_ids)))
 
 
-def _product(searcher: tantivy.Searcher, address: tantivy.DocAddress) -> dict[str, Any]:
-    product: dict[str, Any] = json.loads(searcher.doc(address)["product"][0])
-    return product
+class _OpenIndex:
+    """An index as it lay in its folder when it was opened.
+
+    Raises:
+        ValueError: it cannot be opened.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        index = tantivy.Index.open(str(folder))
+        _register(index)
+        searcher = self.searcher = index.searcher()
+        self.fields = index.schema
+        self._kept = lru_cache(PRODUCTS_KEPT)(lambda segment, document: KeptProduct(_stored(searcher, tantivy.DocAddress(segment, document))))
+
+    def product(self, address: tantivy.DocAddress) -> KeptProduct:
+        """Return a product; those that were asked for lately are kept."""
+        return self._kept(address.segment_ord, address.doc)
 
 
-def _open(folder: Path) -> tuple[tantivy.Searcher, tantivy.Schema]:
-    index = tantivy.Index.open(str(folder))
-    _register(index)
-    return index.searcher(), index.schema
+def _stored(searcher: tantivy.Searcher, address: tantivy.DocAddress) -> str:
+    text: str = searcher.doc(address)["product"][0]
+    return text
 
 
 def _made_at(folder: Path) -> tuple[int, int] | None:

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from reranker.products import attribute_pairs
+from reranker.stored_product import StoredProduct
 
 _FIELD_CHARACTERS = 2_000  # far more than any student reads; keeps a 10 kB description from costing time
 
@@ -38,6 +39,14 @@ class ProductTemplate(BaseModel):
         """Return the product's text; a plain string is only cleaned."""
         if isinstance(product, str):
             return clean(product[: 4 * _FIELD_CHARACTERS])[: self.max_characters]
+        if not isinstance(product, StoredProduct):
+            return self._text(product)
+        made = product.kept.text
+        if made is None or made[0] is not self:
+            made = product.kept.text = (self, self._text(product))
+        return made[1]
+
+    def _text(self, product: Mapping[str, Any]) -> str:
         parts: list[str] = []
         folded: list[str] = []
         for field in self.fields:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from reranker.embedded import LAYOUT, EmbeddedFirstStage, build_index, open_or_build, read_meta
 from reranker.errors import CatalogError, FirstStageError
 from reranker.first_stage import FirstStage
+from reranker.text import ProductTemplate
 
 PRODUCTS: list[dict[str, Any]] = [
     {"id": "in-attributes", "title": "Stand", "attributes": {"made for": "Laptops"}},
@@ -46,6 +48,22 @@ def test_hits_carry_rank_score_and_the_whole_product(engine: EmbeddedFirstStage)
     scores = [first.score, *(hit.score for hit in others)]
     assert scores == sorted(scores, reverse=True)
     assert min(scores) > 0
+
+
+def test_a_hits_product_reads_as_it_was_stored_and_is_its_own(engine: EmbeddedFirstStage) -> None:
+    product = engine.search("laptop", 10)[3].product
+    assert (dict(product), len(product), "title" in product, product.get("brand", "none")) == (PRODUCTS[0], 3, True, "none")
+    assert (repr(product), PRODUCTS[0]) == (repr(PRODUCTS[0]), product)
+    assert pickle.loads(pickle.dumps(product)) == PRODUCTS[0]
+    product["attributes"]["made for"] = "Tablets"
+    assert engine.search("laptop", 10)[3].product == PRODUCTS[0]
+
+
+def test_texts_of_kept_products_are_those_of_each_template(engine: EmbeddedFirstStage) -> None:
+    whole, titles = ProductTemplate(fields=("title", "attributes")), ProductTemplate(fields=("title",))
+    for _ in range(2):
+        product = engine.search("laptop", 10)[3].product
+        assert (whole.render(product), titles.render(product)) == ("Stand | made for: Laptops", "Stand")
 
 
 def test_equal_scores_keep_the_catalogues_order_at_any_depth(engine: EmbeddedFirstStage) -> None:
