@@ -18,6 +18,8 @@ from tests.tiny_bundle import make_tiny_bundle
 class Letters:
     """A network whose hidden state of a text's n-th letter is that letter's own direction; notes what it reads."""
 
+    keeps_apart = True
+
     def __init__(self) -> None:
         self.read: list[str] = []
 
