@@ -24,8 +24,8 @@ from reranker.stored_product import KeptProduct, StoredProduct
 LAYOUT = 2  # raise when analysis or fields change: indexes of another layout are rebuilt or refused
 _META = "index.json"
 
-PRODUCTS_KEPT = 20_000
-"""Products kept in memory, those found lately: the demo catalogue's take about 1.5 kB each."""
+PRODUCTS_KEPT = 10_000
+"""Products kept in memory, those found lately: about 15 MB of the demo catalogue's, 100 MB where one has 10 kB of JSON."""
 
 
 def field_text(product: Product, field: str) -> str:
