@@ -35,27 +35,28 @@ class MicroBatches:
     def row(self, text: str) -> np.ndarray:
         """Return the text's row, (width,)."""
         asked = _Asked(text)
-        with self._lock:
-            free = self._running < self._at_once
-            self._running += free
-        if free:
-            asked.batch = [asked]
-        elif not self._shares():
-            return self._alone(text)
-        else:
-            self._wait_for_turn(asked)
+        if not self._may_run(asked):
+            if not self._shares():
+                return self._alone(text)
+            if not self._may_run(asked, else_waits=True):  # a run may have ended meanwhile
+                self._wait(asked)
         if asked.batch:
             self._run(asked.batch)
         return self._alone(text) if asked.row is None else asked.row
 
-    def _wait_for_turn(self, asked: _Asked) -> None:
-        """Return when another thread has read the text, or this one is to read a batch."""
+    def _may_run(self, asked: _Asked, *, else_waits: bool = False) -> bool:
+        """Let the text be read by its own thread if fewer runs are under way than may be; put it among those that wait if not."""
         with self._lock:
-            if self._running < self._at_once:  # a run has ended meanwhile
+            if self._running < self._at_once:
                 self._running += 1
                 asked.batch = [asked]
-                return
-            self._waiting.append(asked)
+                return True
+            if else_waits:
+                self._waiting.append(asked)
+            return False
+
+    def _wait(self, asked: _Asked) -> None:
+        """Return when another thread has read the text, or this one is to read a batch."""
         try:
             asked.woken.wait()
         except BaseException:  # Ctrl-C: nobody may go on waiting for this thread

@@ -82,11 +82,9 @@ class VectorScorer:
         queries = list(dict.fromkeys(query for query, _ in pairs))
         of_query = {query: self._queries.get(digest([query]), lambda query=query: self._queries_asked.row(query)) for query in queries}  # type: ignore[misc]
         products = self.vectors([text for _, text in pairs])
-        if len(queries) == 1:
-            cosines: np.ndarray = np.einsum("j,ij->i", of_query[queries[0]], products, dtype=np.float32)
-        else:
-            asked = np.stack([of_query[query] for query, _ in pairs]) if pairs else products
-            cosines = np.einsum("ij,ij->i", asked, products, dtype=np.float32)
+        of_pairs = list(of_query.values()) if len(queries) == 1 else [of_query[query] for query, _ in pairs]  # one stands for all
+        asked = np.stack(of_pairs) if pairs else products
+        cosines: np.ndarray = np.einsum("ij,ij->i", asked, products, dtype=np.float32)
         return cosines * np.float32(self._scale)
 
     def reads_queries_together(self) -> bool:
