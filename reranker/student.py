@@ -12,11 +12,13 @@ import numpy as np
 
 from reranker.bundle import MODEL, QUERIES, TOKENIZER, VECTORS, Bundle, load_bundle
 from reranker.cache import CacheState
+from reranker.demo_data import demo_file
 from reranker.errors import BundleError, InputError
+from reranker.neighbourhoods import Neighbourhoods, sketch_attribute_names
 from reranker.network import Network
 from reranker.products import Product
 from reranker.scorers import BI_ENCODER, CROSS_ENCODER, DUET, DuetScorer, PairScorer, VectorScorer
-from reranker.stored_vectors import open_vectors, store_vectors
+from reranker.stored_vectors import StoredVectors, open_vectors, store_leant, store_vectors
 from reranker.text import clean
 
 
@@ -51,10 +53,15 @@ class Reranker:
     def load(cls, path: str | Path | None = None, *, threads: int | None = None, cache: int = 0) -> Reranker:
         """Load a bundle from a folder, or a shipped one by name; None is ``default``.
 
+        Where the package brings the demo catalogue's vectors for it, they are looked up, as by ``use_vectors``.
+
         Raises:
             BundleError: it is incomplete, corrupt or of a later format.
         """
-        return cls(load_bundle(path), threads=threads, cache=cache)
+        loaded = cls(load_bundle(path), threads=threads, cache=cache)
+        if (shipped := demo_file("vectors") / loaded.vector_space).is_dir():
+            loaded.use_vectors(shipped.parent)
+        return loaded
 
     @property
     def model(self) -> str:
@@ -129,17 +136,37 @@ class Reranker:
         self._vectors.stored = open_vectors(folder / self.vector_space, width)
         return len(self._vectors.stored)
 
-    def store_vectors(self, folder: Path, products: Iterable[Product | str], *, on_products: Callable[[int], None] | None = None) -> int:
+    def store_vectors(
+        self,
+        folder: Path,
+        products: Iterable[Product | str],
+        *,
+        neighbourhoods: Neighbourhoods | None = None,
+        on_products: Callable[[int], None] | None = None,
+        on_leant: Callable[[int], None] | None = None,
+    ) -> int:
         """Compute the products' vectors that the folder does not hold yet, into it, and return how many those were.
 
         Other bundles' vectors in the folder are left alone. An interrupted run goes on where it was.
+
+        Args:
+            neighbourhoods: then each vector also leans on those of the products like it, among the ones given (see ``lean_on_neighbours``).
+            on_products: told how many more products have their own vector.
+            on_leant: told how many more products have leant on their neighbours.
 
         Raises:
             InputError: the bundle keeps no vectors (it is a cross-encoder), or the folder's files cannot be read.
         """
         if self._vectors is None:
             raise InputError(f"The bundle {self.model} is a cross-encoder: it has no product vectors.", hint="Nothing need be done ahead for it.")
-        return store_vectors(folder / self.vector_space, self._vectors, (self.template.render(product) for product in products), on_texts=on_products)
+        at = folder / self.vector_space
+        if neighbourhoods is None:
+            return store_vectors(at, self._vectors, (self.template.render(product) for product in products), on_texts=on_products)
+        products = list(products)
+        texts = [self.template.render(product) for product in products]
+        made = store_vectors(at, self._vectors, texts, on_texts=on_products)
+        store_leant(at, texts, sketch_attribute_names(products), neighbourhoods, on_texts=on_leant)
+        return made
 
     @property
     def vectors_stored(self) -> int:
@@ -157,10 +184,11 @@ class Reranker:
         return blake2b(" ".join([*files, str(manifest.max_length)]).encode(), digest_size=8).hexdigest()
 
     def forget(self) -> None:
-        """Drop what ``remember`` and searches keep in memory."""
+        """Know no vector any more: drop what ``remember`` and searches keep in memory, and no longer look up stored ones."""
         self._scorer.forget_queries()
         if self._vectors:
             self._vectors.forget()
+            self._vectors.stored = StoredVectors([])
 
     def forget_queries(self) -> None:
         """Drop what is kept of queries; products' vectors stay."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reranker.cli.options import DEFAULT_INDEX, AsJson, BundlePath, Catalog, IndexName, Locale, OpenSearch, open_first_stage
+from reranker.cli.options import DEFAULT_INDEX, AsJson, BundlePath, Catalog, IndexName, Locale, OpenSearch, Vectors, open_first_stage
 from reranker.errors import RerankerError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def evaluate(
     bundle: BundlePath = None,
     opensearch: OpenSearch = None,
     index: IndexName = DEFAULT_INDEX,
+    vectors: Vectors = None,
     k: Annotated[int, typer.Option("--k", help="How many hits the latency measurement reranks.")] = 50,
     include_seen: Annotated[bool, typer.Option("--include-seen", help="Count in the queries that the bundle was trained on.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse judgments for products that the catalogue does not hold.")] = False,
@@ -55,6 +56,8 @@ def evaluate(
         check_picture_path(picture)
     loaded = load_judgments(judgments or demo_file("judgments.csv"), queries=queries, locale=locale)
     reranker = Reranker.load(bundle)
+    if vectors is not None:
+        reranker.use_vectors(vectors)
     first_stage = _open(opensearch, index, catalog, demo=judgments is None, quiet=as_json, locale=locale)
     progress = Console(stderr=True)
     try:

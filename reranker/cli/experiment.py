@@ -9,7 +9,7 @@ import typer
 
 from reranker.cli.options import AsJson
 
-_NAMES = "data-size, learning, losses, shares, targets, cross-validation, combinations, judges"
+_NAMES = "data-size, learning, losses, shares, targets, cross-validation, combinations, judges, neighbours"
 
 
 def experiment(
@@ -17,6 +17,10 @@ def experiment(
     run: Annotated[list[Path], typer.Option("--run", metavar="DIR", help="The folder of a finished run; once for each fold to cross-validate over.")],
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where result and picture go; experiments/ in the first run's folder.")] = None,
     seeds: Annotated[int, typer.Option("--seeds", metavar="N", min=1, help="How many seeds a setting is tried with.")] = 3,
+    first_seed: Annotated[int, typer.Option("--first-seed", metavar="N", min=0, help="The first of the seeds; the others follow it.")] = 13,
+    setting: Annotated[
+        list[str] | None, typer.Option("--setting", metavar="NAME", help="Try this setting of the experiment alone, such as margin_mse; several may be given.")
+    ] = None,
     student: Annotated[str, typer.Option("--student", metavar="NAME", help="Which student of the runs' ladder is trained.")] = "student",
     pairs: Annotated[
         int | None, typer.Option("--pairs", metavar="N", min=24, help="Labelled pairs that each student learns from; all that it may where not given.")
@@ -29,6 +33,7 @@ def experiment(
     embedder or both as labellers; share 1 needs no judgments. targets: soft against hard, for the teacher.
     cross-validation: all rankings of runs that hold out different folds (reranker distill RECIPE --fold N), pooled.
     combinations: a bi-encoder with BM25's score added, or with a cross-encoder over the head of its ranking.
+    neighbours: what it brings that product vectors lean on their neighbours' (reranker vectors).
     judges: who labels best: an embedder, its neighbourhoods, a language model beside them, and the runs' fine-tuned teacher, alone and at several shares.
     data-size, learning and losses also tell how far students follow the labels of unjudged queries that were left out.
     """
@@ -48,7 +53,16 @@ def experiment(
         raise typer.BadParameter(f"there is no experiment {name}; there are {', '.join(EXPERIMENTS)}.", param_hint="NAME")
     console = Console(stderr=True, quiet=as_json, highlight=False)
     folder = out or run[0] / "experiments"
-    result = make(name, run, out=folder, seeds=[13 + i for i in range(seeds)], rung=student, pairs=pairs, say=lambda text: console.print(f"[bold]·[/] {text}"))
+    result = make(
+        name,
+        run,
+        out=folder,
+        seeds=[first_seed + i for i in range(seeds)],
+        rung=student,
+        pairs=pairs,
+        settings=setting or None,
+        say=lambda text: console.print(f"[bold]·[/] {text}"),
+    )
     if as_json:
         import json
 

@@ -10,6 +10,7 @@ import typer
 
 from reranker.cli.options import AsJson, BundlePath, Catalog, Locale
 from reranker.demo_data import demo_file
+from reranker.neighbourhoods import Neighbourhoods
 
 
 def vectors(
@@ -18,10 +19,17 @@ def vectors(
     locale: Locale = None,
     bundle: BundlePath = None,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads; all cores where none is given.")] = None,
+    neighbours: Annotated[
+        int, typer.Option("--neighbours", min=1, help="How many products like it, itself counted, a product's vector leans on; 1: none.")
+    ] = Neighbourhoods().most,
     skip_invalid: Annotated[bool, typer.Option("--skip-invalid", help="Leave out products that cannot be indexed, and name them.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compute a catalogue's product vectors ahead, for `reranker serve --vectors DIR`. An interrupted run goes on where it was."""
+    """Compute a catalogue's product vectors ahead, for `reranker serve --vectors DIR`. An interrupted run goes on where it was.
+
+    Each vector leans on those of the products like it in this catalogue, which lifts the ranking at no cost to a search: give
+    the whole catalogue, and again when it has changed. `reranker evaluate --vectors DIR` tells what it brings on your judgments.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -33,11 +41,18 @@ def vectors(
     problems: list[CatalogProblem] = []
     path = catalog or demo_file("products.jsonl.gz")
     products = list(read_catalog(path, on_problem="skip" if skip_invalid else "refuse", problems=problems, locale=locale))
-    columns = (TextColumn("product vectors"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=as_json) as progress:
-        task = progress.add_task("", total=len(products))
+        task = progress.add_task("product vectors", total=len(products))
+        leaning = progress.add_task("neighbours", total=len(products))
         try:
-            made = student.store_vectors(out, products, on_products=lambda n: progress.advance(task, n))
+            made = student.store_vectors(
+                out,
+                products,
+                neighbourhoods=Neighbourhoods(most=neighbours),
+                on_products=lambda n: progress.advance(task, n),
+                on_leant=lambda n: progress.advance(leaning, n),
+            )
         except OSError as error:
             raise InputError(f"The vectors cannot be written to {out}: {error.strerror}.", hint="What is there already is kept; run it again.") from error
     if as_json:

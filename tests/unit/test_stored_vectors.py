@@ -13,6 +13,7 @@ import pytest
 from reranker import Reranker, stored_vectors
 from reranker.cache import digest
 from reranker.errors import InputError
+from reranker.neighbourhoods import Neighbourhoods
 from reranker.stored_vectors import open_vectors, store_vectors
 from tests.tiny_bundle import make_tiny_bundle
 
@@ -92,9 +93,10 @@ def test_a_cross_encoder_has_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"", b"not numpy", None])
-def test_a_damaged_file_is_named(tmp_path: Path, damage: bytes | None) -> None:
-    Reranker.load().store_vectors(tmp_path, PRODUCTS)
-    (part,) = tmp_path.glob("*/part-*.npy")
+@pytest.mark.parametrize("files", ["part-*.npy", "neighbours-*.npy"])
+def test_a_damaged_file_is_named(tmp_path: Path, damage: bytes | None, files: str) -> None:
+    Reranker.load().store_vectors(tmp_path, PRODUCTS, neighbourhoods=Neighbourhoods())
+    (part,) = tmp_path.glob(f"*/{files}")
     part.write_bytes(part.read_bytes()[:-100] if damage is None else damage)
     with pytest.raises(InputError, match=part.name):
         Reranker.load().use_vectors(tmp_path)
