@@ -15,6 +15,7 @@ from distill.experiments.combinations import combine
 from distill.experiments.cross_validation import cross_validate
 from distill.experiments.judges import compare_judges
 from distill.experiments.left_out import ONE_IN
+from distill.experiments.neighbours import lean
 from distill.experiments.pictures import draw_curve, draw_rows
 from distill.experiments.plan import Plan, student_of
 from distill.experiments.report import lines, rows, write
@@ -26,6 +27,7 @@ MEASURED: dict[str, Callable[[list[FinishedRun], Path], dict[str, Any]]] = {
     "cross-validation": cross_validate,
     "combinations": combine,
     "judges": compare_judges,
+    "neighbours": lean,
 }
 EXPERIMENTS = (*TRIED, *MEASURED)
 
@@ -33,17 +35,26 @@ __all__ = ["EXPERIMENTS", "experiment"]
 
 
 def experiment(
-    name: str, folders: Sequence[Path], *, out: Path, seeds: Sequence[int], rung: str, pairs: int | None, say: Callable[[str], None]
+    name: str,
+    folders: Sequence[Path],
+    *,
+    out: Path,
+    seeds: Sequence[int],
+    rung: str,
+    pairs: int | None,
+    say: Callable[[str], None],
+    settings: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Make an experiment on finished runs; ``out`` gets ``NAME.json``, ``NAME.png`` and, to go on from, ``NAME.trials.jsonl``.
 
     Args:
         name: one of ``EXPERIMENTS``.
         rung: which student of the runs' ladder is trained, where students are.
+        settings: which of the experiment's settings are tried (None: all); what they are compared with is tried anyhow.
         pairs: how many labelled pairs each student learns from (None: all that it may, see ``left_out``); ``data-size`` varies it itself.
 
     Raises:
-        RerankerError: a run is not finished, two hold out the same fold, or they have no such student.
+        RerankerError: a run is not finished, two hold out the same fold, or they have no such student or the experiment no such setting.
     """
     runs = open_runs(list(folders))
     out.mkdir(parents=True, exist_ok=True)
@@ -60,12 +71,12 @@ def experiment(
         reads["labels"] = {run.name: run.labels for run in runs}
     if name not in ("targets", "shares"):
         reads["left_out"] = ONE_IN
-    plan = Plan(runs, seeds, rung, pairs, Trials(out / f"{name}.trials.jsonl", reads, say), out / f".{name}.work")
-    made, settings = room.trials(plan)
+    plan = Plan(runs, seeds, rung, pairs, Trials(out / f"{name}.trials.jsonl", reads, say), out / f".{name}.work", settings)
+    made, tried = room.trials(plan)
     base = getattr(room, "BASE", None)
     measured = pooled(runs)
     against = [ranking for ranking in ("teacher", "committee", "minilm_cosine") if ranking in measured.rankings]
-    found = rows(made, runs, settings, against=against, base=base)
+    found = rows(made, runs, tried, against=against, base=base)
     title = room.QUESTION if name == "targets" else f"{room.QUESTION} ({rung})"
     if base:
         draw_rows(found, lines(runs), out / f"{name}.png", title=title, queries=measured.queries, base=base)

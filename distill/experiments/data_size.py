@@ -39,12 +39,12 @@ def epochs(settings: Student, pairs: int) -> float:
 
 def trials(plan: Plan) -> tuple[list[Trial], list[str]]:
     """Train a student a size, seed and run; return the trials and the settings from the smallest size up."""
-    made, names = [], []
-    for share in SHARES:
-        name = f"1/{round(1 / share)}" if share < 1 else "all"
-        names.append(name)
+    made = []
+    shares = {f"1/{round(1 / share)}" if share < 1 else "all": share for share in SHARES}
+    names = plan.asked(list(shares))
+    for name in names:
         for seed in plan.seeds:
-            made += [plan.trials.make(run, name, seed, partial(_learn, plan, run, share, seed)) for run in plan.runs]
+            made += [plan.trials.make(run, name, seed, partial(_learn, plan, run, shares[name], seed)) for run in plan.runs]
     return made, names
 
 

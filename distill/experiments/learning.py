@@ -24,10 +24,11 @@ TRIED = {
 def trials(plan: Plan) -> tuple[list[Trial], list[str]]:
     """Train a student a setting, seed and run."""
     made = []
-    for name in TRIED:
+    names = plan.asked(list(TRIED), BASE)
+    for name in names:
         for seed in plan.seeds:
             made += [plan.trials.make(run, name, seed, partial(_learn, plan, run, name, seed)) for run in plan.runs]
-    return made, list(TRIED)
+    return made, names
 
 
 def _learn(plan: Plan, run: FinishedRun, name: str, seed: int) -> Outcome:

@@ -19,7 +19,7 @@ BASE = "margin_mse"
 def trials(plan: Plan) -> tuple[list[Trial], list[str]]:
     """Train a student a loss, seed and run; bi-encoders by those losses that they learn by."""
     kinds = {plan.student(run).architecture for run in plan.runs}
-    names = [name for name in get_args(LossName) if kinds == {"cross_encoder"} or name not in LOSSES_OF_ORDER]
+    names = plan.asked([name for name in get_args(LossName) if kinds == {"cross_encoder"} or name not in LOSSES_OF_ORDER], BASE)
     made = []
     for name in names:
         for seed in plan.seeds:
@@ -27,7 +27,7 @@ def trials(plan: Plan) -> tuple[list[Trial], list[str]]:
     return made, names
 
 
-def _learn(plan: Plan, run: FinishedRun, loss: LossName, seed: int) -> Outcome:
+def _learn(plan: Plan, run: FinishedRun, loss: str, seed: int) -> Outcome:
     settings = plan.student(run).model_copy(update={"loss": loss, "margin_of": "relevance"})
     learnt, left_out = plan.divided(run)
     return try_student(run, part_of(learnt, plan.pairs or len(learnt), seed), settings, left_out=left_out, seed=seed, work=plan.work)

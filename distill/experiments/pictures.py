@@ -21,11 +21,15 @@ _TITLE_CHARACTERS = 80
 
 
 def draw_curve(rows: Sequence[Row], lines: Mapping[str, Interval], path: Path, *, title: str, queries: int) -> None:
-    """Draw nDCG@10 against the number of labelled pairs: each seed a dot, their mean a line, the interval over queries a band."""
+    """Draw nDCG@10 against the number of labelled pairs: each seed a dot, their mean a line, the interval over queries a band.
+
+    Where it was measured, a second panel has the agreement with the labels of queries that were left out.
+    """
     with rc_context(STYLE):
-        figure, axes = _figure((8.5, 5))
         pairs = [row.pairs for row in rows]
-        axes.set_xscale("log")
+        followed = [row.agreement for row in rows if row.agreement is not None]
+        figure, panels = _figure((12, 5) if followed else (8.5, 5), panels=2 if followed else 1)
+        axes = panels[0] if followed else panels
         axes.fill_between(pairs, [r.ndcg.low for r in rows], [r.ndcg.high for r in rows], color=_STUDENT, alpha=0.12, linewidth=0)
         axes.plot(pairs, [r.ndcg.mean for r in rows], color=_STUDENT, marker="o", markersize=6, linewidth=1.6, label="student, mean of seeds")
         for row in rows:
@@ -33,13 +37,19 @@ def draw_curve(rows: Sequence[Row], lines: Mapping[str, Interval], path: Path, *
             axes.annotate(f"{row.ndcg.mean:.3f}", (row.pairs, row.ndcg.mean), xytext=(0, 9), textcoords="offset points", ha="center", fontsize=8.5)
         for name, interval in lines.items():
             axes.axhline(interval.mean, color=COLOURS[name], linestyle="--", linewidth=1.2, label=f"{LINES[name]} {interval.mean:.3f}")
-        axes.set_xticks(pairs)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set_xlabel("labelled pairs (logarithmic)")
         axes.set_ylabel(f"nDCG@10, {queries} held-out queries")
-        axes.legend(frameon=False, fontsize=8.5, loc="best")
-        axes.grid(color=FAINT, linewidth=0.6)
+        if followed:
+            panels[1].plot([row.pairs for row in rows if row.agreement is not None], followed, color=_STUDENT, marker="o", markersize=6, linewidth=1.6)
+            panels[1].set_ylabel("agreement with the labels of queries left out")
+        for panel in figure.axes:
+            panel.set_xscale("log")
+            panel.set_xticks(pairs)
+            panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+            panel.xaxis.set_minor_formatter(NullFormatter())
+            panel.tick_params(axis="x", labelrotation=30)
+            panel.set_xlabel("labelled pairs (logarithmic)")
+            panel.grid(color=FAINT, linewidth=0.6)
+        figure.legend(*axes.get_legend_handles_labels(), frameon=False, fontsize=8.5, loc="outside lower center", ncols=3)
         _finish(figure, axes, title, path)
 
 

@@ -15,7 +15,10 @@ from reranker.errors import RerankerError
 
 @dataclass(frozen=True)
 class Plan:
-    """The runs an experiment is made on, its seeds, which student of the ladder it trains, and from how many pairs (None: all that it may)."""
+    """The runs an experiment is made on, its seeds, which student of the ladder it trains, and from how many pairs (None: all that it may).
+
+    ``only`` are the settings that were asked for (None: all).
+    """
 
     runs: list[FinishedRun]
     seeds: Sequence[int]
@@ -23,6 +26,20 @@ class Plan:
     pairs: int | None
     trials: Trials
     work: Path
+    only: Sequence[str] | None = None
+
+    def asked(self, settings: Sequence[str], base: str | None = None) -> list[str]:
+        """Return those of an experiment's settings that are tried, ``base``, which the others are compared with, among them.
+
+        Raises:
+            RerankerError: one was asked for that the experiment does not have.
+        """
+        if self.only is None:
+            return list(settings)
+        for name in self.only:
+            if name not in settings:
+                raise RerankerError(f"The experiment has no setting {name!r}.", hint=f"It has: {', '.join(settings)}.")
+        return [name for name in settings if name in self.only or name == base]
 
     def student(self, run: FinishedRun) -> Student:
         """Return the settings of the ladder's student that the experiment trains."""

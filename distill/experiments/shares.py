@@ -33,11 +33,12 @@ def trials(plan: Plan) -> tuple[list[Trial], list[str]]:
             raise RerankerError(f"The run {run.folder} has no embedder.", hint='Its recipe says [embedder] model = "".')
         if run.recipe.embedder.alone:
             raise RerankerError(f"The run {run.folder} has no teacher to share the labels with.", hint="Its recipe says [embedder] share = 1.0.")
-    names = [f"embedder's share {share:g}" for share in SHARES]
+    shares = {f"embedder's share {share:g}": share for share in SHARES}
+    names = plan.asked(list(shares), BASE)
     made = []
-    for share, name in zip(SHARES, names, strict=True):
+    for name in names:
         for seed in plan.seeds:
-            made += [plan.trials.make(run, name, seed, partial(_learn, plan, run, share, seed)) for run in plan.runs]
+            made += [plan.trials.make(run, name, seed, partial(_learn, plan, run, shares[name], seed)) for run in plan.runs]
     return made, names
 
 

@@ -27,10 +27,11 @@ def trials(plan: Plan) -> tuple[list[Trial], list[str]]:
         if not run.recipe.learns_from_judgments:
             raise RerankerError(f"The run {run.folder} trains no teacher on judgments.", hint="Give a run of a recipe that does, such as demo.")
     made = []
-    for name, smoothing in SMOOTHINGS.items():
+    names = plan.asked(list(SMOOTHINGS), BASE)
+    for name in names:
         for seed in plan.seeds:
-            made += [plan.trials.make(run, name, seed, partial(_teach, plan, run, smoothing, seed)) for run in plan.runs]
-    return made, list(SMOOTHINGS)
+            made += [plan.trials.make(run, name, seed, partial(_teach, plan, run, SMOOTHINGS[name], seed)) for run in plan.runs]
+    return made, names
 
 
 def _teach(plan: Plan, run: FinishedRun, smoothing: float, seed: int) -> Outcome:

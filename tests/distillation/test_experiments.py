@@ -95,12 +95,32 @@ def test_judges_that_need_judgments_and_those_that_need_none(run: Path, tmp_path
     assert (tmp_path / "judges.png").stat().st_size > 10_000
 
 
+def test_neighbours_of_the_runs_bi_encoder(run: Path, tmp_path: Path) -> None:
+    assert command("neighbours", "--run", str(run), "--out", str(tmp_path)).returncode == 0
+    found = {row["setting"]: row for row in json.loads((tmp_path / "neighbours.json").read_text())["settings"]}
+    gate = json.loads((run / "report.json").read_text())["stages"]["gate"]["ndcg@10"]
+    precision = json.loads((run / "6-gate" / "bundles" / "vectors" / "manifest.json").read_text())["metrics"]["precision"]
+    assert found["without neighbours"]["ndcg@10"]["mean"] == pytest.approx(gate[f"vectors_{precision}"], abs=1e-4)
+    assert {"without neighbours", "minilm_cosine"} <= set(found["with neighbours"]["difference"])
+    assert len({row["ndcg@10"]["mean"] for row in found.values()}) > 3
+    assert (tmp_path / "neighbours.png").stat().st_size > 10_000
+    assert list((run / "vectors").glob("*/neighbours-*.npy"))
+
+
+def test_some_settings_alone(run: Path, tmp_path: Path) -> None:
+    words = ["losses", "--run", str(run), "--student", "narrow", "--pairs", "150", "--seeds", "1", "--first-seed", "5", "--out", str(tmp_path)]
+    assert command(*words, "--setting", "bce").returncode == 0
+    assert [row["setting"] for row in json.loads((tmp_path / "losses.json").read_text())["settings"]] == ["margin_mse", "bce"]  # what bce is compared with
+    assert {json.loads(line)["seed"] for line in (tmp_path / "losses.trials.jsonl").read_text().splitlines()} == {5}
+
+
 def test_what_cannot_be_done_is_told(run: Path, tmp_path: Path) -> None:
     for words, said in (
         (["losses", "--run", str(tmp_path)], "No distillation with judgments has been finished"),
         (["losses", "--run", str(run), "--student", "wide"], "has no student wide"),
         (["cross-validation", "--run", str(run), "--run", str(run)], "hold out the same fold"),
         (["weather", "--run", str(run)], "there is no experiment weather"),
+        (["losses", "--run", str(run), "--setting", "hinge"], "has no setting 'hinge'"),
     ):
         done = command(*words, "--out", str(tmp_path / "out"))
         assert done.returncode != 0

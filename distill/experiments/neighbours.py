@@ -1,0 +1,85 @@
+"""What it brings that product vectors lean on their neighbours', and how neighbours should be chosen: measured on the runs' bundles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distill.experiments.pictures import draw_rows
+from distill.experiments.report import LINES, lines, row_by_fold, write
+from distill.finished_run import FinishedRun
+from distill.recipe import TOP_RUNG
+from reranker.errors import RerankerError
+from reranker.evaluation import Comparison, evaluate_rankings
+from reranker.evaluation.comparison import QueryScores
+from reranker.neighbourhoods import Neighbourhoods
+from reranker.student import Reranker
+
+PLAIN = "without neighbours"
+QUESTION = "Do products ranked with their neighbours' help rank better?"
+AS_SHIPPED = "with neighbours"
+"""As ``reranker vectors`` makes them."""
+TRIED = {
+    "at most 5": Neighbourhoods(most=5),
+    "at most 20": Neighbourhoods(most=20),
+    "at most 30": Neighbourhoods(most=30),
+    "likeness 0.5": Neighbourhoods(least=0.5),
+    "likeness 0.7": Neighbourhoods(least=0.7),
+    "share 0.3": Neighbourhoods(share=0.3),
+    "share 0.7": Neighbourhoods(share=0.7),
+    AS_SHIPPED: Neighbourhoods(),
+}
+NESTED = "as chosen on the other folds"
+"""For each run, what does best on the others' queries: nothing is chosen on what it is measured on."""
+
+
+def lean(runs: list[FinishedRun], out: Path) -> dict[str, Any]:
+    """Measure bi-encoders on the runs' held-out queries with and without neighbours, and write ``neighbours.json`` and ``.png``.
+
+    Of a run it is the bundle that it ships, or the first of its ladder that keeps vectors. Its folder then holds the
+    catalogue's vectors, ``vectors``, for `reranker serve --vectors`.
+
+    Raises:
+        RerankerError: a run has no bi-encoder.
+    """
+    by_run = [_measure(run) for run in runs]
+    if len(runs) > 1:
+        by_run = [[row._replace(ndcg={**row.ndcg, NESTED: row.ndcg[_best(by_run, run)]}) for row in rows] for run, rows in enumerate(by_run)]
+    measured = Comparison([row for rows in by_run for row in rows], [])
+    parts = [len(rows) for rows in by_run]
+    others = [PLAIN, *(name for name in LINES if name in measured.rankings)]
+    told = [PLAIN, *TRIED, *([NESTED] if len(runs) > 1 else [])]
+    found = [row_by_fold(measured, name, runs, parts, [other for other in others if other != name]) for name in told]
+    draw_rows(found, lines(runs), out / "neighbours.png", title=QUESTION, queries=measured.queries, base=PLAIN, dots="folds")
+    return write(out / "neighbours.json", question=QUESTION, runs=runs, of=found)
+
+
+def _measure(run: FinishedRun) -> list[QueryScores]:
+    student = _bi_encoder(run)
+    plain = student.bundle.manifest.metrics["ranking"]
+    measured = {row.query: row._replace(ndcg={**row.ndcg, PLAIN: row.ndcg[plain]}) for row in run.measured}
+    for name, neighbourhoods in TRIED.items():
+        student.store_vectors(run.folder / "vectors", run.products.values(), neighbourhoods=neighbourhoods)
+        student.use_vectors(run.folder / "vectors")
+        for row in evaluate_rankings(run.split.held_out, run.products, {name: student.score}).per_query:
+            before = measured[row.query]
+            measured[row.query] = before._replace(ndcg={**before.ndcg, **row.ndcg})
+    return list(measured.values())
+
+
+def _bi_encoder(run: FinishedRun) -> Reranker:
+    ladder = [run.gate["chosen"], TOP_RUNG, *(rung.name for rung in run.recipe.ladder)]
+    for name in dict.fromkeys(ladder):
+        student = Reranker.load(run.folder / "6-gate" / "bundles" / name)
+        if student.keeps_vectors:
+            return student
+    raise RerankerError(f"The run {run.folder} has no bi-encoder, and so no product vectors.", hint="Give runs with one in their ladder, such as demo's.")
+
+
+def _best(by_run: Sequence[Sequence[QueryScores]], left_out: int) -> str:
+    """Return what is best, plain or one of those tried, on the queries of all runs but one."""
+    rows = [row for run, rows in enumerate(by_run) if run != left_out for row in rows]
+    return max([PLAIN, *TRIED], key=lambda name: float(np.mean([row.ndcg[name] for row in rows])))
