@@ -139,8 +139,8 @@ def store_leant(
     neighbourhoods: Neighbourhoods,
     *,
     on_texts: Callable[[int], None] | None = None,
-) -> int:
-    """Mix the vectors that ``store_vectors`` left with their neighbours' (``lean_on_neighbours``), and return how many are there now.
+) -> None:
+    """Mix the vectors that ``store_vectors`` left with their neighbours' (``lean_on_neighbours``).
 
     Neighbours are sought among the texts given; vectors of other texts that leant on their neighbours before are kept. What
     is there already of the same products is not computed again. The file is replaced whole: an interruption leaves the one before.
@@ -152,6 +152,8 @@ def store_leant(
     Raises:
         InputError: what the folder holds cannot be read.
     """
+    if not texts:
+        return
     rows = {digest([text]): row for row, text in reversed(list(enumerate(texts)))}  # of equal texts, the first product's attributes
     keys = np.frombuffer(b"".join(rows), dtype="<u8").reshape(-1, 2)
     named = attribute_names[list(rows.values())]
@@ -170,7 +172,6 @@ def store_leant(
             path.unlink(missing_ok=True)
     elif on_texts:
         on_texts(len(rows))
-    return len(np.load(target, mmap_mode="r"))
 
 
 def _in_int8(keys: np.ndarray, vectors: np.ndarray) -> np.ndarray:

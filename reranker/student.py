@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from reranker.bundle import MODEL, QUERIES, TOKENIZER, VECTORS, Bundle, load_bundle
-from reranker.cache import CacheState
+from reranker.cache import CacheState, digest
 from reranker.demo_data import demo_file
 from reranker.errors import BundleError, InputError
 from reranker.neighbourhoods import Neighbourhoods, sketch_attribute_names
@@ -172,6 +172,10 @@ class Reranker:
     def vectors_stored(self) -> int:
         """How many vectors ``use_vectors`` found."""
         return len(self._vectors.stored) if self._vectors else 0
+
+    def computed_ahead(self, products: Sequence[Product | str]) -> int:
+        """Return how many of the products have a vector that ``use_vectors`` found."""
+        return int(self._vectors.stored.find([digest([self.template.render(product)]) for product in products])[0].sum()) if self._vectors else 0
 
     @property
     def vector_space(self) -> str:

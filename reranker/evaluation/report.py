@@ -38,7 +38,11 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What ``reranker evaluate`` reports. ``absent`` says why a ranking is missing."""
+    """What ``reranker evaluate`` reports.
+
+    ``absent``: why a ranking is missing · ``judged``: how many products are judged · ``ahead``: how many of those were scored
+    by a vector that was computed ahead, and may lean on its neighbours'.
+    """
 
     comparison: Comparison
     latency: dict[str, Latency]
@@ -49,6 +53,8 @@ class Evaluation:
     first_stage: str
     products: int
     k: int
+    judged: int
+    ahead: int
 
     @property
     def bases(self) -> list[str]:
@@ -82,6 +88,7 @@ class Evaluation:
             "k": self.k,
             "first_stage": {"name": self.first_stage, "products": self.products},
             "bundle": {"name": self.bundle.manifest.name, "version": self.bundle.version},
+            "judged_products": {"number": self.judged, "with_vectors_computed_ahead": self.ahead},
             "warnings": self.warnings,
         }
 
@@ -138,6 +145,7 @@ def evaluate(
         absent[EMBEDDER] = "not asked for"
     say("Ranking the judged products of each query")
     comparison = evaluate_rankings(used, products, rankers)
+    ahead = reranker.computed_ahead(list(products.values()))
     if comparison.queries < _FEW_QUERIES:
         warnings.append(f"Only {comparison.queries} queries are left: too few to conclude from.")
 
@@ -146,7 +154,7 @@ def evaluate(
     first_time = measure_latency(search, queries, k, forget=True) if reranker.keeps_vectors else {}
     latency = measure_latency(search, queries, k) | ({"rerank_unknown": first_time["rerank"]} if "rerank" in first_time else {})
     left_out = LeftOut(sorted(seen), comparison.indistinct, unknown)
-    return Evaluation(comparison, latency, left_out, absent, warnings, reranker.bundle, first_stage.name, first_stage.count(), k)
+    return Evaluation(comparison, latency, left_out, absent, warnings, reranker.bundle, first_stage.name, first_stage.count(), k, len(products), ahead)
 
 
 def bm25_ranker(first_stage: FirstStage) -> Ranker:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reranker import Reranker
+from reranker import Reranker, neighbourhoods
 from reranker.demo_data import demo_file
 from reranker.neighbourhoods import Neighbourhoods, lean_on_neighbours, sketch_attribute_names
 from reranker.products import read_catalog
@@ -51,6 +51,20 @@ def test_of_more_equals_than_are_asked_for_a_product_is_its_own_neighbour() -> N
     told: list[int] = []
     assert lean_on_neighbours(vectors, names, on_products=told.append) == pytest.approx(vectors)
     assert sum(told) == 20
+
+
+def test_in_a_large_catalogue_most_neighbours_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(1)
+    kinds = random.normal(size=(60, 32))
+    vectors = unit(*(kinds[random.integers(60, size=3000)] + 0.5 * random.normal(size=(3000, 32))))
+    names = sketch_attribute_names(["text"] * 3000)
+    among_all = lean_on_neighbours(vectors, names)
+    monkeypatch.setattr(neighbourhoods, "SOUGHT_AMONG_ALL", 100)
+    told: list[int] = []
+    in_regions = lean_on_neighbours(vectors, names, on_products=told.append)
+    assert sum(told) == 3000
+    moved = np.linalg.norm(among_all - vectors, axis=1).mean()
+    assert np.linalg.norm(in_regions - among_all, axis=1).mean() < 0.3 * moved
 
 
 def test_attribute_names_tell_kinds_apart_and_rare_ones_nothing() -> None:
