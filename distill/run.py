@@ -171,6 +171,9 @@ def distil(
             raise GateRefusal(f"The gate refuses the bundle: {'; '.join(gate.report['refused'])}.", hint=f"The whole report: {folder / 'report.json'}")
         hand_out(gate.folder / "bundles", gate.report["chosen"], folder)
     console.print(f"The bundle is ready: [bold]{folder / 'bundle'}[/] — try it: reranker search --bundle {folder / 'bundle'} laptop")
+    if "p50_unknown" in gate.report["latency_ms"]:
+        catalogue = "" if recipe.data.catalog == "demo" else f" --catalog {recipe.data.catalog}"
+        console.print(f"Products ranked with their neighbours' help: reranker vectors --bundle {folder / 'bundle'}{catalogue} --out {folder / 'vectors'}")
     return report
 
 
