@@ -38,8 +38,12 @@ class MicroBatches:
         if not self._may_run(asked):
             if not self._shares():
                 return self._alone(text)
-            if not self._may_run(asked, else_waits=True):  # a run may have ended meanwhile
-                self._wait(asked)
+            try:
+                if not self._may_run(asked, else_waits=True):  # a run may have ended meanwhile
+                    asked.woken.wait()  # until another thread has read the text, or this one is to read a batch
+            except BaseException:  # Ctrl-C
+                self._give_up(asked)
+                raise
         if asked.batch:
             self._run(asked.batch)
         return self._alone(text) if asked.row is None else asked.row
@@ -55,17 +59,13 @@ class MicroBatches:
                 self._waiting.append(asked)
             return False
 
-    def _wait(self, asked: _Asked) -> None:
-        """Return when another thread has read the text, or this one is to read a batch."""
-        try:
-            asked.woken.wait()
-        except BaseException:  # Ctrl-C: nobody may go on waiting for this thread
-            with self._lock:
-                if asked in self._waiting:
-                    self._waiting.remove(asked)
-            if asked.batch:
-                self._run(asked.batch)
-            raise
+    def _give_up(self, asked: _Asked) -> None:
+        """Leave the queue so that nobody goes on waiting for this thread."""
+        with self._lock:
+            if asked in self._waiting:
+                self._waiting.remove(asked)
+        if asked.batch:
+            self._run(asked.batch)
 
     def _run(self, batch: list[_Asked]) -> None:
         try:

@@ -23,7 +23,7 @@ class OwnBundle(Contender):
     """
 
     def __init__(self, bundle: Bundle, called: str, *, threads: int, new: bool = False) -> None:
-        self._reranker = Reranker(bundle, threads=threads)
+        self._reranker = Reranker(bundle, threads=threads) if new else Reranker.load(bundle.path, threads=threads)
         self._new = new
         self.name = f"bundle:{called}:new" if new else f"bundle:{called}"
         known = ", products known" if self._reranker.keeps_vectors else ""
