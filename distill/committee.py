@@ -17,10 +17,8 @@ from distill.pairs import LabelledPair, relevance_in
 from distill.product_vectors import ProductVectors
 from distill.recipe import Recipe
 from reranker.errors import RecipeError
+from reranker.neighbourhoods import ATTRIBUTE_WEIGHT
 from reranker.products import Product
-
-ATTRIBUTE_WEIGHT = 0.5
-"""What sharing all attribute names counts beside a cosine of 1, when neighbours are chosen."""
 
 _LIKENESSES_AT_A_TIME = 20_000_000
 """Numbers in a block of products by the catalogue's: 80 MB."""
