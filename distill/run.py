@@ -172,8 +172,8 @@ def distil(
         hand_out(gate.folder / "bundles", gate.report["chosen"], folder)
     console.print(f"The bundle is ready: [bold]{folder / 'bundle'}[/] — try it: reranker search --bundle {folder / 'bundle'} laptop")
     if "p50_unknown" in gate.report["latency_ms"]:
-        catalogue = "" if recipe.data.catalog == "demo" else f" --catalog {recipe.data.catalog}"
-        console.print(f"Products ranked with their neighbours' help: reranker vectors --bundle {folder / 'bundle'}{catalogue} --out {folder / 'vectors'}")
+        of = "" if recipe.data.catalog == "demo" else f" --catalog {recipe.data.catalog}"
+        console.print(f"Products ranked with their neighbours' help: reranker vectors --bundle {folder / 'bundle'}{of} --out {folder / 'vectors'}")
     return report
 
 
