@@ -11,10 +11,6 @@ import numpy as np
 
 from reranker.products import Product
 
-SHARE = 0.5
-"""How much of a vector is its neighbours' mean."""
-LEAST = 0.6
-"""How like a product must be to be a neighbour, of what a product is to itself."""
 ATTRIBUTE_WEIGHT = 0.5
 """What having all attribute names in common counts beside a cosine of 1."""
 
@@ -30,8 +26,8 @@ class Neighbourhoods(NamedTuple):
     """How neighbours are chosen: at most ``most`` of them, the product itself counted, each at least ``least`` as like it as itself; they give ``share``."""
 
     most: int = 10
-    least: float = LEAST
-    share: float = SHARE
+    least: float = 0.6
+    share: float = 0.5
 
 
 DEFAULT = Neighbourhoods()

@@ -59,8 +59,8 @@ class Reranker:
             BundleError: it is incomplete, corrupt or of a later format.
         """
         loaded = cls(load_bundle(path), threads=threads, cache=cache)
-        if (shipped := demo_file("vectors") / loaded.vector_space).is_dir():
-            loaded.use_vectors(shipped.parent)
+        if loaded._vectors is not None:
+            loaded._vectors.stored = open_vectors(demo_file("vectors") / loaded.vector_space)
         return loaded
 
     @property

@@ -15,7 +15,7 @@ from distill.recipe import TOP_RUNG
 from reranker.errors import RerankerError
 from reranker.evaluation import Comparison, evaluate_rankings
 from reranker.evaluation.comparison import QueryScores
-from reranker.neighbourhoods import Neighbourhoods
+from reranker.neighbourhoods import DEFAULT, Neighbourhoods
 from reranker.student import Reranker
 
 PLAIN = "without neighbours"
@@ -30,7 +30,7 @@ TRIED = {
     "likeness 0.7": Neighbourhoods(least=0.7),
     "share 0.3": Neighbourhoods(share=0.3),
     "share 0.7": Neighbourhoods(share=0.7),
-    AS_SHIPPED: Neighbourhoods(),
+    AS_SHIPPED: DEFAULT,
 }
 NESTED = "as chosen on the other folds"
 """For each run, what does best on the others' queries: nothing is chosen on what it is measured on."""

@@ -10,7 +10,7 @@ import typer
 
 from reranker.cli.options import AsJson, BundlePath, Catalog, Locale
 from reranker.demo_data import demo_file
-from reranker.neighbourhoods import Neighbourhoods
+from reranker.neighbourhoods import DEFAULT, Neighbourhoods
 
 
 def vectors(
@@ -21,7 +21,7 @@ def vectors(
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads; all cores where none is given.")] = None,
     neighbours: Annotated[
         int, typer.Option("--neighbours", min=1, help="How many products like it, itself counted, a product's vector leans on; 1: none.")
-    ] = Neighbourhoods().most,
+    ] = DEFAULT.most,
     skip_invalid: Annotated[bool, typer.Option("--skip-invalid", help="Leave out products that cannot be indexed, and name them.")] = False,
     as_json: AsJson = False,
 ) -> None:
