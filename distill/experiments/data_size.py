@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from functools import partial
 
 from distill.experiments.plan import Plan
 from distill.experiments.trials import Outcome, Trial, try_student
@@ -39,13 +38,8 @@ def epochs(settings: Student, pairs: int) -> float:
 
 def trials(plan: Plan) -> tuple[list[Trial], list[str]]:
     """Train a student a size, seed and run; return the trials and the settings from the smallest size up."""
-    made = []
     shares = {f"1/{round(1 / share)}" if share < 1 else "all": share for share in SHARES}
-    names = plan.asked(list(shares))
-    for name in names:
-        for seed in plan.seeds:
-            made += [plan.trials.make(run, name, seed, partial(_learn, plan, run, shares[name], seed)) for run in plan.runs]
-    return made, names
+    return plan.try_each(shares, _learn)
 
 
 def _learn(plan: Plan, run: FinishedRun, share: float, seed: int) -> Outcome:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from distill.experiments.data_size import part_of
 from distill.experiments.plan import Plan
 from distill.experiments.trials import Outcome, Trial, try_student
@@ -23,16 +21,11 @@ TRIED = {
 
 def trials(plan: Plan) -> tuple[list[Trial], list[str]]:
     """Train a student a setting, seed and run."""
-    made = []
-    names = plan.asked(list(TRIED), BASE)
-    for name in names:
-        for seed in plan.seeds:
-            made += [plan.trials.make(run, name, seed, partial(_learn, plan, run, name, seed)) for run in plan.runs]
-    return made, names
+    return plan.try_each(TRIED, _learn, BASE)
 
 
-def _learn(plan: Plan, run: FinishedRun, name: str, seed: int) -> Outcome:
-    rate, epochs = TRIED[name]
+def _learn(plan: Plan, run: FinishedRun, factors: tuple[float, float], seed: int) -> Outcome:
+    rate, epochs = factors
     settings = plan.student(run)
     settings = settings.model_copy(update={"learning_rate": rate * settings.learning_rate, "epochs": epochs * settings.epochs})
     learnt, left_out = plan.divided(run)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import get_args
 
 from distill.experiments.data_size import part_of
@@ -19,15 +18,11 @@ BASE = "margin_mse"
 def trials(plan: Plan) -> tuple[list[Trial], list[str]]:
     """Train a student a loss, seed and run; bi-encoders by those losses that they learn by."""
     kinds = {plan.student(run).architecture for run in plan.runs}
-    names = plan.asked([name for name in get_args(LossName) if kinds == {"cross_encoder"} or name not in LOSSES_OF_ORDER], BASE)
-    made = []
-    for name in names:
-        for seed in plan.seeds:
-            made += [plan.trials.make(run, name, seed, partial(_learn, plan, run, name, seed)) for run in plan.runs]
-    return made, names
+    names = [name for name in get_args(LossName) if kinds == {"cross_encoder"} or name not in LOSSES_OF_ORDER]
+    return plan.try_each({name: name for name in names}, _learn, BASE)
 
 
-def _learn(plan: Plan, run: FinishedRun, loss: str, seed: int) -> Outcome:
+def _learn(plan: Plan, run: FinishedRun, loss: LossName, seed: int) -> Outcome:
     settings = plan.student(run).model_copy(update={"loss": loss, "margin_of": "relevance"})
     learnt, left_out = plan.divided(run)
     return try_student(run, part_of(learnt, plan.pairs or len(learnt), seed), settings, left_out=left_out, seed=seed, work=plan.work)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from distill.experiments.left_out import Divided, leave_out
-from distill.experiments.trials import Trials
+from distill.experiments.trials import Outcome, Trial, Trials
 from distill.finished_run import FinishedRun
 from distill.recipe import TOP_RUNG, Student
 from reranker.errors import RerankerError
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -28,18 +32,23 @@ class Plan:
     work: Path
     only: Sequence[str] | None = None
 
-    def asked(self, settings: Sequence[str], base: str | None = None) -> list[str]:
-        """Return those of an experiment's settings that are tried, ``base``, which the others are compared with, among them.
+    def try_each(
+        self, settings: Mapping[str, Value], action: Callable[[Plan, FinishedRun, Value, int], Outcome], base: str | None = None
+    ) -> tuple[list[Trial], list[str]]:
+        """Make a trial a setting, seed and run, by ``action`` of plan, run, the setting's value and seed; return the trials and the settings tried.
+
+        Args:
+            base: the setting that the others are compared with, which is tried whatever was asked for.
 
         Raises:
-            RerankerError: one was asked for that the experiment does not have.
+            RerankerError: a setting was asked for that the experiment does not have.
         """
-        if self.only is None:
-            return list(settings)
-        for name in self.only:
-            if name not in settings:
-                raise RerankerError(f"The experiment has no setting {name!r}.", hint=f"It has: {', '.join(settings)}.")
-        return [name for name in settings if name in self.only or name == base]
+        made = []
+        names = self._asked(list(settings), base)
+        for name in names:
+            for seed in self.seeds:
+                made += [self.trials.make(run, name, seed, partial(action, self, run, settings[name], seed)) for run in self.runs]
+        return made, names
 
     def student(self, run: FinishedRun) -> Student:
         """Return the settings of the ladder's student that the experiment trains."""
@@ -48,6 +57,14 @@ class Plan:
     def divided(self, run: FinishedRun) -> Divided:
         """Return the run's labelled pairs, those of some queries left out."""
         return leave_out(run.labelled)
+
+    def _asked(self, settings: Sequence[str], base: str | None) -> list[str]:
+        if self.only is None:
+            return list(settings)
+        for name in self.only:
+            if name not in settings:
+                raise RerankerError(f"The experiment has no setting {name!r}.", hint=f"It has: {', '.join(settings)}.")
+        return [name for name in settings if name in self.only or name == base]
 
 
 def student_of(run: FinishedRun, rung: str) -> Student:

@@ -6,7 +6,6 @@ The settings differ in their labels, so that agreement with them tells nothing h
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 from distill.committee import judge_of, judge_together, stored_likelihood
 from distill.experiments.data_size import part_of
@@ -33,13 +32,7 @@ def trials(plan: Plan) -> tuple[list[Trial], list[str]]:
             raise RerankerError(f"The run {run.folder} has no embedder.", hint='Its recipe says [embedder] model = "".')
         if run.recipe.embedder.alone:
             raise RerankerError(f"The run {run.folder} has no teacher to share the labels with.", hint="Its recipe says [embedder] share = 1.0.")
-    shares = {f"embedder's share {share:g}": share for share in SHARES}
-    names = plan.asked(list(shares), BASE)
-    made = []
-    for name in names:
-        for seed in plan.seeds:
-            made += [plan.trials.make(run, name, seed, partial(_learn, plan, run, shares[name], seed)) for run in plan.runs]
-    return made, names
+    return plan.try_each({f"embedder's share {share:g}": share for share in SHARES}, _learn, BASE)
 
 
 def _learn(plan: Plan, run: FinishedRun, share: float, seed: int) -> Outcome:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from functools import partial
 
 from distill.checkpoints import resolve_checkpoint
 from distill.experiments.plan import Plan
@@ -26,12 +25,7 @@ def trials(plan: Plan) -> tuple[list[Trial], list[str]]:
     for run in plan.runs:
         if not run.recipe.learns_from_judgments:
             raise RerankerError(f"The run {run.folder} trains no teacher on judgments.", hint="Give a run of a recipe that does, such as demo.")
-    made = []
-    names = plan.asked(list(SMOOTHINGS), BASE)
-    for name in names:
-        for seed in plan.seeds:
-            made += [plan.trials.make(run, name, seed, partial(_teach, plan, run, SMOOTHINGS[name], seed)) for run in plan.runs]
-    return made, names
+    return plan.try_each(SMOOTHINGS, _teach, BASE)
 
 
 def _teach(plan: Plan, run: FinishedRun, smoothing: float, seed: int) -> Outcome:
