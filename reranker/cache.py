@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -112,6 +113,12 @@ class Cache:
     def state(self) -> CacheState:
         with self._lock:
             return CacheState(len(self._entries), self._bytes, self._hits, self._misses)
+
+
+@lru_cache(10_000)
+def text_digest(text: str) -> bytes:
+    """Return ``digest`` of one text; those of texts that were asked for lately are kept, since searches find the same products again and again."""
+    return digest([text])
 
 
 def digest(texts: Sequence[str]) -> bytes:

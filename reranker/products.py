@@ -7,6 +7,7 @@ import io
 import json
 import zlib
 from collections.abc import Iterator, Mapping
+from math import isinf
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
@@ -137,7 +138,7 @@ def _rows(path: Path, seen: dict[str, int], locale: str | None) -> Iterator[tupl
 
 def _parse(line: str, number: int, seen: dict[str, int]) -> tuple[dict[str, Any] | None, CatalogProblem | None]:
     try:
-        value = json.loads(line, parse_constant=_refuse_constant)
+        value = json.loads(line, parse_constant=_refuse_constant, parse_float=_finite)
         if "\\ud" in line.lower():  # an escaped surrogate without its other half could not be stored
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:  # ValueError: broken JSON, a number of 5,000 digits, half a surrogate pair
@@ -159,6 +160,13 @@ def _checked(value: Any, number: int, seen: dict[str, int]) -> tuple[dict[str, A
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON value")
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if isinf(value):
+        raise ValueError(f"{number} is too large a number")
+    return value
 
 
 def attribute_pairs(attributes: Any) -> Iterator[tuple[str, str]]:

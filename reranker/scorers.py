@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from reranker.cache import Cache, CacheState, digest
+from reranker.cache import Cache, CacheState, digest, text_digest
 from reranker.micro_batches import MicroBatches
 from reranker.network import Network, cores
 from reranker.stored_vectors import StoredVectors
@@ -93,7 +93,7 @@ class VectorScorer:
 
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
         """Return the vectors of product texts, float32 (n, width) of about unit length; those not known are computed and kept."""
-        keys = [digest([text]) for text in texts]
+        keys = [text_digest(text) for text in texts]
         stored, rows = self.stored.find(keys)
         if stored.all():
             return rows

@@ -15,8 +15,10 @@ import numpy as np
 
 from reranker.errors import InputError
 from reranker.first_stage import FirstStage, Hit, check_k, check_query
+from reranker.json_text import as_json
 from reranker.pace import StudentPace
 from reranker.products import Product
+from reranker.stored_product import product_as_json
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +56,16 @@ class Result(NamedTuple):
     student_score: float | None
     product: Product
 
+    def place(self) -> dict[str, Any]:
+        """Return all but the product, scores rounded."""
+        return {
+            "rank": self.rank,
+            "id": self.product_id,
+            "bm25_rank": self.bm25_rank,
+            "bm25_score": round(self.bm25_score, 6),
+            "student_score": None if self.student_score is None else round(self.student_score, 7),
+        }
+
 
 @dataclass(frozen=True)
 class SearchResponse:
@@ -74,6 +86,14 @@ class SearchResponse:
 
     def as_dict(self) -> dict[str, Any]:
         """Return what ``--json`` and ``GET /search`` print."""
+        return {**self._about(), "results": [{**result.place(), "product": dict(result.product)} for result in self.results]}
+
+    def as_json(self) -> bytes:
+        """Return ``as_dict`` as JSON. Products that an index keeps as JSON are neither read nor written anew for it."""
+        results = [f'{as_json(result.place())[:-1]},"product":{product_as_json(result.product)}}}' for result in self.results]
+        return f'{as_json(self._about())[:-1]},"results":[{",".join(results)}]}}'.encode()
+
+    def _about(self) -> dict[str, Any]:
         return {
             "query": self.query,
             "reranked": self.reranked,
@@ -81,17 +101,6 @@ class SearchResponse:
             "scored": self.scored,
             "model": self.model,
             "took_ms": {stage: round(ms, 3) for stage, ms in self.took_ms.items()},
-            "results": [
-                {
-                    "rank": r.rank,
-                    "id": r.product_id,
-                    "bm25_rank": r.bm25_rank,
-                    "bm25_score": round(r.bm25_score, 6),
-                    "student_score": None if r.student_score is None else round(r.student_score, 7),
-                    "product": dict(r.product),
-                }
-                for r in self.results
-            ],
         }
 
 

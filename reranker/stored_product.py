@@ -1,10 +1,12 @@
-"""Products as an index keeps them: JSON text, read only when somebody looks into it."""
+"""Products as an index keeps them: JSON text, read only when somebody looks into it, and given out as it is."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from reranker.json_text import as_json
 
 
 class KeptProduct:
@@ -43,3 +45,8 @@ class StoredProduct(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         return repr(self._fields())
+
+
+def product_as_json(product: Mapping[str, Any]) -> str:
+    """Return a product's JSON; that of a kept one is not made again."""
+    return product.kept.json if isinstance(product, StoredProduct) else as_json(dict(product))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from reranker.bundle import MODEL, QUERIES, TOKENIZER, VECTORS, Bundle, load_bundle
-from reranker.cache import CacheState, digest
+from reranker.cache import CacheState, text_digest
 from reranker.demo_data import demo_file
 from reranker.errors import BundleError, InputError
 from reranker.neighbourhoods import Neighbourhoods, sketch_attribute_names
@@ -175,7 +175,7 @@ class Reranker:
 
     def computed_ahead(self, products: Sequence[Product | str]) -> int:
         """Return how many of the products have a vector that ``use_vectors`` found."""
-        return int(self._vectors.stored.find([digest([self.template.render(product)]) for product in products])[0].sum()) if self._vectors else 0
+        return int(self._vectors.stored.find([text_digest(self.template.render(product)) for product in products])[0].sum()) if self._vectors else 0
 
     @property
     def vector_space(self) -> str:

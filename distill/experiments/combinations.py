@@ -1,4 +1,4 @@
-"""What a bi-encoder gains from company: BM25's score added to its own, or a cross-encoder that reads the head of its ranking again."""
+"""What a bi-encoder, its vectors leaning on their neighbours', gains from company: BM25's score, or a cross-encoder over the head of its ranking."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 
 from distill.experiments.pictures import draw_rows
 from distill.experiments.report import lines, row_by_fold, write
+from distill.experiments.served import lean_on_neighbours, student_served
 from distill.finished_run import PAIRS, FinishedRun
-from distill.recipe import TOP_RUNG
 from reranker.embedded import EmbeddedFirstStage
-from reranker.errors import RerankerError
 from reranker.evaluation import Comparison, evaluate_rankings
 from reranker.evaluation.comparison import QueryScores, Ranker
 from reranker.evaluation.report import bm25_ranker
+from reranker.scorers import BI_ENCODER, CROSS_ENCODER
 from reranker.student import Reranker
 
 QUESTION = "Does the bi-encoder gain from BM25's score, or from a cross-encoder over the head of its ranking?"
@@ -42,18 +42,14 @@ def combine(runs: list[FinishedRun], out: Path) -> dict[str, Any]:
 
 
 def _measure(run: FinishedRun) -> list[QueryScores]:
-    bundles = run.folder / "6-gate" / "bundles"
-    learnt = [rung for rung in run.recipe.ladder if rung.learns_from_labels]
-    kinds = {TOP_RUNG: run.recipe.student.architecture} | {rung.name: run.recipe.student_of(rung).architecture for rung in learnt}
-    names = {kind: name for name, kind in reversed(kinds.items())}
-    if len(names) < 2:
-        raise RerankerError(f"The run {run.folder} has no bi-encoder and cross-encoder both.", hint="Give a run whose ladder has both, such as demo's.")
-    first, second = names["bi_encoder"], names["cross_encoder"]
-    student, cross_encoder = Reranker.load(bundles / first), Reranker.load(bundles / second)
+    name, student = student_served(run, BI_ENCODER)
+    second, cross_encoder = student_served(run, CROSS_ENCODER)
+    lean_on_neighbours(run, student)
+    first = f"{name} with neighbours"
     first_stage = EmbeddedFirstStage(run.folder / PAIRS / "index")
     try:
         bm25 = bm25_ranker(first_stage)
-        rankers: dict[str, Ranker] = {first: student.score, second: cross_encoder.score}
+        rankers: dict[str, Ranker] = {first: student.score, name: Reranker(student.bundle).score, second: cross_encoder.score}
         rankers |= {f"{first} + {weight:g} BM25": blend(student.score, bm25, weight) for weight in WEIGHTS}
         rankers |= {f"{first}, its first {head} by {second}": cascade(student.score, cross_encoder.score, head) for head in HEADS}
         return evaluate_rankings(run.split.held_out, run.products, rankers).per_query

@@ -10,13 +10,12 @@ import numpy as np
 
 from distill.experiments.pictures import draw_rows
 from distill.experiments.report import LINES, lines, row_by_fold, write
+from distill.experiments.served import lean_on_neighbours, student_served
 from distill.finished_run import FinishedRun
-from distill.recipe import TOP_RUNG
-from reranker.errors import RerankerError
 from reranker.evaluation import Comparison, evaluate_rankings
 from reranker.evaluation.comparison import QueryScores
 from reranker.neighbourhoods import DEFAULT, Neighbourhoods
-from reranker.student import Reranker
+from reranker.scorers import BI_ENCODER
 
 PLAIN = "without neighbours"
 QUESTION = "Do products ranked with their neighbours' help rank better?"
@@ -58,25 +57,15 @@ def lean(runs: list[FinishedRun], out: Path) -> dict[str, Any]:
 
 
 def _measure(run: FinishedRun) -> list[QueryScores]:
-    student = _bi_encoder(run)
+    _, student = student_served(run, BI_ENCODER)
     plain = student.bundle.manifest.metrics["ranking"]
     measured = {row.query: row._replace(ndcg={**row.ndcg, PLAIN: row.ndcg[plain]}) for row in run.measured}
     for name, neighbourhoods in TRIED.items():
-        student.store_vectors(run.folder / "vectors", run.products.values(), neighbourhoods=neighbourhoods)
-        student.use_vectors(run.folder / "vectors")
+        lean_on_neighbours(run, student, neighbourhoods)
         for row in evaluate_rankings(run.split.held_out, run.products, {name: student.score}).per_query:
             before = measured[row.query]
             measured[row.query] = before._replace(ndcg={**before.ndcg, **row.ndcg})
     return list(measured.values())
-
-
-def _bi_encoder(run: FinishedRun) -> Reranker:
-    ladder = [run.gate["chosen"], TOP_RUNG, *(rung.name for rung in run.recipe.ladder)]
-    for name in dict.fromkeys(ladder):
-        student = Reranker.load(run.folder / "6-gate" / "bundles" / name)
-        if student.keeps_vectors:
-            return student
-    raise RerankerError(f"The run {run.folder} has no bi-encoder, and so no product vectors.", hint="Give runs with one in their ladder, such as demo's.")
 
 
 def _best(by_run: Sequence[Sequence[QueryScores]], left_out: int) -> str:

@@ -94,7 +94,7 @@ def search_router(engine: Engine) -> APIRouter:
     ) -> Response:
         """BM25 finds, the student reorders the first k. One that fails, is late or has too many waiting leaves BM25 order: see `reranked` and `why_not`."""
         response = await engine.search(q, k=k, size=size, start=start, rerank=rerank)
-        return JSONResponse(response.as_dict())
+        return Response(response.as_json(), media_type="application/json")
 
     return router
 

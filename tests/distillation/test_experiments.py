@@ -75,8 +75,10 @@ def test_combinations_of_a_bi_encoder_with_bm25_and_a_cross_encoder(run: Path, t
     for name in ("vectors", "student"):
         precision = json.loads((run / "6-gate" / "bundles" / name / "manifest.json").read_text())["metrics"]["precision"]
         assert found[name]["ndcg@10"]["mean"] == pytest.approx(gate[f"{name}_{precision}"], abs=1e-4)
-    assert {"vectors + 0.1 BM25", "vectors, its first 10 by student"} <= set(found)
-    assert all("vectors" in row["difference"] for name, row in found.items() if name != "vectors")
+    leant = "vectors with neighbours"
+    assert {f"{leant} + 0.1 BM25", f"{leant}, its first 10 by student"} <= set(found)
+    assert all(leant in row["difference"] for name, row in found.items() if name != leant)
+    assert found[leant]["ndcg@10"] != found["vectors"]["ndcg@10"]
     assert (tmp_path / "combinations.png").stat().st_size > 10_000
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from reranker.embedded import LAYOUT, EmbeddedFirstStage, build_index, open_or_build, read_meta
 from reranker.errors import CatalogError, FirstStageError
 from reranker.first_stage import FirstStage
+from reranker.search import TwoStageSearch
 from reranker.text import ProductTemplate
 
 PRODUCTS: list[dict[str, Any]] = [
@@ -57,6 +59,15 @@ def test_a_hits_product_reads_as_it_was_stored_and_is_its_own(engine: EmbeddedFi
     assert pickle.loads(pickle.dumps(product)) == PRODUCTS[0]
     product["attributes"]["made for"] = "Tablets"
     assert engine.search("laptop", 10)[3].product == PRODUCTS[0]
+
+
+@pytest.mark.parametrize("query", ["laptop", "Écran 电脑", "nothing finds this"])
+@pytest.mark.parametrize("read_before", [False, True])
+def test_a_response_written_with_products_as_they_are_stored_reads_as_its_dict(engine: EmbeddedFirstStage, query: str, read_before: bool) -> None:
+    response = TwoStageSearch(engine, None).search(query)
+    if read_before:
+        assert all(result.product["title"] for result in response.results)
+    assert json.loads(response.as_json()) == response.as_dict()
 
 
 def test_texts_of_kept_products_are_those_of_each_template(engine: EmbeddedFirstStage) -> None:

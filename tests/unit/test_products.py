@@ -69,6 +69,7 @@ def test_broken_json_on_line_1204_is_named(tmp_path: Path) -> None:
         ('{"id": "2", "title": "tv", "attributes": ["a"]}', "'attributes' is not an object"),
         ("[1, 2]", "line 2: expected a JSON object, found list"),
         ('{"id": "2", "title": "tv", "price": NaN}', "line 2: not valid JSON"),
+        ('{"id": "2", "title": "tv", "price": 1e999}', "line 2: not valid JSON (1e999 is too large a number)"),
         ('{"id": "2", "title": "half a pair: \\ud800"}', "line 2: not valid JSON"),
         ('{"id": "2", "title": "tv", "n": ' + "9" * 5_000 + "}", "line 2: not valid JSON"),
         ('{"id": "2", "title": "tv", "n": ' + "[" * 100_000 + "}", "line 2: not valid JSON"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Sequence
 
@@ -200,7 +201,9 @@ def test_control_characters_are_dropped_and_emoji_stay() -> None:
 
 
 def test_the_printed_form_has_everything_that_happened() -> None:
-    printed = TwoStageSearch(Shelf(3), Student(lambda i: i / 3), k=2).search("laptop", size=1).as_dict()
+    response = TwoStageSearch(Shelf(3), Student(lambda i: i / 3), k=2).search("laptop", size=1)
+    printed = response.as_dict()
+    assert json.loads(response.as_json()) == printed
     assert printed.pop("took_ms").keys() == {"first_stage", "rerank", "total"}
     assert printed == {
         "query": "laptop",
