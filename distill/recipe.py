@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from distill.recipe_file import read_keys
 from reranker.demo_data import demo_file
 from reranker.errors import RecipeError
+from reranker.neighbourhoods import DEFAULT
 from reranker.text import ProductTemplate
 
 GEMMA_NOTICE = (
@@ -332,6 +333,13 @@ class Gate(Section):
     budget_ms: float | None = Field(default=None, gt=0, description="or --budget-ms; the best student of the ladder within it becomes the bundle")
 
 
+class Vectors(Section):
+    """Product vectors of the student that is chosen, where it keeps any, for `reranker serve --vectors`; each leans on those of products like it."""
+
+    ahead: bool = Field(default=True, description="compute the whole catalogue's; some milliseconds a product")
+    neighbours: int = Field(default=DEFAULT.most, ge=1, description="how many products like it, itself counted, a product's vector leans on; 1: none")
+
+
 class Recipe(Section):
     """A whole recipe; unknown keys are refused."""
 
@@ -349,6 +357,7 @@ class Recipe(Section):
     student: Student = Student()
     export: Export = Export()
     gate: Gate = Gate()
+    vectors: Vectors = Vectors()
 
     @model_validator(mode="after")
     def _ladder_stands(self) -> Recipe:

@@ -20,6 +20,7 @@ from distill.checkpoints import CHECKPOINTS, resolve_checkpoint
 from distill.finished_run import FILES, LABELS, LIKELIHOOD, PAIRS, TEACHER, TOGETHER, VECTORS
 from distill.gate import PER_QUERY
 from distill.gate.evidence import Evidence
+from distill.gate.neighbours import CATALOGUE_VECTORS
 from distill.inputs import check_means, read_inputs
 from distill.labelling import Known, Labeller, label_pairs
 from distill.ladder import MadeRung, climb, stages_of
@@ -160,6 +161,7 @@ def distil(
                 "exports": {rung.name: [export.fingerprint for export in rung.exports] for rung in rungs},
                 "labels": taught.fingerprint,
                 "gate": recipe.gate.model_dump(),
+                "vectors": recipe.vectors.model_dump(),
                 "name": recipe.name,
                 "licences": recipe.licences,
                 **({"evidence": evidence.as_dict()} if evidence else {}),
@@ -169,28 +171,31 @@ def distil(
         report = _report(recipe, folder, {**told, **stages_of(rungs), "gate": gate})
         if gate.report["refused"]:
             raise GateRefusal(f"The gate refuses the bundle: {'; '.join(gate.report['refused'])}.", hint=f"The whole report: {folder / 'report.json'}")
-        hand_out(gate.folder / "bundles", gate.report["chosen"], folder)
+        hand_out(gate.folder, gate.report["chosen"], folder)
     console.print(f"The bundle is ready: [bold]{folder / 'bundle'}[/] — try it: reranker search --bundle {folder / 'bundle'} laptop")
-    if "p50_unknown" in gate.report["latency_ms"]:
-        of = "" if recipe.data.catalog == "demo" else f" --catalog {recipe.data.catalog}"
-        console.print(f"Products ranked with their neighbours' help: reranker vectors --bundle {folder / 'bundle'}{of} --out {folder / 'vectors'}")
+    if (gate.folder / CATALOGUE_VECTORS).is_dir():
+        console.print(f"Serve it with the catalogue's vectors: reranker serve --bundle {folder / 'bundle'} --vectors {folder / CATALOGUE_VECTORS}")
     return report
 
 
 def hand_out(passed: Path, chosen: str, folder: Path) -> None:
-    """Copy what passed the gate to where users look: the chosen rung's bundle to ``bundle``, the others' to ``bundles``.
+    """Copy what passed the gate to where users look: the chosen rung's bundle to ``bundle``, the others' to ``bundles``, its vectors to ``vectors``.
 
     Raises:
-        RerankerError: the disk is full; bundles of an earlier run stay as they were.
+        RerankerError: the disk is full; what an earlier run left stays as it was.
     """
-    others = sorted(rung for rung in passed.iterdir() if rung.is_dir() and rung.name != chosen)
+    bundles = passed / "bundles"
+    others = sorted(rung for rung in bundles.iterdir() if rung.is_dir() and rung.name != chosen)
     with full_disk_told("copying the bundles", folder):
         with whole_folder(folder / "bundle") as bundle:
-            copy_files(passed / chosen, bundle)
+            copy_files(bundles / chosen, bundle)
         if others:
             with whole_folder(folder / "bundles") as beside:
                 for rung in others:
                     copy_files(rung, beside / rung.name)
+        if (passed / CATALOGUE_VECTORS).is_dir():
+            with whole_folder(folder / CATALOGUE_VECTORS) as vectors:
+                copy_files(passed / CATALOGUE_VECTORS, vectors)
 
 
 def _teach(recipe: Recipe, split: Split, products: dict[str, Product], models: Path, at: Path, ranks: Ranks) -> dict[str, Any]:
@@ -355,6 +360,7 @@ def _gate(
         picture=at / PICTURE,
         ladder_picture=at / LADDER_PICTURE,
         say=console.print,
+        progress=lambda what, total: _progress(what, total, console),
         evidence=evidence,
     )
 

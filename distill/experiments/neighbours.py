@@ -59,13 +59,11 @@ def lean(runs: list[FinishedRun], out: Path) -> dict[str, Any]:
 def _measure(run: FinishedRun) -> list[QueryScores]:
     _, student = student_served(run, BI_ENCODER)
     plain = student.bundle.manifest.metrics["ranking"]
-    measured = {row.query: row._replace(ndcg={**row.ndcg, PLAIN: row.ndcg[plain]}) for row in run.measured}
+    measured = Comparison([row._replace(ndcg={**row.ndcg, PLAIN: row.ndcg[plain]}) for row in run.measured], [])
     for name, neighbourhoods in TRIED.items():
         lean_on_neighbours(run, student, neighbourhoods)
-        for row in evaluate_rankings(run.split.held_out, run.products, {name: student.score}).per_query:
-            before = measured[row.query]
-            measured[row.query] = before._replace(ndcg={**before.ndcg, **row.ndcg})
-    return list(measured.values())
+        measured = measured.beside(evaluate_rankings(run.split.held_out, run.products, {name: student.score}))
+    return measured.per_query
 
 
 def _best(by_run: Sequence[Sequence[QueryScores]], left_out: int) -> str:

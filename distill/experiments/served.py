@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from distill.finished_run import FinishedRun
+from distill.gate.neighbours import CATALOGUE_VECTORS
 from distill.recipe import TOP_RUNG
 from reranker.bundle import load_bundle
 from reranker.errors import RerankerError
@@ -37,5 +38,5 @@ def student_served(run: FinishedRun, architecture: str) -> Served:
 
 def lean_on_neighbours(run: FinishedRun, student: Reranker, neighbourhoods: Neighbourhoods = DEFAULT) -> None:
     """Let the student's product vectors lean on their neighbours', as ``reranker vectors`` does; they are kept in the run's folder, ``vectors``."""
-    student.store_vectors(run.folder / "vectors", run.products.values(), neighbourhoods=neighbourhoods)
-    student.use_vectors(run.folder / "vectors")
+    student.store_vectors(run.folder / CATALOGUE_VECTORS, run.products.values(), neighbourhoods=neighbourhoods)
+    student.use_vectors(run.folder / CATALOGUE_VECTORS)

@@ -9,10 +9,11 @@ from typing import Any
 
 from distill.gate.evidence import Evidence
 from distill.gate.ladder_picture import draw_ladder
+from distill.gate.neighbours import CATALOGUE_VECTORS, compute_ahead, with_neighbours
 from distill.gate.rankers import load_rankers
 from distill.gate.rungs import LoadedRung, load_rung, pass_over, write_final
 from distill.gate.verdict import Standing, choose, disagreement, refusals
-from distill.ladder import MadeRung
+from distill.ladder import MadeRung, Progress
 from distill.pairs import LabelledPair, labelled_in
 from distill.recipe import Recipe
 from distill.splits import Split
@@ -51,16 +52,18 @@ def pass_gate(
     picture: Path,
     ladder_picture: Path,
     say: Callable[[str], None],
+    progress: Progress,
     evidence: Evidence | None = None,
 ) -> dict[str, Any]:
     """Measure the teacher, each rung's student in each precision, BM25 and the off-the-shelf embedder on the held-out intents.
 
     A rung's precision was chosen by its export, on calibration pairs: the held-out queries only measure it, and pass it over
     for a more faithful one where it loses too much on them (``pass_over``). The student of [student], or with a budget the
-    best within it, is the one ``chosen``; every rung's bundle is ``folder/bundles/NAME``. Where there are no judgments, no nDCG is
-    measured, and report and card say so (``not_measured``): what is checked is latency, and that each student orders labelled
-    pairs as its fp32 form does. Where nothing is held out, ``evidence`` stands for what would be measured: the gate judges by
-    it, and report and card say so (``cross_validated``).
+    best within it, is the one ``chosen``; every rung's bundle is ``folder/bundles/NAME``. The chosen one's product vectors are
+    computed ahead, ``folder/vectors``, and what they bring is measured beside; verdicts rest on products read by themselves, as
+    new ones are. Where there are no judgments, no nDCG is measured, and report and card say so (``not_measured``): what is
+    checked is latency, and that each student orders labelled pairs as its fp32 form does. Where nothing is held out,
+    ``evidence`` stands for what would be measured: the gate judges by it, and report and card say so (``cross_validated``).
 
     Returns:
         The measurements, and under ``refused`` why no bundle may serve (empty: it may).
@@ -75,11 +78,11 @@ def pass_gate(
         for name, why in absent.items():
             say(f"  [yellow]{name} is not compared: {why}[/]")
         measured = evaluate_rankings(split.held_out, products, rankers)
-        (folder / PER_QUERY).write_text(json.dumps([scores._asdict() for scores in measured.per_query], indent=1), encoding="utf-8")
         ndcg = {name: measured.mean(name) for name in rankers}
         say(f"  nDCG@10 on {measured.queries} queries of held-out intents: " + ", ".join(f"{name} {value:.3f}" for name, value in ndcg.items()))
     elif evidence:
-        measured = evidence.of(["bm25", "teacher", "committee", EMBEDDER, *(f"{rung.name}_{precision}" for rung in loaded for precision in rung.students)])
+        of_rungs = [name for rung in loaded for name in (*(f"{rung.name}_{precision}" for precision in rung.students), with_neighbours(rung.name))]
+        measured = evidence.of(["bm25", "teacher", "committee", EMBEDDER, *of_rungs])
         ndcg = {name: measured.mean(name) for name in measured.rankings}
         _check_measured(loaded, measured)
         say(f"  nDCG@10 on {measured.queries} queries, as {', '.join(evidence.runs)} measured: " + ", ".join(f"{name} {ndcg[name]:.3f}" for name in ndcg))
@@ -96,28 +99,20 @@ def pass_gate(
     ladder: list[Standing] = []
     bm25_ms = 0.0
     for rung in loaded:
-        search = TwoStageSearch(first_stage, rung.chosen, k=HITS)
-        unknown = None
-        if rung.chosen.keeps_vectors:
-            unknown = round(measure_latency(search, queries, HITS, forget=True)["rerank"].p50, 2)
-        times = measure_latency(search, queries, HITS)
-        rerank, bm25_ms = times["rerank"], times["first_stage"].p50
-        name = f"{rung.name}_{rung.precision}"
-        standing = Standing(
-            rung=rung.name,
-            ranking=name,
-            interval=measured.interval(name) if measured else None,
-            p50_ms=round(rerank.p50, 2),
-            p95_ms=round(rerank.p95, 2),
-            samples=rerank.samples,
-            megabytes=round(rung.megabytes, 1),
-            p50_unknown_ms=unknown,
-            refused=refusals(ndcg, name, f"{rung.name}_fp32", recipe.gate) if measured else disagreement(rung.fp32_agreement, recipe.gate),
-        )
+        standing, bm25_ms = _stand(rung, recipe, measured, ndcg, first_stage, queries)
         ladder.append(standing)
         quality = f"nDCG@10 {standing.ndcg:.3f}, " if measured else f"agreement with fp32 {rung.fp32_agreement:.4f}, "
         say(f"  {standing.rung}: {quality}{standing.p50_ms:.1f} ms for {HITS} hits, {standing.megabytes} MB, {rung.precision}")
     chosen, refused = choose(ladder, recipe.gate.budget_ms, recipe.gate.ship)
+    shown = chosen or next(standing for standing in ladder if standing.rung == recipe.gate.ship)
+    rung = loaded[ladder.index(shown)]
+    leaning = compute_ahead(rung, loaded, products, recipe.vectors, folder / CATALOGUE_VECTORS, progress)
+    if measured and split.held_out:
+        if leaning:
+            measured = measured.beside(evaluate_rankings(split.held_out, products, {name: student.score for name, student in leaning.items()}))
+            ndcg = {name: measured.mean(name) for name in measured.rankings}
+            say("  with the catalogue's vectors: " + ", ".join(f"{name} {ndcg[name]:.3f}" for name in leaning))
+        (folder / PER_QUERY).write_text(json.dumps([scores._asdict() for scores in measured.per_query], indent=1), encoding="utf-8")
     common = {
         "queries": measured.queries if measured else 0,
         "ndcg@10": {name: round(value, 4) for name, value in ndcg.items()},
@@ -128,16 +123,41 @@ def pass_gate(
         **({} if measured else {"not_measured": NOT_MEASURED}),
         **({"cross_validated": list(evidence.runs)} if evidence else {}),
     }
-    for rung, standing in zip(loaded, ladder, strict=True):
-        write_final(rung, folder / "bundles" / rung.name, {**common, **_of_rung(measured, rung, standing), "refused": standing.refused})
+    for own, standing in zip(loaded, ladder, strict=True):
+        write_final(own, folder / "bundles" / own.name, {**common, **_of_rung(measured, own, standing), "refused": standing.refused})
     if measured and len(ladder) > 1:
         draw_ladder(ladder, measured, bm25_ms, recipe.gate.budget_ms, ladder_picture)
-    shown = chosen or next(standing for standing in ladder if standing.rung == recipe.gate.ship)
-    rung = loaded[ladder.index(shown)]
     if split.held_out:
         say("  drawing what the bundle does on them")
-        draw(evaluate(first_stage, Reranker.load(folder / "bundles" / shown.rung), split.held_out), picture)
+        student = Reranker.load(folder / "bundles" / shown.rung)
+        student.use_vectors(folder / CATALOGUE_VECTORS)
+        draw(evaluate(first_stage, student, split.held_out), picture)
     return {**common, "chosen": shown.rung, **_of_rung(measured, rung, shown), "refused": refused}
+
+
+def _stand(
+    rung: LoadedRung, recipe: Recipe, measured: Comparison | None, ndcg: Mapping[str, float], first_stage: FirstStage, queries: Sequence[str]
+) -> tuple[Standing, float]:
+    """Time a rung, and return where it stands; and the milliseconds of BM25 alone, p50."""
+    search = TwoStageSearch(first_stage, rung.chosen, k=HITS)
+    unknown = None
+    if rung.chosen.keeps_vectors:
+        unknown = round(measure_latency(search, queries, HITS, forget=True)["rerank"].p50, 2)
+    times = measure_latency(search, queries, HITS)
+    rerank = times["rerank"]
+    name = f"{rung.name}_{rung.precision}"
+    standing = Standing(
+        rung=rung.name,
+        ranking=name,
+        interval=measured.interval(name) if measured else None,
+        p50_ms=round(rerank.p50, 2),
+        p95_ms=round(rerank.p95, 2),
+        samples=rerank.samples,
+        megabytes=round(rung.megabytes, 1),
+        p50_unknown_ms=unknown,
+        refused=refusals(ndcg, name, f"{rung.name}_fp32", recipe.gate) if measured else disagreement(rung.fp32_agreement, recipe.gate),
+    )
+    return standing, times["first_stage"].p50
 
 
 def _check_measured(loaded: Sequence[LoadedRung], measured: Comparison) -> None:
@@ -151,24 +171,35 @@ def _check_measured(loaded: Sequence[LoadedRung], measured: Comparison) -> None:
 
 def _of_rung(measured: Comparison | None, rung: LoadedRung, standing: Standing) -> dict[str, Any]:
     """Return what is told of one student, with paired intervals of its differences."""
-    compared = ("bm25", EMBEDDER, "teacher", "committee", f"{standing.rung}_fp32")
-    bases = [name for name in compared if measured and name in measured.rankings and name != standing.ranking]
+    leaning = with_neighbours(standing.rung)
+    compared = ["bm25", EMBEDDER, "teacher", "committee", f"{standing.rung}_fp32"]
     return {
         "ranking": standing.ranking,
         "precision": rung.precision,
         "teacher_agreement": rung.agreement,
         "fp32_agreement": rung.fp32_agreement,
+        **({"with_neighbours": leaning} if measured and leaning in measured.rankings else {}),
         "difference": {
-            f"{standing.rung}-{base}": {
-                "mean": round(measured.difference(standing.ranking, base).mean, 6),
-                "interval": _rounded(measured.difference(standing.ranking, base)),
-                **measured.record(standing.ranking, base)._asdict(),
-            }
-            for base in bases
-            if measured
+            **_differences(measured, standing.rung, standing.ranking, compared),
+            **_differences(measured, leaning, leaning, [*compared[:-1], standing.ranking]),
         },
         "latency_ms": {"hits": HITS, "p50": standing.p50_ms, "p95": standing.p95_ms, "samples": standing.samples}
         | ({"p50_unknown": standing.p50_unknown_ms} if standing.p50_unknown_ms is not None else {}),
+    }
+
+
+def _differences(measured: Comparison | None, told: str, ranking: str, compared: Sequence[str]) -> dict[str, Any]:
+    """Return a ranking's differences from others, as ``<told>-<other>``; those of rankings that were measured."""
+    if not measured or ranking not in measured.rankings:
+        return {}
+    return {
+        f"{told}-{base}": {
+            "mean": round(measured.difference(ranking, base).mean, 6),
+            "interval": _rounded(measured.difference(ranking, base)),
+            **measured.record(ranking, base)._asdict(),
+        }
+        for base in compared
+        if base in measured.rankings and base != ranking
     }
 
 

@@ -11,6 +11,7 @@ from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
+from distill.gate.neighbours import with_neighbours
 from distill.gate.verdict import Standing
 from reranker.evaluation import Comparison
 from reranker.evaluation.bootstrap import Interval
@@ -24,11 +25,12 @@ def draw_ladder(ladder: Sequence[Standing], measured: Comparison, bm25_ms: float
     """Write the picture as PNG, whole or not at all.
 
     Args:
-        ladder: the rungs; each at its p50 for reranking 50 hits, and hollow at that where no product's vector is known.
+        ladder: the rungs; each at its p50 for reranking 50 hits, and hollow at that where no product's vector is known. A star is
+            what those have whose vectors lean on their neighbours'.
         bm25_ms: what the first stage takes alone, p50. The embedder is drawn as a line: its products' vectors can be made ahead.
     """
     with rc_context(STYLE):
-        figure = new_figure((10, 4.8))
+        figure = new_figure((10, max(4.8, 1.4 + 0.62 * len(ladder))))  # as high as its legend
         axes = figure.add_subplot()
         axes.set_xscale("log")
         bm25 = measured.interval("bm25")
@@ -37,11 +39,15 @@ def draw_ladder(ladder: Sequence[Standing], measured: Comparison, bm25_ms: float
         for standing, colour in zip(ladder, colours, strict=True):
             if standing.interval is None:
                 continue
-            new = standing.p50_unknown_ms
+            new, leaning = standing.p50_unknown_ms, with_neighbours(standing.rung)
             told = f"{standing.rung}: {standing.interval.mean:.3f}, {standing.p50_ms:.1f} ms, {standing.megabytes:.0f} MB"
-            _point(axes, standing.p50_ms, standing.interval, colour, told + (f"\n  hollow: {new:.0f} ms where products are new" if new is not None else ""))
             if new is not None:
                 axes.plot(new, standing.interval.mean, "o", markerfacecolor="white", markeredgecolor=colour, markersize=7)
+                told += f"\n  hollow: {new:.0f} ms where products are new"
+            if leaning in measured.rankings:
+                axes.plot(standing.p50_ms, measured.mean(leaning), "*", color=colour, markersize=13)
+                told += f"\n  star: {measured.mean(leaning):.3f} with the catalogue's vectors"
+            _point(axes, standing.p50_ms, standing.interval, colour, told)
         if EMBEDDER in measured.rankings:
             mean = measured.mean(EMBEDDER)
             axes.axhline(mean, color=COLOURS[EMBEDDER], linestyle="--", linewidth=1.2, label=f"all-MiniLM-L6-v2 cosine: {mean:.3f}")

@@ -60,14 +60,18 @@ def model_card(manifest: Mapping[str, Any]) -> str:
             f"On labelled pairs, its rank correlation with what it learnt is {metrics['teacher_agreement']:.3f}, "
             f"with its fp32 form {metrics['fp32_agreement']:.4f}.",
         ]
-    own = " (this bundle's recipe)" if "cross_validated" in metrics else " (this bundle)"
+    own = "this bundle's recipe" if "cross_validated" in metrics else "this bundle"
+    leaning = metrics.get("with_neighbours")
+    marks = {metrics["ranking"]: f" ({own})", leaning: f" ({own}, with its catalogue's vectors)"}
     lines += [
-        f"| {_RANKINGS.get(name, name)}{own if name == metrics['ranking'] else ''} | {value:.3f} | {_range(metrics['interval'][name])} |"
+        f"| {_RANKINGS.get(name, name)}{marks.get(name, '')} | {value:.3f} | {_range(metrics['interval'][name])} |"
         for name, value in metrics["ndcg@10"].items()
     ]
     if metrics["queries"]:
         lines += ["", "Differences, with paired intervals:", "", "| difference | mean | interval |", "|---|---|---|"]
     lines += [f"| {name} | {told['mean']:+.3f} | {_range(told['interval'], '+')} |" for name, told in metrics["difference"].items()]
+    if leaning:
+        lines += ["", "With its catalogue's vectors: as `reranker vectors` computes them, each leaning on those of the products most like it."]
     lines += [
         "",
         f"Served as {metrics['precision']}. Reranking {latency['hits']} hits took {latency['p50']:.0f} ms (p50; p95 {latency['p95']:.0f}) "

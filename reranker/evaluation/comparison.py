@@ -79,6 +79,11 @@ class Comparison:
         wins, losses = int((changes > _TIE).sum()), int((changes < -_TIE).sum())
         return Record(wins, losses, len(changes) - wins - losses)
 
+    def beside(self, other: Comparison) -> Comparison:
+        """Return the rankings of both, of the same queries."""
+        more = {row.query: row.ndcg for row in other.per_query}
+        return Comparison([row._replace(ndcg={**row.ndcg, **more[row.query]}) for row in self.per_query], self.indistinct)
+
     def _values(self, name: str) -> np.ndarray:
         return np.array([q.ndcg[name] for q in self.per_query])
 

@@ -140,11 +140,14 @@ def test_a_training_state_whose_writing_was_cut_short_is_passed_over(tmp_path: P
 def test_a_disk_that_fills_up_as_bundles_are_handed_out_leaves_those_of_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     passed, run = tmp_path / "passed", tmp_path / "run"
     for rung in ("student", "fast"):
-        (passed / rung).mkdir(parents=True)
-        (passed / rung / "manifest.json").write_text(rung)
+        (passed / "bundles" / rung).mkdir(parents=True)
+        (passed / "bundles" / rung / "manifest.json").write_text(rung)
+    (passed / "vectors" / "space").mkdir(parents=True)
+    (passed / "vectors" / "space" / "part.npy").write_text("vectors")
     hand_out(passed, "student", run)
     assert (run / "bundle" / "manifest.json").read_text() == "student"
     assert (run / "bundles" / "fast" / "manifest.json").read_text() == "fast"
+    assert (run / "vectors" / "space" / "part.npy").read_text() == "vectors"
 
     def fills(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -153,4 +156,4 @@ def test_a_disk_that_fills_up_as_bundles_are_handed_out_leaves_those_of_before(t
     with pytest.raises(RerankerError, match="disk is full: copying the bundles"):
         hand_out(passed, "fast", run)
     assert (run / "bundle" / "manifest.json").read_text() == "student"
-    assert sorted(path.name for path in run.iterdir()) == ["bundle", "bundles"]
+    assert sorted(path.name for path in run.iterdir()) == ["bundle", "bundles", "vectors"]
