@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distill.finished_run import open_run
 from reranker import Reranker
 from reranker.bundle import load_bundle
-from reranker.evaluation import evaluate_rankings
 
 pytestmark = pytest.mark.slow
 COMMAND = [sys.executable, "-m", "reranker", "distill"]
@@ -119,26 +116,6 @@ def test_the_report_sets_quality_against_latency(run: Path) -> None:
     assert all(0 <= rung["interval"][0] <= rung["ndcg@10"] <= rung["interval"][1] <= 1 and 0 < rung["p50_ms"] <= rung["p95_ms"] for rung in ladder)
     assert ladder[0]["megabytes"] > ladder[1]["megabytes"]
     assert (run / "ladder.png").stat().st_size > 10_000
-
-
-def test_a_bi_encoder_that_is_shipped_brings_the_catalogues_vectors(run: Path, tmp_path: Path) -> None:
-    shutil.copytree(run, tmp_path / "run")
-    (tmp_path / "shop.toml").write_text('name = "shop"\nextends = "small"\n[gate]\nship = "vectors"\n')
-    command = [*COMMAND, str(tmp_path / "shop.toml"), "--run", str(tmp_path / "run")]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
-    assert done.returncode == 0, done.stderr
-    assert "4-student-vectors: done before" in done.stderr
-    assert f"--vectors {tmp_path / 'run' / 'vectors'}" in done.stderr.replace("\n", " ").replace("  ", " ")
-    shop = open_run(tmp_path / "run")
-    served = Reranker.load(tmp_path / "run" / "bundle")
-    assert served.use_vectors(tmp_path / "run" / "vectors") > 19_000
-    measured = evaluate_rankings(shop.split.held_out, shop.products, {"served": served.score}).mean("served")
-    ndcg = shop.gate["ndcg@10"]
-    assert ndcg["vectors_with_neighbours"] == pytest.approx(measured, abs=1e-4)
-    assert ndcg["vectors_with_neighbours"] != ndcg[shop.gate["ranking"]]
-    assert {name for name in ndcg if "neighbours" in name} == {"vectors_with_neighbours", "quick_with_neighbours"}  # they share vectors
-    assert "vectors_with_neighbours-minilm_cosine" in shop.gate["difference"]
-    assert "with its catalogue's vectors" in (tmp_path / "run" / "bundle" / "MODEL_CARD.md").read_text()
 
 
 def test_a_budget_that_cannot_be_met_refuses_and_keeps_the_old_bundle(run: Path) -> None:

@@ -10,11 +10,13 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
+from distill.finished_run import open_run
 from distill.pairs import relevance_in
 from distill.recipe import load_recipe
 from distill.run import distil
 from reranker import Reranker
 from reranker.bundle import load_bundle
+from reranker.evaluation import evaluate_rankings
 from tests.chat_server import ChatServer, Token
 from tests.tiny_decoder import make_tiny_decoder
 
@@ -184,3 +186,27 @@ def test_a_zero_shot_teacher_s_answers_outlive_the_run(tmp_path: Path) -> None:
     manifest = json.loads((tmp_path / "run" / "bundle" / "manifest.json").read_text())
     assert manifest["teacher"] == {"kind": "zero_shot", "model": "tiny-instruct", "judged_pairs": 0}
     assert model.url not in json.dumps(manifest)
+
+
+def test_a_bi_encoder_comes_with_the_catalogues_vectors_which_its_reader_of_queries_shares(tmp_path: Path) -> None:
+    (tmp_path / "judgments.csv").write_text(JUDGMENTS)
+    recipe = shop(tmp_path, "[embedder]\nshare = 1.0\n")
+    told = recipe.read_text().replace('judgments = ""', 'judgments = "judgments.csv"').replace("width = 128", 'architecture = "bi_encoder"')
+    ladder = '[[ladder]]\nname = "quick"\nquery_encoder_of = "student"\nlayers = 1\n[[ladder]]\nname = "together"\narchitecture = "cross_encoder"\nlayers = 1\n'
+    recipe.write_text(told.replace("layers = 1", "layers = 2") + ladder)
+    gate = run(recipe, tmp_path / "run")["stages"]["gate"]
+    assert {name for name in gate["ndcg@10"] if "neighbours" in name} == {"student_with_neighbours", "quick_with_neighbours"}
+    assert {"student_with_neighbours-bm25", f"student_with_neighbours-{gate['ranking']}"} <= set(gate["difference"])
+    assert (tmp_path / "run" / "ladder.png").stat().st_size > 10_000
+    for name in ("bundle", "bundles/quick"):
+        student = Reranker.load(tmp_path / "run" / name)
+        assert student.use_vectors(tmp_path / "run" / "vectors") == 60
+        assert "with its catalogue's vectors" in (tmp_path / "run" / name / "MODEL_CARD.md").read_text()
+    measured = open_run(tmp_path / "run")
+    served = evaluate_rankings(measured.split.held_out, measured.products, {"quick": student.score})
+    assert gate["ndcg@10"]["quick_with_neighbours"] == pytest.approx(served.mean("quick"), abs=1e-4)
+
+    recipe.write_text(recipe.read_text() + "[vectors]\nahead = false\n")
+    again = run(recipe, tmp_path / "run")["stages"]["gate"]
+    assert not [name for name in again["ndcg@10"] if "neighbours" in name]
+    assert not (tmp_path / "run" / "6-gate" / "vectors").exists()
