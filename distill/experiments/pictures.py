@@ -71,7 +71,7 @@ def draw_rows(
         for name, interval in lines.items():
             left.axvline(interval.mean, color=COLOURS[name], linestyle="--", linewidth=1.2, label=f"{LINES[name]} {interval.mean:.3f}")
         left.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.22 if len(rows) < 4 else -0.14), ncols=2)
-        left.set_xlabel(f"nDCG@10, {queries} held-out queries, 95 % interval; small dots: {dots}")
+        left.set_xlabel(f"nDCG@10, {queries} held-out queries,\n95 % interval; small dots: {dots}")
         left.grid(axis="x", color=FAINT, linewidth=0.6)
         if right is not None:
             for row in rows:
@@ -80,7 +80,7 @@ def draw_rows(
             right.axvline(0, color=INK, linewidth=0.9)
             right.set_ylim(left.get_ylim())
             right.set_yticks([])
-            right.set_xlabel(f"difference from {LINES.get(str(base), base)}, paired by query")
+            right.set_xlabel(f"difference from {LINES.get(str(base), base)},\npaired by query")
             right.grid(axis="x", color=FAINT, linewidth=0.6)
         _finish(figure, left, title, path)
 
