@@ -172,7 +172,7 @@ def _check_measured(loaded: Sequence[LoadedRung], measured: Comparison) -> None:
 def _of_rung(measured: Comparison | None, rung: LoadedRung, standing: Standing) -> dict[str, Any]:
     """Return what is told of one student, with paired intervals of its differences."""
     leaning = with_neighbours(standing.rung)
-    compared = ["bm25", EMBEDDER, "teacher", "committee", f"{standing.rung}_fp32"]
+    others = ["bm25", EMBEDDER, "teacher", "committee"]
     return {
         "ranking": standing.ranking,
         "precision": rung.precision,
@@ -180,8 +180,8 @@ def _of_rung(measured: Comparison | None, rung: LoadedRung, standing: Standing) 
         "fp32_agreement": rung.fp32_agreement,
         **({"with_neighbours": leaning} if measured and leaning in measured.rankings else {}),
         "difference": {
-            **_differences(measured, standing.rung, standing.ranking, compared),
-            **_differences(measured, leaning, leaning, [*compared[:-1], standing.ranking]),
+            **_differences(measured, standing.rung, standing.ranking, [*others, f"{standing.rung}_fp32"]),
+            **_differences(measured, leaning, leaning, [*others, standing.ranking]),
         },
         "latency_ms": {"hits": HITS, "p50": standing.p50_ms, "p95": standing.p95_ms, "samples": standing.samples}
         | ({"p50_unknown": standing.p50_unknown_ms} if standing.p50_unknown_ms is not None else {}),
