@@ -93,6 +93,7 @@ def load_rung(
 def pass_over(rungs: Sequence[LoadedRung], ndcg: Mapping[str, float], max_loss: float) -> list[LoadedRung]:
     """Return the rungs, each in the fastest precision that loses at most ``max_loss`` to its fp32 form, from its export's choice on.
 
+    A precision that was not measured is passed over too: other runs, whose figures count where nothing is held out, may have made none.
     A rung whose products another reads is at least as faithful as that one, so that they go on sharing vectors.
 
     Args:

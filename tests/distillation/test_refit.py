@@ -41,7 +41,8 @@ def test_its_quality_is_what_the_run_measured(run: Path, again: Path) -> None:
     assert own["cross_validated"] == ["small-fold0"]
     assert own["chosen"] == first["chosen"]
     assert own["ndcg@10"] == {name: first["ndcg@10"][name] for name in own["ndcg@10"]}
-    assert own["difference"]["student-bm25"] == first["difference"]["student-bm25"]
+    served = own["ranking"]  # exported anew: int8 may be good enough in one and not in the other
+    assert own["difference"]["student-bm25"]["mean"] == pytest.approx(first["ndcg@10"][served] - first["ndcg@10"]["bm25"], abs=1e-4)
     assert own["latency_ms"]["p50"] > 0
     card = (again / "bundle" / "MODEL_CARD.md").read_text()
     assert "nothing is left to measure it on" in card

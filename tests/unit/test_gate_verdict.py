@@ -64,6 +64,11 @@ def test_what_the_export_passed_over_stays_so() -> None:
     assert [rung.precision for rung in pass_over([exported("student", "fp32")], {"student_fp32": 0.9}, 0.005)] == ["fp32"]
 
 
+def test_a_precision_that_was_not_measured_is_passed_over() -> None:
+    assert [rung.precision for rung in pass_over([exported("student", "int8")], {"student_int8_weights": 0.9, "student_fp32": 0.9}, 0.005)] == ["int8_weights"]
+    assert [rung.precision for rung in pass_over([exported("student", "int8")], {"student_fp32": 0.9}, 0.005)] == ["fp32"]
+
+
 def test_an_embedder_that_is_absent_or_not_minded_refuses_nothing() -> None:
     absent = {name: value for name, value in GOOD.items() if name != "minilm_cosine"}
     assert refusals(absent, "student_int8", "student_fp32", Gate()) == []
