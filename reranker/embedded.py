@@ -84,6 +84,7 @@ class EmbeddedFirstStage:
     """BM25 over an index made by ``build_index``; a ``FirstStage``. An index that is built anew in the folder is searched from then on."""
 
     name = "embedded"
+    in_process = True
 
     def __init__(self, folder: Path) -> None:
         meta = read_meta(folder)

@@ -29,7 +29,8 @@ class Hit(NamedTuple):
 class FirstStage(Protocol):
     """BM25 retrieval over one catalogue: the embedded engine, or OpenSearch.
 
-    Every method raises ``FirstStageError`` where the index is missing or cannot be reached.
+    Every method raises ``FirstStageError`` where the index is missing or cannot be reached. One that computes in this process, and
+    waits for nobody, says so with ``in_process = True``: a service may then ask it without a thread.
     """
 
     name: str

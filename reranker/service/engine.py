@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ import numpy as np
 
 from reranker.errors import BusyError, FirstStageError, LateError, NoTimeError, RerankerError
 from reranker.first_stage import check_query
-from reranker.pace import StudentPace
+from reranker.pace import Pace, StudentPace
 from reranker.products import Product
 from reranker.rollout import SwitchableReranker
 from reranker.search import TOO_MANY_WAIT, WOULD_BE_LATE, SearchResponse, TwoStageSearch
@@ -27,6 +27,8 @@ from reranker.student import Reranker
 
 DECIMALS = 7  # OpenSearch's Cohere post-processor fails on numbers of more than 18 characters
 _FOR_THE_PAGE_S = 0.1
+QUICK_S = 1e-3
+"""A search in BM25 order of at most so many processor seconds is made on the event loop: under load, a thread's turn costs more than it."""
 
 
 class Ranking(NamedTuple):
@@ -40,7 +42,8 @@ class Engine:
     """Searching and scoring have threads of their own: a search may itself wait for a rerank request to this service.
 
     Whatever goes through it keeps to the limits: documents per request, how many run and wait, and the request's time.
-    Searches that the student has no time for have threads of their own too, so that they wait for none that has.
+    Searches that the student has no time for have threads of their own too, so that they wait for none that has; where the first
+    stage computes in this process, and quickly (``QUICK_S``), they need none.
     """
 
     def __init__(self, reranker: Reranker | SwitchableReranker, searcher: TwoStageSearch | None, *, metrics: Metrics, limits: Limits) -> None:
@@ -52,6 +55,7 @@ class Engine:
         self._searching = self._queue("search")
         self._in_bm25_order = self._queue("bm25")
         self._pace = StudentPace()
+        self._bm25_pace = Pace()  # of the processor: a thread's wait for its turn says nothing of the search
         self.lag = LoopLag()
         metrics.loop_lag.set_function(lambda: self.lag.seconds)
 
@@ -153,13 +157,26 @@ class Engine:
                     why_not = TOO_MANY_WAIT
             if response is None:
                 without = partial(searcher.search_without_student, why_not=why_not) if rerank else partial(searcher.search, rerank=False)
-                response = await self._in_bm25_order.run(lambda: without(query, k=k, **options))
+                response = await self._without_student(lambda: without(query, k=k, **options))
         for stage in ("first_stage", "rerank"):
             self.metrics.stage_seconds.labels(stage).observe(response.took_ms[stage] / 1e3)
         self.metrics.documents_scored.inc(response.scored)
         if response.why_not is not None:
             self.metrics.not_reranked.labels(response.why_not).inc()
         return response
+
+    async def _without_student(self, search: Callable[[], SearchResponse]) -> SearchResponse:
+        def measured() -> SearchResponse:
+            began = time.thread_time()
+            try:
+                return search()
+            finally:
+                self._bm25_pace.observe(time.thread_time() - began)
+
+        computes_here = self.searcher is not None and getattr(self.searcher.first_stage, "in_process", False)
+        if computes_here and 0 < self._bm25_pace.expected_s() <= QUICK_S:
+            return measured()
+        return await self._in_bm25_order.run(measured)
 
     async def count(self) -> int | None:
         """Return how many products can be found, or None where the service has no first stage.

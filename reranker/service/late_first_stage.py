@@ -29,6 +29,11 @@ class LateFirstStage:
         self._opened: FirstStage | None = None
         self._lock = threading.Lock()
 
+    @property
+    def in_process(self) -> bool:
+        """Tell whether the real one says so; False until it is open."""
+        return bool(getattr(self._opened, "in_process", False))
+
     def open(self) -> FirstStage:
         """Return the real first stage.
 

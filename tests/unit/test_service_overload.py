@@ -132,6 +132,32 @@ def test_searches_beyond_those_that_may_wait_are_answered_in_bm25_order_at_once(
     assert "reranker_refused_total{" not in client.get("/metrics").text
 
 
+def test_a_quick_search_in_this_process_takes_no_thread_but_the_first(service: Service) -> None:
+    threads = list[str]()
+    find = service.first_stage.search
+
+    def noted(query: str, k: int) -> list[Hit]:
+        threads.append(threading.current_thread().name.partition("_")[0])
+        if query == "slow":
+            spent = time.thread_time() + 0.02
+            while time.thread_time() < spent:
+                pass
+        return find(query, k)
+
+    service.first_stage.search = noted  # type: ignore[method-assign]
+    client = service.client()
+    for _ in range(2):  # that first stage does not say that it computes here
+        search(client, rerank=False)
+    assert threads == ["bm25", "bm25"]
+    service.first_stage.in_process = True  # type: ignore[attr-defined]
+    search(client, "slow", rerank=False)
+    assert threads[2] != "bm25"
+    for _ in range(2):
+        search(client, "slow", rerank=False)
+    assert threads[3:] == ["bm25", "bm25"]  # now known to be slow: the loop is kept free of it
+    assert ids(search(client, rerank=False)) == ["desk", "laptop"]
+
+
 def test_where_the_first_stage_cannot_keep_up_either_a_search_is_refused(service: Service) -> None:
     client = service.client(concurrency=1, max_waiting=1)
     with ThreadPoolExecutor(4) as pool:
