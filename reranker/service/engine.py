@@ -174,7 +174,8 @@ class Engine:
                 self._bm25_pace.observe(time.thread_time() - began)
 
         computes_here = self.searcher is not None and getattr(self.searcher.first_stage, "in_process", False)
-        if computes_here and 0 < self._bm25_pace.expected_s() <= QUICK_S:
+        left_s = seconds_left()
+        if computes_here and 0 < self._bm25_pace.expected_s() <= QUICK_S and (left_s is None or left_s > 0):
             return measured()
         return await self._in_bm25_order.run(measured)
 
