@@ -93,8 +93,8 @@ def pass_gate(
         for before, rung in zip(exported, loaded, strict=True):
             if rung.precision != before.precision:
                 whose = f", its own or that of {rung.read_with}," if rung.read_with else ""
-                why = f"loses more than {recipe.gate.max_loss:g} to fp32" if f"{rung.name}_{before.precision}" in ndcg else "was not measured by every run"
-                say(f"  {rung.name} is served in {rung.precision}: {before.precision}{whose} {why}")
+                or_unknown = ", or was not measured by every run" if evidence else ""
+                say(f"  {rung.name} is served in {rung.precision}: {before.precision}{whose} loses more than {recipe.gate.max_loss:g} to fp32{or_unknown}")
     queries = _timed_queries(first_stage, split, labelled)
     ladder: list[Standing] = []
     bm25_ms = 0.0

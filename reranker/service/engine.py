@@ -157,7 +157,7 @@ class Engine:
                     why_not = TOO_MANY_WAIT
             if response is None:
                 without = partial(searcher.search_without_student, why_not=why_not) if rerank else partial(searcher.search, rerank=False)
-                response = await self._without_student(lambda: without(query, k=k, **options))
+                response = await self._without_student(searcher, partial(without, query, k=k, **options))
         for stage in ("first_stage", "rerank"):
             self.metrics.stage_seconds.labels(stage).observe(response.took_ms[stage] / 1e3)
         self.metrics.documents_scored.inc(response.scored)
@@ -165,17 +165,18 @@ class Engine:
             self.metrics.not_reranked.labels(response.why_not).inc()
         return response
 
-    async def _without_student(self, search: Callable[[], SearchResponse]) -> SearchResponse:
+    async def _without_student(self, searcher: TwoStageSearch, search: Callable[[], SearchResponse]) -> SearchResponse:
+        """Search here and now where that is known to be quick; else in a thread, which refuses what has no time left."""
+
         def measured() -> SearchResponse:
             began = time.thread_time()
-            try:
-                return search()
-            finally:
-                self._bm25_pace.observe(time.thread_time() - began)
+            response = search()
+            self._bm25_pace.observe(time.thread_time() - began)
+            return response
 
-        computes_here = self.searcher is not None and getattr(self.searcher.first_stage, "in_process", False)
         left_s = seconds_left()
-        if computes_here and 0 < self._bm25_pace.expected_s() <= QUICK_S and (left_s is None or left_s > 0):
+        quick = getattr(searcher.first_stage, "in_process", False) and 0 < self._bm25_pace.expected_s() <= QUICK_S
+        if quick and (left_s is None or left_s > 0):
             return measured()
         return await self._in_bm25_order.run(measured)
 
