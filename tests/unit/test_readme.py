@@ -1,4 +1,4 @@
-"""What the README shows can be typed as it stands."""
+"""What the README shows can be typed as it stands, and what it and the pages below it link to is there."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from tests.tiny_bundle import make_tiny_bundle
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", ROOT / "docs" / "experiments.md", ROOT / "docs" / "benchmark.md"]
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
 COMMANDS = [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines() if line.startswith("reranker ")]
 LONG = ("reranker serve", "reranker distill", "reranker demo", "reranker experiment", "reranker benchmark")  # run by tests of their own
@@ -77,10 +78,11 @@ def test_the_python_example_works(shop: Path) -> None:
     assert "Ranked(" in done.stdout
 
 
-def test_every_file_that_is_linked_exists() -> None:
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_file_that_is_linked_exists(page: Path) -> None:
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")) if not link.startswith("http")]
     assert links
-    assert not [link for link in links if not (ROOT / link).exists()]
+    assert not [link for link in links if not (page.parent / link).exists()]
 
 
 @pytest.mark.parametrize("text", [text for kind, text in BLOCKS if kind == "toml"])
