@@ -79,10 +79,18 @@ def test_the_python_example_works(shop: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_file_that_is_linked_exists(page: Path) -> None:
+def test_what_is_linked_exists(page: Path) -> None:
     links = [link for link in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")) if not link.startswith("http")]
     assert links
-    assert not [link for link in links if not (page.parent / link).exists()]
+    assert not [link for link in links if not _exists(page.parent, link)]
+
+
+def _exists(folder: Path, link: str) -> bool:
+    name, _, heading = link.partition("#")
+    if not heading or not (folder / name).is_file():
+        return (folder / name).exists()
+    told = re.findall(r"^#+ (.*)$", (folder / name).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return heading in [re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in told]
 
 
 @pytest.mark.parametrize("text", [text for kind, text in BLOCKS if kind == "toml"])
