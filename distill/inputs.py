@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 from distill.augmentation.generated_queries import endpoint as queries_endpoint
 from distill.augmentation.query_log import read_query_log
-from distill.checkpoints import check_checkpoint
+from distill.checkpoints import HEADS, LAYERS, WIDTHS, check_checkpoint, first_of, read_config
 from distill.disk_space import bytes_needed, check_disk_space, folder_bytes
-from distill.recipe import Recipe, data_file
+from distill.recipe import TOP_RUNG, Recipe, data_file
 from distill.splits import Split, deal_intents, split_by_intent
+from distill.stages import EARLIER
 from reranker.errors import JudgmentError, RecipeError
 from reranker.evaluation.comparison import tells_apart
 from reranker.judgments import Judgment, load_judgments
@@ -51,7 +52,7 @@ def read_inputs(recipe: Recipe, recipe_path: Path, say: Callable[[str], None]) -
     if len(products) < 2:
         raise RecipeError(f"The catalogue {catalog} holds one product.", hint="A student learns from the margins between products.")
     judgments = _of_the_catalogue(load_judgments(file, locale=recipe.data.locale), products, say) if file else []
-    split = split_judgments(recipe, judgments)
+    split = split_judgments(recipe, judgments, say)
     _check_something_to_label(recipe, log, len({j.query for j in split.train}))
     return Inputs(catalog, file, log, products, split)
 
@@ -78,15 +79,52 @@ def check_means(recipe: Recipe, folder: Path, inputs: Inputs, *, made_teacher: P
         made_teacher: where in that folder its teacher is, once trained.
 
     Raises:
-        RecipeError: a model is neither a folder, nor installed, nor given by the hub.
+        RecipeError: a model is neither a folder, nor installed, nor given by the hub; or as ``check_students``.
         RerankerError: the disk is too full.
     """
     for key, name in named_models(recipe).items():
         check_checkpoint(name, key)
+    check_students(recipe)
     teacher_bytes = folder_bytes(Path(recipe.teacher.model)) if recipe.learns_from_judgments and not made_teacher else 0
-    written = folder_bytes(folder) - (folder_bytes(made_teacher) if made_teacher else 0)
+    written = folder_bytes(folder) - folder_bytes(folder / EARLIER) - (folder_bytes(made_teacher) if made_teacher else 0)
     need = bytes_needed(recipe, products=len(inputs.products), catalog_bytes=inputs.catalog.stat().st_size, teacher_bytes=teacher_bytes)
     check_disk_space(folder, need - written)
+
+
+def check_students(recipe: Recipe) -> None:
+    """Check, by the checkpoints' configurations, that students can be cut as the recipe asks, and that its language model foretells words.
+
+    Raises:
+        RecipeError: one cannot. HubError: the hub does not give a configuration.
+    """
+    students = {TOP_RUNG: recipe.student} | {rung.name: recipe.student_of(rung) for rung in recipe.ladder if not rung.duet}
+    readers = {rung.name: rung.query_encoder_of for rung in recipe.ladder if rung.query_encoder_of}  # whose layers they are cut from
+    for name, settings in students.items():
+        where = "student" if name == TOP_RUNG else f"ladder's {name}"
+        config = read_config(settings.model, "student.model")
+        layers, width, heads = (first_of(config, names) for names in (LAYERS, WIDTHS, HEADS))
+        if (reader := readers.get(name)) and students[reader].layers:
+            layers = students[reader].layers
+        if settings.layers and layers and settings.layers > layers:
+            what = f"the student {reader}" if reader else settings.model
+            raise RecipeError(f"The recipe's {where} has layers = {settings.layers}; {what} has {layers}.", hint="Ask for fewer layers.")
+        if not settings.width:
+            continue
+        if config.get("model_type") != "bert":
+            raise RecipeError(f"The recipe's {where} has a width, which works for BERT start points; {settings.model} is {config.get('model_type')}.")
+        if width and heads and (settings.width % (width // heads) or settings.width >= width):
+            raise RecipeError(
+                f"The recipe's {where} has width = {settings.width}; {settings.model} is {width} wide, with heads of {width // heads}.",
+                hint=f"Give a multiple of {width // heads} below {width}.",
+            )
+    if not recipe.likelihood.judges:
+        return
+    made_for = read_config(recipe.likelihood.model, "likelihood.model").get("architectures") or []
+    if made_for and not any(kind in name for name in made_for for kind in ("CausalLM", "LMHead", "ConditionalGeneration")):
+        raise RecipeError(
+            f"The recipe's likelihood.model is {recipe.likelihood.model}, a {made_for[0]}, which foretells no words.",
+            hint="Name a decoder LLM, such as gemma-3-270m.",
+        )
 
 
 def named_models(recipe: Recipe) -> dict[str, str]:
@@ -129,8 +167,8 @@ def _of_the_catalogue(judgments: list[Judgment], products: dict[str, Product], s
     return [j for j in judgments if j.product_id in products]
 
 
-def split_judgments(recipe: Recipe, judgments: list[Judgment]) -> Split:
-    """Split the catalogue's judgments as a run does: by intent, or all for the gate where nothing is trained on them.
+def split_judgments(recipe: Recipe, judgments: list[Judgment], say: Callable[[str], None] = lambda _: None) -> Split:
+    """Split the catalogue's judgments as a run does: by intent, or all for the gate where nothing is trained on them; ``say`` is told what looks odd.
 
     Raises:
         JudgmentError, RecipeError: as ``read_inputs``.
@@ -148,7 +186,7 @@ def split_judgments(recipe: Recipe, judgments: list[Judgment]) -> Split:
             raise JudgmentError(
                 f"{len({j.intent for j in judgments})} intents cannot be dealt into {recipe.data.folds} folds.", hint="Judge more queries, or lower data.folds."
             )
-        _check_grades(recipe, split.train)
+        _check_grades(recipe, split.train, say)
         if recipe.data.held_out_fold is None:
             return split
     ratings: dict[str, list[int]] = {}
@@ -162,7 +200,7 @@ def split_judgments(recipe: Recipe, judgments: list[Judgment]) -> Split:
     return split
 
 
-def _check_grades(recipe: Recipe, train: list[Judgment]) -> None:
+def _check_grades(recipe: Recipe, train: list[Judgment], say: Callable[[str], None]) -> None:
     ratings = Counter(j.rating for j in train)
     if len(ratings) < 2:
         raise RecipeError(
@@ -179,10 +217,12 @@ def _check_grades(recipe: Recipe, train: list[Judgment]) -> None:
                 )
     voted = [j for j in train if j.votes]
     odd = [j for j in voted if not min(j.votes) <= j.rating <= max(j.votes)]  # a final grade may overrule its votes; mostly, it does not
-    if len(odd) > len(voted) / 2:
+    if odd:
         first = odd[0]
-        raise JudgmentError(
+        told = (
             f"{len(odd):,} of {len(voted):,} ratings lie outside their votes: product {first.product_id} for '{first.query}' is rated {first.rating}, "
-            f"its votes are {' '.join(map(str, first.votes))}.",
-            hint="Are the votes on the ratings' scale, and on their lines? Leave the column out where they cannot be mended.",
+            f"its votes are {' '.join(map(str, first.votes))}."
         )
+        if len(odd) > len(voted) / 2:
+            raise JudgmentError(told, hint="Are the votes on the ratings' scale, and on their lines? Leave the column out where they cannot be mended.")
+        say(f"[yellow]{told}[/]")

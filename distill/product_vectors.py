@@ -89,7 +89,7 @@ def _load(checkpoint: str, name: str) -> Any:
     try:
         model = SentenceTransformer(checkpoint)
     except Exception as error:  # hub, network and file errors, each library with types of its own
-        raise RecipeError(f"The embedder {name} cannot be loaded: {error}", hint='Name another in augmentation.embedder, or none: embedder = ""') from error
+        raise RecipeError(f"The embedder {name} cannot be loaded: {error}", hint='Name another in embedder.model, or none: [embedder] model = ""') from error
     model.max_seq_length = min(MAX_TOKENS, model.max_seq_length or MAX_TOKENS)
     return model
 

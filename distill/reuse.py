@@ -1,4 +1,6 @@
-"""What a run may take from runs before it: what no judgment has a part in, and a teacher that learnt from the same judgments, with its labels.
+"""What a run may take from runs before it, its own earlier self among them.
+
+That is what no judgment has a part in, and a teacher that learnt from the same judgments, with its labels.
 
 Fingerprints hold what a stage read and the release, not the code: reuse runs of the code that you run.
 """
@@ -9,11 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from distill.finished_run import LABELS, LIKELIHOOD, PAIRS, TEACHER, VECTORS
+from distill.finished_run import LABELS, LIKELIHOOD, PAIRS
 from distill.labelling import Known
 from distill.pairs import distributions_in
 from distill.recipe import Recipe
-from distill.stages import fingerprint_of, full_disk_told, stage_in
+from distill.stages import fingerprint_in, fingerprint_of, full_disk_told, stage_in
 from reranker.errors import RecipeError
 from reranker.folders import copy_files, whole_folder
 
@@ -45,42 +47,31 @@ def take_checkpoints(runs: Sequence[Path], folder: Path) -> None:
 
 def label_reads(recipe: Recipe, teacher: str, pairs: str) -> dict[str, Any]:
     """Return what the teacher's labels depend on, ``teacher`` and ``pairs`` being the fingerprints of their stages."""
-    return {"teacher": teacher, "pairs": pairs, "labelling": recipe.labelling.model_dump(exclude_none=True)}
+    asked = recipe.labelling.model_dump(exclude_none=True, exclude={"tokens_per_batch"})  # fewer of them, where memory ran out, change no label
+    return {"teacher": teacher, "pairs": pairs, "labelling": asked}
 
 
 def known_labels(runs: Sequence[Path], recipe: Recipe, teacher: str) -> Known:
-    """Return the labels that the same teacher, of this fingerprint, has given in other runs."""
-    return _known(runs, LABELS, lambda pairs: label_reads(recipe, teacher, pairs), (TEACHER, teacher))
+    """Return the labels that the same teacher, of this fingerprint, has given in other runs, finished or not."""
+    return _known(runs, LABELS, lambda pairs: label_reads(recipe, teacher, pairs))
 
 
-def likelihood_reads(recipe: Recipe, pairs: str) -> dict[str, Any]:
-    """Return what the likelihoods of pairs depend on, ``pairs`` being the fingerprint of their stage."""
+def likelihood_reads(recipe: Recipe, catalogue: Mapping[str, Any], pairs: str) -> dict[str, Any]:
+    """Return what the likelihoods of pairs depend on: ``catalogue``, what tells the products, and ``pairs``, the fingerprint of their stage."""
     asked = recipe.likelihood.model_dump(exclude={"weight", "licence"})
-    return {"likelihood": asked, "template": recipe.template.model_dump(), "pairs": pairs, "labelling": recipe.labelling.shard_size}
+    return {"likelihood": asked, **catalogue, "pairs": pairs, "labelling": recipe.labelling.shard_size}
 
 
-def known_likelihoods(runs: Sequence[Path], recipe: Recipe, vectors: str) -> Known:
-    """Return the likelihoods that the recipe's language model has given in other runs about these products.
-
-    Args:
-        vectors: the fingerprint of this run's vectors: a run with the same has the same products, rendered the same.
-    """
-    return _known(runs, LIKELIHOOD, lambda pairs: likelihood_reads(recipe, pairs), (VECTORS, vectors))
+def known_likelihoods(runs: Sequence[Path], recipe: Recipe, catalogue: Mapping[str, Any]) -> Known:
+    """Return the likelihoods that the recipe's language model has given in other runs, finished or not, about these products."""
+    return _known(runs, LIKELIHOOD, lambda pairs: likelihood_reads(recipe, catalogue, pairs))
 
 
-def _known(runs: Sequence[Path], labelling: str, reads: Callable[[str], Mapping[str, Any]], beside: tuple[str, str]) -> Known:
-    """Return what the stage ``labelling`` found in those runs where it read the same, their own pairs aside.
-
-    Args:
-        reads: what it reads, given the fingerprint of a run's pairs.
-        beside: another stage that must be the same, and its fingerprint.
-    """
+def _known(runs: Sequence[Path], labelling: str, reads: Callable[[str], Mapping[str, Any]]) -> Known:
+    """Return what the stage ``labelling`` found in those runs where it read the same, their own pairs aside; ``reads`` is that, given a run's pairs."""
     known: dict[tuple[str, str], tuple[float, ...]] = {}
-    name, fingerprint = beside
     for run in runs:
-        pairs, labels, other = (stage_in(run / stage) for stage in (PAIRS, labelling, name))
-        if not (pairs and labels and other) or other.fingerprint != fingerprint:
-            continue
-        if labels.fingerprint == fingerprint_of(reads(pairs.fingerprint)):
-            known |= distributions_in(labels.folder)
+        pairs = stage_in(run / PAIRS)
+        if pairs and fingerprint_in(run / labelling) == fingerprint_of(reads(pairs.fingerprint)):
+            known |= distributions_in(run / labelling)
     return known

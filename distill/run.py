@@ -6,14 +6,12 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from distill.augmentation import augment, read_query_log, wordings
 from distill.checkpoints import CHECKPOINTS, resolve_checkpoint
@@ -30,13 +28,14 @@ from distill.ranks import Ranks
 from distill.recipe import Recipe
 from distill.reuse import check_reusable, known_labels, known_likelihoods, label_reads, likelihood_reads, take_checkpoints
 from distill.splits import HeldOutGuard, Split
-from distill.stages import Stage, Stages, full_disk_told, stage_in
+from distill.stages import EARLIER, Stage, Stages, full_disk_told, stage_in
 from reranker import __version__
 from reranker.bundle import sha256
 from reranker.embedded import EmbeddedFirstStage, build_index
 from reranker.errors import RecipeError, RerankerError
-from reranker.folders import copy_files, whole_folder
+from reranker.folders import copy_files, whole_file, whole_folder
 from reranker.products import Product
+from reranker.progress import progress
 
 PICTURE = "evaluation.png"
 LADDER_PICTURE = "ladder.png"
@@ -73,8 +72,12 @@ def distil(
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     console = Console(stderr=True, quiet=quiet, highlight=False)
     stages = Stages(folder, lambda text: console.print(f"[bold]·[/] {text}"), reuse)
-    if ray is not None and recipe.teacher.kind == "zero_shot":
-        raise RecipeError("A zero-shot teacher is asked through its endpoint, not on a Ray cluster.", hint="Leave --ray out.")
+    if ray is not None:
+        if recipe.teacher.kind == "zero_shot":
+            raise RecipeError("A zero-shot teacher is asked through its endpoint, not on a Ray cluster.", hint="Leave --ray out.")
+        from distill.labelling.on_ray import check_address
+
+        check_address(ray)  # before the hours that the teacher takes
     check_reusable(reuse)
     ranks = Ranks()
     if not ranks.first:
@@ -92,12 +95,15 @@ def distil(
     }
     catalogue = {name: data[name] for name in ("release", "catalog", "template")} | ({"locale": recipe.data.locale} if recipe.data.locale else {})
     models = folder / "pretrained"
-    with stages.locked():
+    earlier = [*reuse, folder / EARLIER]
+    with full_disk_told("the run", folder), stages.locked():
         take_checkpoints(reuse, folder)
         if recipe_path.resolve() != (folder / "recipe.toml").resolve():
-            shutil.copyfile(recipe_path, folder / "recipe.toml")
+            with whole_file(folder / "recipe.toml") as copy:
+                shutil.copyfile(recipe_path, copy)
         read = {"catalog": str(catalog), "judgments": str(judgment_file or ""), "sha256": {name: data[name] for name in ("catalog", "judgments") if data[name]}}
-        (folder / FILES).write_text(json.dumps(read, indent=1), encoding="utf-8")
+        with whole_file(folder / FILES) as written:
+            written.write_text(json.dumps(read, indent=1), encoding="utf-8")
         models.mkdir(exist_ok=True)
         made: dict[str, Stage] = {}
         if not recipe.embedder.alone:
@@ -127,17 +133,15 @@ def distil(
             told["labels"] = stages.run(
                 LABELS,
                 label_reads(recipe, made["teacher"].fingerprint, pairs.fingerprint),
-                lambda at: _label(recipe, made["teacher"], pairs, products, at, console, ray, known_labels(reuse, recipe, made["teacher"].fingerprint)),
+                lambda at: _label(recipe, made["teacher"], pairs, products, at, console, ray, known_labels(earlier, recipe, made["teacher"].fingerprint)),
             )
         if vectors:
             told["vectors"] = vectors
         if recipe.likelihood.judges:
             told["likelihood"] = stages.run(
                 LIKELIHOOD,
-                likelihood_reads(recipe, pairs.fingerprint),
-                lambda at: _find_likely(
-                    recipe, pairs, products, models, at, console, ray, known_likelihoods(reuse, recipe, vectors.fingerprint) if vectors else {}
-                ),
+                likelihood_reads(recipe, catalogue, pairs.fingerprint),
+                lambda at: _find_likely(recipe, pairs, products, models, at, console, ray, known_likelihoods(earlier, recipe, catalogue)),
             )
         if vectors and recipe.embedder.judges:
             reads = {"pairs": pairs.fingerprint, "vectors": vectors.fingerprint, "embedder": recipe.embedder.model_dump(exclude={"licence"})}
@@ -151,7 +155,7 @@ def distil(
             taught,
             products,
             models,
-            lambda what, total: _progress(what, total, console),
+            lambda what, total: progress(what, total, console),
             lambda: wordings(products.values(), read_query_log(log_file) if log_file else [], HeldOutGuard.of(split.held_out), seed=recipe.seed),
         )
         made |= {"pairs": pairs, "labels": taught} | ({"vectors": vectors} if vectors else {})
@@ -181,6 +185,8 @@ def distil(
 def hand_out(passed: Path, chosen: str, folder: Path) -> None:
     """Copy what passed the gate to where users look: the chosen rung's bundle to ``bundle``, the others' to ``bundles``, its vectors to ``vectors``.
 
+    What an earlier run left there, and this one has none of, is removed.
+
     Raises:
         RerankerError: the disk is full; what an earlier run left stays as it was.
     """
@@ -193,9 +199,13 @@ def hand_out(passed: Path, chosen: str, folder: Path) -> None:
             with whole_folder(folder / "bundles") as beside:
                 for rung in others:
                     copy_files(rung, beside / rung.name)
+        else:
+            shutil.rmtree(folder / "bundles", ignore_errors=True)
         if (passed / CATALOGUE_VECTORS).is_dir():
             with whole_folder(folder / CATALOGUE_VECTORS) as vectors:
                 copy_files(passed / CATALOGUE_VECTORS, vectors)
+        else:
+            shutil.rmtree(folder / CATALOGUE_VECTORS, ignore_errors=True)
 
 
 def _teach(recipe: Recipe, split: Split, products: dict[str, Product], models: Path, at: Path, ranks: Ranks) -> dict[str, Any]:
@@ -221,7 +231,7 @@ def _help(recipe: Recipe, recipe_path: Path, folder: Path, ranks: Ranks) -> None
 
 
 def _embed(recipe: Recipe, products: dict[str, Product], models: Path, at: Path, console: Console) -> dict[str, Any]:
-    with _progress("encoding products", len(products), console) as advance:
+    with progress("encoding products", len(products), console) as advance:
         vectors = embed_products(products, embedder=recipe.embedder.model, template=recipe.template, folder=at, models=models, on_products=advance)
     return {"products": len(vectors.ids), "width": vectors.vectors.shape[1]}
 
@@ -240,7 +250,7 @@ def _pair(
     similar = _vectors(recipe, vectors, products, models) if vectors and settings.similar_products else None
     wanted = settings.catalogue_queries + settings.llm_queries + (settings.log_queries if log else 0)
     notes: dict[str, Any] = {}
-    with _progress("choosing queries", wanted + round(settings.misspelt_share * (wanted + len({j.query for j in split.train}))), console) as advance:
+    with progress("choosing queries", wanted + round(settings.misspelt_share * (wanted + len({j.query for j in split.train}))), console) as advance:
         pairs = augment(
             judged=split.train,
             held_out=split.held_out,
@@ -251,9 +261,14 @@ def _pair(
             seed=recipe.seed,
             similar=similar,
             template=recipe.template,
-            folder=at,
+            folder=at.parent,
             on_query=lambda: advance(1),
             report=notes,
+        )
+    if not any(n > 1 for n in Counter(pair.query for pair in pairs).values()):
+        raise RecipeError(
+            f"None of the {wanted:,} queries asked for finds two products of the catalogue: there are no margins to learn.",
+            hint="Does the query log belong to the catalogue? Give judgments, or raise augmentation.catalogue_queries.",
         )
     write_rows(at / "pairs.parquet", pairs)
     without = notes["queries_without_hits"]
@@ -295,7 +310,7 @@ def _label_all(
     known: Known,
 ) -> list[Path]:
     todo = sorted(read_pairs(pairs.folder / "pairs.parquet"), key=lambda pair: pair.product_id)  # a decoder reads a product of a shard once
-    with _progress(what, len(todo), console) as advance:
+    with progress(what, len(todo), console) as advance:
         return label_pairs(todo, products, teacher, folder=at, settings=recipe.labelling, on_pairs=advance, ray=ray, known=known)
 
 
@@ -325,7 +340,7 @@ def _judge_together(recipe: Recipe, told: dict[str, Stage], products: dict[str, 
         labelled = [LabelledPair(*pair, distribution=()) for pair in read_pairs(told["pairs"].folder / "pairs.parquet")]
     likelihood = stored_likelihood(told["likelihood"].folder) if "likelihood" in told else None
     judge = judge_of(recipe, _vectors(recipe, told["vectors"], products, models), products, likelihood)
-    with _progress("judging together", len(labelled), console) as advance:
+    with progress("judging together", len(labelled), console) as advance:
         judged = judge_together(labelled, judge, teacher_share=1 - recipe.embedder.share, by_agreement=recipe.embedder.teacher_by_agreement, on_pairs=advance)
     write_rows(at / "labels-00000.parquet", judged.labelled)
     return {
@@ -360,7 +375,7 @@ def _gate(
         picture=at / PICTURE,
         ladder_picture=at / LADDER_PICTURE,
         say=console.print,
-        progress=lambda what, total: _progress(what, total, console),
+        progress=lambda what, total: progress(what, total, console),
         evidence=evidence,
     )
 
@@ -374,16 +389,9 @@ def _report(recipe: Recipe, folder: Path, made: dict[str, Stage]) -> dict[str, A
     per_query = made["gate"].folder / PER_QUERY
     if per_query.is_file():
         report["held_out_queries"] = json.loads(per_query.read_text(encoding="utf-8"))
-    (folder / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with whole_file(folder / "report.json") as written:
+        written.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     for picture in (PICTURE, LADDER_PICTURE):
         if (made["gate"].folder / picture).is_file():
             shutil.copyfile(made["gate"].folder / picture, folder / picture)
     return report
-
-
-@contextmanager
-def _progress(what: str, total: int, console: Console) -> Iterator[Callable[[int], None]]:
-    columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda n: progress.advance(task, n)

@@ -7,6 +7,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import numpy as np
+from rapidfuzz import process
+from rapidfuzz.distance import OSA
+
 from reranker.analysis import STOP_WORDS, tokens
 from reranker.judgments import Judgment
 
@@ -52,7 +56,7 @@ class HeldOutGuard:
     Refused are queries that hold all index terms of a held-out query or its letters in one piece: "cheapest laptop with i9"
     where "laptop" is held out, "headset" where "head set" is. Each of its words counts as held also in the plural, joined
     to its neighbour ("harddrive"), glued to another word ("cheaplaptop"), or with typing errors: one (two letters swapped
-    count as one) in words of ``MIN_LETTERS`` or more, two in those of ``LONG`` or more.
+    count as one) in words of ``MIN_LETTERS`` or more, two in those of ``LONG`` or more. Its time hardly grows with the number of held-out queries.
     """
 
     MIN_LETTERS = 5
@@ -60,11 +64,15 @@ class HeldOutGuard:
 
     def __init__(self, queries: Iterable[str]) -> None:
         texts = set(queries)
-        self._terms = {terms for text in texts if (terms := frozenset(tokens(text)))}
+        self._terms = _by_one_word({terms for text in texts if (terms := frozenset(tokens(text)))})
         self._joined = {_joined(text) for text in texts} - {""}
         # "external hard drive" is there where each of its words is, or "external" and "harddrive", and so on
-        self._words = {way for text in texts for way in _ways(_words(text)) if way}
-        self._near: dict[tuple[str, str], bool] = {}
+        ways = {frozenset(way) for text in texts for way in _ways(_words(text)) if way}
+        self._ways = _by_one_word(ways)
+        self._words = frozenset(word for way in ways for word in way)
+        self._long = sorted(word for word in self._words if len(word) >= self.MIN_LETTERS)
+        self._errors = np.array([2 if len(word) >= self.LONG else 1 for word in self._long], dtype=np.uint8)
+        self._held_in: dict[str, frozenset[str]] = {}
 
     @classmethod
     def of(cls, held_out: Sequence[Judgment]) -> HeldOutGuard:
@@ -73,41 +81,33 @@ class HeldOutGuard:
 
     def refuses(self, query: str) -> bool:
         terms = frozenset(tokens(query))
-        if _joined(query) in self._joined or any(held <= terms for held in self._terms):
+        if _joined(query) in self._joined or any(held <= terms for term in terms for held in self._terms.get(term, ())):
             return True
         words = _words(query)
-        held_by = {"".join(words[i : i + n]) for n in (1, 2, 3) for i in range(len(words) - n + 1)}
-        return any(all(any(self._is(word, piece) for piece in held_by) for word in way) for way in self._words)
+        self._look_up({"".join(words[i : i + n]) for n in (1, 2, 3) for i in range(len(words) - n + 1)} - self._held_in.keys())
+        held = frozenset().union(*(self._held_in["".join(words[i : i + n])] for n in (1, 2, 3) for i in range(len(words) - n + 1)))
+        return any(way <= held for word in held for way in self._ways.get(word, ()))
 
-    def _is(self, held: str, piece: str) -> bool:
-        if held == piece:
-            return True
-        if len(held) < self.MIN_LETTERS or len(piece) < self.MIN_LETTERS:
-            return False
-        known = self._near.get((held, piece))
-        if known is None:
-            glued = len(held) > self.MIN_LETTERS and (piece.startswith(held) or piece.endswith(held))
-            known = self._near[held, piece] = glued or within_errors(held, piece, 2 if len(held) >= self.LONG else 1)
-        return known
+    def _look_up(self, pieces: set[str]) -> None:
+        """Find which held words each piece of a query is: the same, one glued to another word, or one with typing errors."""
+        found = {piece: {piece} & self._words for piece in pieces}
+        long = [piece for piece in pieces if len(piece) >= self.MIN_LETTERS]
+        if long and self._long:
+            near = process.cdist(long, self._long, scorer=OSA.distance, score_cutoff=2, dtype=np.uint8) <= self._errors
+            for row, column in zip(*near.nonzero(), strict=True):
+                found[long[row]] |= {self._long[column]}
+        for piece in long:
+            ends = (part for n in range(self.MIN_LETTERS + 1, len(piece)) for part in (piece[:n], piece[-n:]))
+            found[piece] |= {part for part in ends if part in self._words}
+        self._held_in.update((piece, frozenset(held)) for piece, held in found.items())
 
 
-def within_errors(one: str, other: str, most: int) -> bool:
-    """Say whether ``most`` typing errors (a letter more, less, other, or two swapped) lead from one word to the other."""
-    if abs(len(one) - len(other)) > most:
-        return False
-    before: list[int] = []
-    row = list(range(len(other) + 1))
-    for i, a in enumerate(one, start=1):
-        further = [i]
-        for j, b in enumerate(other, start=1):
-            cost = min(row[j] + 1, further[j - 1] + 1, row[j - 1] + (a != b))
-            if i > 1 and j > 1 and a == other[j - 2] and one[i - 2] == b:
-                cost = min(cost, before[j - 2] + 1)
-            further.append(cost)
-        if min(further) > most:
-            return False
-        before, row = row, further
-    return row[-1] <= most
+def _by_one_word(sets: Iterable[frozenset[str]]) -> dict[str, list[frozenset[str]]]:
+    """Return sets of words by one word of each, the longest: only those of words at hand need be looked at."""
+    out: dict[str, list[frozenset[str]]] = defaultdict(list)
+    for words in sets:
+        out[max(words, key=lambda word: (len(word), word))].append(words)
+    return dict(out)
 
 
 def _words(text: str) -> list[str]:

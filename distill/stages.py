@@ -1,4 +1,8 @@
-"""The stages of a run: each has a folder and a fingerprint of what it read, and reruns only when that has changed."""
+"""The stages of a run: each has a folder and a fingerprint of what it read, and reruns only when that has changed.
+
+What a stage had made before is then kept in the run's folder ``earlier``, one generation of it, and taken back where the same is
+asked for again.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,9 @@ from reranker.folders import copy_files, whole_file, whole_folder
 _DONE = "stage.json"
 _STARTED = "started.json"
 
+EARLIER = "earlier"
+"""What a run's stages had made when they read something else; laid out as a run's folder, so that labels can be reused from there."""
+
 _FULL_BYTES = 100_000_000
 """A disk with less room than this is full, where a training state could not be written."""
 
@@ -37,8 +44,9 @@ class Stage(NamedTuple):
 class Stages:
     """Runs stages in a run folder, each as ``action(folder) -> report``.
 
-    A stage's half-made folder is kept for it to go on from, unless what it reads has changed. A stage that may be taken over and
-    that one of the runs ``others`` has finished, having read the same, is copied from there.
+    A stage's half-made folder is kept for it to go on from. Where what it reads has changed, what it made is set aside in
+    ``EARLIER`` and told of. A stage that may be taken over and that one of the runs ``others`` has finished, having read the same,
+    is copied from there.
     """
 
     def __init__(self, folder: Path, say: Callable[[str], None], others: Sequence[Path] = ()) -> None:
@@ -64,22 +72,52 @@ class Stages:
         if done and done.fingerprint == fingerprint:
             self._say(f"{name}: done before, {done.seconds:,.0f} s")
             return done
-        if may_be_taken and (source := self._elsewhere(name, fingerprint)):
-            with full_disk_told(name, folder):
-                return self._take(source, name)
-        resumed = (_read(folder / _STARTED) or {}).get("fingerprint") == fingerprint and not done
-        if not resumed:
-            shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / _STARTED, {"fingerprint": fingerprint})
-        self._say(f"{name}: {'goes on' if resumed else 'begins'}")
-        began = time.perf_counter()
+        if fingerprint_in(self.folder / EARLIER / name) == fingerprint:
+            self._take_back(name)
+            if done := stage_in(folder):
+                self._say(f"{name}: done earlier, {done.seconds:,.0f} s")
+                return done
         with full_disk_told(name, folder):
+            if may_be_taken and (source := self._elsewhere(name, fingerprint)):
+                return self._take(source, name)
+            resumed = fingerprint_in(folder) == fingerprint
+            anew = "" if resumed else self._set_aside(name, reads)
+            folder.mkdir(parents=True, exist_ok=True)
+            _write(folder / _STARTED, {"fingerprint": fingerprint, "reads": _parts(reads)})
+            self._say(f"{name}: {'goes on' if resumed else 'begins' + anew}")
+            began = time.perf_counter()
             report = action(folder)
             seconds = round(time.perf_counter() - began, 1)
             _write(folder / _DONE, {"fingerprint": fingerprint, "seconds": seconds, "report": report, "resumed": resumed})
         self._say(f"{name}: done, {seconds:,.0f} s")
         return Stage(folder, fingerprint, report, seconds, False)
+
+    def _set_aside(self, name: str, reads: Mapping[str, Any]) -> str:
+        """Put what a stage had made into ``EARLIER``, where nothing more finished is; return what users are told of it."""
+        folder, kept = self.folder / name, self.folder / EARLIER / name
+        if not folder.exists():
+            return ""
+        started = _read(folder / _STARTED) or {}
+        changed = sorted(part for part, value in _parts(reads).items() if started.get("reads", {}).get(part) != value) if "reads" in started else []
+        why = f" anew, since {', '.join(changed)} changed" if changed else " anew"
+        if not stage_in(folder) and (stage_in(kept) or {path.name for path in folder.iterdir()} <= {_STARTED}):
+            _discard(folder)
+            return why
+        kept.parent.mkdir(exist_ok=True)
+        _discard(kept)
+        folder.rename(kept)
+        return f"{why}; what was made before is kept in {kept}"
+
+    def _take_back(self, name: str) -> None:
+        """Exchange a stage's folder for the one in ``EARLIER``."""
+        folder, kept = self.folder / name, self.folder / EARLIER / name
+        aside = kept.with_name(f".{name}.aside")
+        _discard(aside)
+        if folder.exists():
+            folder.rename(aside)
+        kept.rename(folder)
+        if aside.exists():
+            aside.rename(kept)
 
     def _elsewhere(self, name: str, fingerprint: str) -> Stage | None:
         found = (stage_in(other / name) for other in self._others)
@@ -93,6 +131,7 @@ class Stages:
         with whole_folder(folder) as copy:
             copy_files(source.folder, copy)
             _write(copy / _DONE, {"fingerprint": source.fingerprint, "seconds": source.seconds, "report": report})
+            self._set_aside(name, {})
         self._say(f"{name}: taken from {run}")
         return source._replace(folder=folder, report=report)
 
@@ -143,6 +182,24 @@ def stage_in(folder: Path) -> Stage | None:
     """Return the finished stage whose folder this is, or None."""
     done = _read(folder / _DONE)
     return Stage(folder, done["fingerprint"], done["report"], done["seconds"], True) if done else None
+
+
+def fingerprint_in(folder: Path) -> str | None:
+    """Return the fingerprint of the stage that was finished or begun in a folder, or None."""
+    done = stage_in(folder)
+    return done.fingerprint if done else (_read(folder / _STARTED) or {}).get("fingerprint")
+
+
+def _parts(reads: Mapping[str, Any]) -> dict[str, str]:
+    """Return a fingerprint of each thing read, so that users can be told which changed."""
+    return {name: fingerprint_of({name: value}) for name, value in reads.items()}
+
+
+def _discard(folder: Path) -> None:
+    """Remove a folder; stopped midway, what is left of it counts as no stage."""
+    for name in (_DONE, _STARTED):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -48,7 +48,7 @@ def load_judgments(path: str | Path, *, queries: str | Path | None = None, local
     """Read judgments, in the file's order; blanks around and within queries are folded.
 
     Args:
-        path: CSV (``query,product_id,rating`` and optionally ``intent,votes``), TREC qrels (four columns),
+        path: CSV (``query,product_id,rating`` and optionally ``intent,votes``; grades may be ESCI's letters too), TREC qrels (four columns),
             or the examples table of Amazon ESCI (``.parquet``; E, S, C, I become 3, 2, 1, 0). The first two also as .gz or .zst.
         queries: for qrels: a file that names each query's text, ``id<TAB>text`` a line.
         locale: for ESCI: keep only this ``product_locale``, such as ``us``.
@@ -103,7 +103,8 @@ def _checked(path: Path, place: str, rows: Iterator[_Row]) -> list[Judgment]:
         rating = _grade(row.rating)
         if rating is None:
             raise JudgmentError(
-                f"{where}: the rating is {row.rating!r}.", hint=f"A rating is a whole number from 0 (irrelevant) to {MAX_GRADE} (exactly right)."
+                f"{where}: the rating is {row.rating!r}.",
+                hint=f"A rating is a whole number from 0 (irrelevant) to {MAX_GRADE} (exactly right), or one of ESCI's labels, E, S, C and I.",
             )
         votes = tuple(_grade(vote) for vote in str(row.votes or "").split())
         if None in votes:
@@ -128,7 +129,9 @@ def _checked(path: Path, place: str, rows: Iterator[_Row]) -> list[Judgment]:
 
 
 def _grade(value: Any) -> int | None:
-    """Return a grade as a number, or None where it is none of 0 to 3."""
+    """Return a grade as a number, or None where it is none of 0 to 3, nor one of ESCI's labels."""
+    if (label := str(value).strip().lower()) in ESCI_GRADES:
+        return ESCI_GRADES[label]
     try:
         grade = int(value)
     except (TypeError, ValueError):

@@ -7,6 +7,7 @@ import random
 import re
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,8 @@ def generated_queries(
 ) -> Generator[tuple[str, str], None, None]:
     """Yield (query, product id) that the model writes for products in a seeded order, for as long as queries are taken.
 
-    At most ``2 * llm_queries`` products are asked about. Answers are kept in ``folder`` as they come, so that a run
-    stopped here pays for none twice.
+    At most ``2 * llm_queries`` products are asked about. Answers are kept in ``folder`` as they come, by what was asked: a run
+    stopped here, or made anew with other settings, pays for none twice.
 
     Raises:
         LanguageModelError: the endpoint refuses, or does not answer after several tries.
@@ -50,18 +51,20 @@ def generated_queries(
     known = Answers(folder / ANSWERS if folder else None, settings.llm_model)
     with model.client() as client, ThreadPoolExecutor(AT_ONCE) as threads:
 
-        def ask(product_id: str) -> str:
-            prompt = _PROMPT.format(n=QUERIES_PER_PRODUCT, product=template.render(products[product_id]))
+        def ask(prompt: str) -> None:
             content = model.ask(client, prompt, temperature=0.7, max_tokens=200)["message"]["content"]
-            return content if isinstance(content, str) else ""
+            known.add({_key(prompt): content if isinstance(content, str) else ""})
 
         for start in range(0, len(ids), AT_ONCE):
-            batch = ids[start : start + AT_ONCE]
-            todo = [i for i in batch if i not in known]
-            known.add(dict(zip(todo, threads.map(ask, todo), strict=True)))
-            for product_id in batch:
-                for query in parse_answer(known[product_id]):
+            batch = {i: _PROMPT.format(n=QUERIES_PER_PRODUCT, product=template.render(products[i])) for i in ids[start : start + AT_ONCE]}
+            list(threads.map(ask, [prompt for prompt in batch.values() if _key(prompt) not in known]))
+            for product_id, prompt in batch.items():
+                for query in parse_answer(known[_key(prompt)]):
                     yield query, product_id
+
+
+def _key(prompt: str) -> str:
+    return blake2b(prompt.encode(), digest_size=12).hexdigest()
 
 
 def parse_answer(answer: str) -> list[str]:

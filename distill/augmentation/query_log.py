@@ -12,8 +12,15 @@ def read_query_log(path: Path) -> list[tuple[str, int]]:
     """Return (query, count) of a tab-separated log with the columns ``query`` and ``count``, most frequent first.
 
     Raises:
-        RecipeError: the columns are missing, or a line does not fit them.
+        RecipeError: the columns are missing, a line does not fit them, or it is not text in UTF-8.
     """
+    try:
+        return _read(path)
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"The query log {path} is not text in UTF-8: {error.reason}.", hint="Save it as UTF-8: iconv -f LATIN1 -t UTF-8 FILE") from error
+
+
+def _read(path: Path) -> list[tuple[str, int]]:
     with open_text(path) as lines:
         if next(lines, "").rstrip("\n").split("\t")[:2] != ["query", "count"]:
             raise RecipeError(f"The query log {path} does not begin with 'query<TAB>count'.", hint="Write that as its first line.")

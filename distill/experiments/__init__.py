@@ -21,6 +21,7 @@ from distill.experiments.plan import Plan, student_of
 from distill.experiments.report import lines, rows, write
 from distill.experiments.trials import Trials
 from distill.finished_run import FinishedRun, open_runs, pooled
+from distill.stages import full_disk_told
 
 TRIED: dict[str, ModuleType] = {"data-size": data_size, "learning": learning, "losses": losses, "shares": shares, "targets": targets}
 MEASURED: dict[str, Callable[[list[FinishedRun], Path], dict[str, Any]]] = {
@@ -54,9 +55,24 @@ def experiment(
         pairs: how many labelled pairs each student learns from (None: all that it may, see ``left_out``); ``data-size`` varies it itself.
 
     Raises:
-        RerankerError: a run is not finished, two hold out the same fold, or they have no such student or the experiment no such setting.
+        RerankerError: the disk is full, a run is not finished, two hold out the same fold, or they have no such student or the experiment no such setting.
     """
     runs = open_runs(list(folders))
+    with full_disk_told(f"the experiment {name}", out):
+        return _make(name, runs, out, seeds=seeds, rung=rung, pairs=pairs, say=say, settings=settings)
+
+
+def _make(
+    name: str,
+    runs: list[FinishedRun],
+    out: Path,
+    *,
+    seeds: Sequence[int],
+    rung: str,
+    pairs: int | None,
+    say: Callable[[str], None],
+    settings: Sequence[str] | None,
+) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
     if name in MEASURED:
         return MEASURED[name](runs, out)

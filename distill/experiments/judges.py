@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import Progress
 
 from distill.committee import Judge, Likelihood, NeighbourhoodEmbedder, WithLikelihood, judge_of, together
 from distill.experiments.pictures import draw_rows
@@ -22,6 +21,7 @@ from distill.teacher.soft_targets import expected_relevance
 from reranker.errors import RerankerError
 from reranker.evaluation import Comparison, evaluate_rankings
 from reranker.evaluation.comparison import QueryScores, Ranker
+from reranker.progress import progress
 
 QUESTION = "Who judges best?"
 WEIGHTS = (0.1, 0.2, 0.3, 0.4)
@@ -93,9 +93,8 @@ def _likelihood(run: FinishedRun) -> Likelihood:
 def _asked(run: FinishedRun, model: Teacher, what: str) -> Callable[[Sequence[tuple[str, str]]], np.ndarray]:
     """Ask a model about all held-out pairs at once, those of a product together: a decoder reads it once. Return its relevance of pairs."""
     pairs = sorted({(j.query, j.product_id) for j in run.split.held_out}, key=lambda pair: pair[1])
-    with Progress(console=Console(stderr=True)) as progress:
-        task = progress.add_task(what, total=len(pairs))
-        found = model.distributions([(query, run.products[i]) for query, i in pairs], on_pairs=lambda n: progress.advance(task, n))
+    with progress(what, len(pairs), Console(stderr=True)) as advance:
+        found = model.distributions([(query, run.products[i]) for query, i in pairs], on_pairs=advance)
     known = dict(zip(pairs, expected_relevance(found), strict=True))
     return lambda asked: np.array([known[pair] for pair in asked])
 

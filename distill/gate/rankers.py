@@ -29,7 +29,7 @@ def load_rankers(
     """Return the rankers by name, and why one is absent."""
     rankers: dict[str, Ranker] = {"bm25": bm25_ranker(first_stage)}
     if "teacher" in made:
-        rankers["teacher"] = load_teacher(made["teacher"].folder).relevance
+        rankers["teacher"] = load_teacher(made["teacher"].folder, recipe.labelling.precision).relevance
     if "range" in made["labels"].report:
         rankers["committee"] = _committee(recipe, made, products, rankers.get("teacher"), models)
     rankers |= {f"{rung.name}_{precision}": student.score for rung in rungs for precision, student in rung.students.items()}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -14,3 +15,16 @@ class Labeller(Protocol):
     """Anything that gives grade distributions; ``Teacher`` is one."""
 
     def distributions(self, pairs: Sequence[tuple[str, Product]], *, tokens_per_batch: int, on_pairs: Callable[[int], None] | None) -> np.ndarray: ...
+
+
+@runtime_checkable
+class WithCheckpoint(Labeller, Protocol):
+    """A labeller that reads its model from a folder, which travels with it to machines that do not have it."""
+
+    def checkpoint(self) -> Path | None:
+        """Return the folder, or None where every machine can get the model by its name."""
+        ...
+
+    def reading(self, folder: Path) -> Labeller:
+        """Return the same labeller with its model in another folder."""
+        ...

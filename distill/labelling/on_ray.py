@@ -11,12 +11,13 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from distill.labelling.labeller import Labeller
+from distill.labelling.labeller import Labeller, WithCheckpoint
 from distill.labelling.shards import Shard
 from distill.labelling.shipped_teacher import ShippedTeacher, ship
 from distill.recipe import Labelling
@@ -32,8 +33,8 @@ _RETRIES = 2
 class ShardLabeller:
     """A worker: loads the teacher with its first shard, then labels one shard after the other."""
 
-    def __init__(self, teacher: Any, products: Any, settings: Labelling) -> None:
-        self._teacher, self._products_ref, self._settings = teacher, products, settings
+    def __init__(self, teacher: Any, checkpoint: ShippedTeacher | None, products: Any, settings: Labelling) -> None:
+        self._teacher, self._checkpoint, self._products_ref, self._settings = teacher, checkpoint, products, settings
         self._labeller: Labeller | None = None
         self._products: Mapping[str, Product] = {}
 
@@ -62,8 +63,11 @@ class ShardLabeller:
         import ray
 
         if self._labeller is None:
-            teacher = self._teacher if isinstance(self._teacher, ShippedTeacher) else ray.get(self._teacher)
-            self._labeller = load_teacher(teacher.folder(ray.get), self._settings.precision) if isinstance(teacher, ShippedTeacher) else teacher
+            if isinstance(self._teacher, ShippedTeacher):
+                self._labeller = load_teacher(self._teacher.folder(ray.get), self._settings.precision)
+            else:
+                labeller: Any = ray.get(self._teacher)
+                self._labeller = labeller.reading(self._checkpoint.folder(ray.get)) if self._checkpoint else labeller
             self._products = ray.get(self._products_ref)
         return self._labeller
 
@@ -90,8 +94,10 @@ def label_on_ray(
 
         elsewhere = {node["NodeID"] for node in _working_nodes()} - {ray.get_runtime_context().get_node_id()}
         wanted = {product_id for shard in todo for _, product_id in shard.work}
+        checkpoint = teacher.checkpoint() if elsewhere and isinstance(teacher, WithCheckpoint) else None
         constructed = {
             "teacher": ship(teacher, ray.put if elsewhere else None) if isinstance(teacher, Path) else ray.put(teacher),
+            "checkpoint": ship(checkpoint, ray.put) if checkpoint else None,
             "products": ray.put({product_id: products[product_id] for product_id in wanted}),
             "settings": settings,
         }
@@ -125,8 +131,7 @@ def connected(address: str, *, cpus: int | None = None) -> Iterator[None]:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    if address.startswith("ray://"):
-        raise RerankerError(f"Labelling cannot go through a Ray Client ({address}).", hint='Run it on a node of the cluster, and give "auto" or HOST:6379.')
+    check_address(address)
     try:
         import ray
         import ray.data
@@ -136,19 +141,13 @@ def connected(address: str, *, cpus: int | None = None) -> Iterator[None]:
         yield
         return
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    versions = f"Python {sys.version_info.major}.{sys.version_info.minor} and Ray {ray.__version__}"
     try:
-        _knock(address)
         if address == LOCAL:
             ray.init(address=LOCAL, num_cpus=cpus, include_dashboard=False, **quiet)
         else:
             ray.init(address=address, runtime_env={"py_modules": _our_code(), "excludes": ["data", "bundles"]}, **quiet)
     except Exception as error:  # Ray has many kinds, down to Exception itself
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise RerankerError(
-            f"No Ray cluster can be used at {address}: {reason[:300]}",
-            hint=f'Is it up, with {versions} as here, and its token, if it has one, in RAY_AUTH_TOKEN? "local" starts a cluster on this machine.',
-        ) from error
+        raise _unusable(address, error) from error
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors reach the user as ours
@@ -158,11 +157,29 @@ def connected(address: str, *, cpus: int | None = None) -> Iterator[None]:
         ray.shutdown()
 
 
-def _knock(address: str) -> None:
-    """Raise OSError where nothing listens at HOST:PORT: Ray itself would try for minutes."""
+def check_address(address: str) -> None:
+    """Check that something listens at HOST:PORT: Ray itself would try for minutes.
+
+    Raises:
+        RerankerError: nothing does, or it is the address of a Ray Client.
+    """
+    if address.startswith("ray://"):
+        raise RerankerError(f"Labelling cannot go through a Ray Client ({address}).", hint='Run it on a node of the cluster, and give "auto" or HOST:6379.')
     host, colon, port = address.rpartition(":")
     if colon and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        except OSError as error:
+            raise _unusable(address, error) from error
+
+
+def _unusable(address: str, error: Exception) -> RerankerError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    versions = f"Python {sys.version_info.major}.{sys.version_info.minor} and Ray {metadata.version('ray')}"
+    return RerankerError(
+        f"No Ray cluster can be used at {address}: {reason[:300]}",
+        hint=f'Is it up, with {versions} as here, and its token, if it has one, in RAY_AUTH_TOKEN? "local" starts a cluster on this machine.',
+    )
 
 
 def _our_code() -> list[str]:

@@ -75,6 +75,15 @@ class QueryLikelihood:
         p: np.ndarray = self.distributions([(query, product) for product in products])[:, 1]
         return p
 
+    def checkpoint(self) -> Path | None:
+        """Return the folder that its model is read from; None where the hub gives it to any machine."""
+        found = Path(resolve_checkpoint(self._settings.model, self._models))
+        return found if found.is_dir() else None
+
+    def reading(self, folder: Path) -> QueryLikelihood:
+        """Return the same with its model in another folder."""
+        return QueryLikelihood(self._settings.model_copy(update={"model": str(folder)}), self._template, self._models)
+
     def _ready(self) -> tuple[Any, Any]:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 

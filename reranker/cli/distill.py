@@ -15,7 +15,12 @@ from reranker.errors import MissingExtraError
 def distill(
     recipe: Annotated[str | None, typer.Argument(metavar="RECIPE", help="A TOML file, or the name of a shipped recipe, such as demo.")] = None,
     run: Annotated[
-        Path | None, typer.Option("--run", metavar="DIR", help="The run's folder; runs/NAME where none is given. A run stopped anywhere goes on from there.")
+        Path | None,
+        typer.Option(
+            "--run",
+            metavar="DIR",
+            help="The run's folder; runs/NAME where none is given, with --fold runs/NAME-foldN. A run stopped anywhere goes on from there.",
+        ),
     ] = None,
     budget_ms: Annotated[
         float | None,
@@ -90,7 +95,8 @@ def distill(
     else:
         from distill.run import distil
 
-        report = distil(loaded, path, run or Path("runs") / loaded.name, quiet=as_json, ray=ray, reuse=reuse or ())
+        name = loaded.name if fold is None else f"{loaded.name}-fold{fold}"
+        report = distil(loaded, path, run or Path("runs") / name, quiet=as_json, ray=ray, reuse=reuse or ())
     if as_json:
         import json
 

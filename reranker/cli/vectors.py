@@ -31,30 +31,22 @@ def vectors(
     the whole catalogue, and again when it has changed. `reranker evaluate --vectors DIR` tells what it brings on your judgments.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     from reranker.errors import InputError
     from reranker.products import CatalogProblem, read_catalog
+    from reranker.progress import progress
     from reranker.student import Reranker
 
     student = Reranker.load(bundle, threads=threads)
     problems: list[CatalogProblem] = []
     path = catalog or demo_file("products.jsonl.gz")
     products = list(read_catalog(path, on_problem="skip" if skip_invalid else "refuse", problems=problems, locale=locale))
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=as_json) as progress:
-        task = progress.add_task("product vectors", total=len(products))
-        leaning = progress.add_task("neighbours", total=len(products))
-        try:
-            made = student.store_vectors(
-                out,
-                products,
-                neighbourhoods=Neighbourhoods(most=neighbours),
-                on_products=lambda n: progress.advance(task, n),
-                on_leant=lambda n: progress.advance(leaning, n),
-            )
-        except OSError as error:
-            raise InputError(f"The vectors cannot be written to {out}: {error.strerror}.", hint="What is there already is kept; run it again.") from error
+    console = Console(stderr=True, quiet=as_json)
+    try:
+        with progress("product vectors", len(products) * (2 if neighbours > 1 else 1), console) as advance:  # read, and leant on their neighbours'
+            made = student.store_vectors(out, products, neighbourhoods=Neighbourhoods(most=neighbours), on_products=advance, on_leant=advance)
+    except OSError as error:
+        raise InputError(f"The vectors cannot be written to {out}: {error.strerror}.", hint="What is there already is kept; run it again.") from error
     if as_json:
         left_out = [one.as_dict() for one in problems]
         print(json.dumps({"products": len(products), "computed": made, "bundle": student.model, "left_out": left_out}, ensure_ascii=False))

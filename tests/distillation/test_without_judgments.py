@@ -16,6 +16,7 @@ from distill.recipe import load_recipe
 from distill.run import distil
 from reranker import Reranker
 from reranker.bundle import load_bundle
+from reranker.errors import RecipeError, RerankerError
 from reranker.evaluation import evaluate_rankings
 from tests.chat_server import ChatServer, Token
 from tests.tiny_decoder import make_tiny_decoder
@@ -101,6 +102,9 @@ def test_a_language_model_as_it_is_joins_the_embedder(tmp_path: Path) -> None:
 
     recipe.write_text(recipe.read_text().replace('licence = "CC0"', 'licence = "CC0"\nprompt = "{product} is found by {query}"'))
     assert "pairs_of_other_runs" not in run(recipe, tmp_path / "other", reuse=[tmp_path / "run"])["stages"]["likelihood"]
+    assert "pairs_of_other_runs" not in run(recipe, tmp_path / "run")["stages"]["likelihood"], "another prompt, other likelihoods"
+    recipe.write_text(recipe.read_text().replace('\nprompt = "{product} is found by {query}"', "").replace("catalogue_queries = 9", "catalogue_queries = 8"))
+    assert run(recipe, tmp_path / "run")["stages"]["likelihood"]["pairs_of_other_runs"] > 0, "what the run itself has found before is not asked again"
     card = (tmp_path / "run" / "bundle" / "MODEL_CARD.md").read_text()
     assert f"{decoder} as it was pretrained" in card
     assert f"- language model: {decoder}, CC0" in card
@@ -112,12 +116,14 @@ def test_a_language_model_as_it_is_joins_the_embedder(tmp_path: Path) -> None:
 
 
 def test_a_teacher_given_up_takes_its_pairs_with_it(tmp_path: Path) -> None:
-    """Where the embedder judges alone all judgments are the gate's: pairs of a run that learnt from some of them must not stay."""
-    (tmp_path / "judgments.csv").write_text(JUDGMENTS)
+    """Where the embedder judges alone all judgments are the gate's: pairs of a run that learnt from some of them must not stay. Judgments in ESCI's table."""
+    rows = [row.split(",") for row in JUDGMENTS.splitlines()[1:]]
+    examples = [{"query": q, "product_id": i, "esci_label": "E" if rating == "3" else "I", "product_locale": "us"} for q, i, rating, *_ in rows]
+    parquet.write_table(pyarrow.Table.from_pylist(examples), tmp_path / "shopping_queries_dataset_examples.parquet")
     decoder = make_tiny_decoder(tmp_path / "decoder")
     text = f'[embedder]\nshare = 0.5\n[teacher]\nmodel = "{decoder}"\nepochs = 1\nlora_rank = 2\n'
     recipe = shop(tmp_path, text)
-    recipe.write_text(recipe.read_text().replace('judgments = ""', 'judgments = "judgments.csv"\nfolds = 2'))
+    recipe.write_text(recipe.read_text().replace('judgments = ""', 'judgments = "shopping_queries_dataset_examples.parquet"\nfolds = 2'))
     stages = run(recipe, tmp_path / "run")["stages"]
     assert stages["pairs"]["pairs_by_source"]["judged"]
 
@@ -168,6 +174,22 @@ def test_with_a_zero_shot_teacher_all_judgments_are_the_gate_s(tmp_path: Path) -
     assert "not_measured" not in gate
     manifest = load_bundle(tmp_path / "run" / "bundle").manifest
     assert manifest.seen.queries == []
+
+
+def test_queries_that_the_catalogue_cannot_answer_are_told_of_before_anything_is_labelled(tmp_path: Path) -> None:
+    with ChatServer(answer) as model:
+        text = f'[embedder]\nmodel = ""\n[teacher]\nkind = "zero_shot"\nmodel = "tiny-instruct"\nendpoint = "{model.url}"\n'
+        recipe = shop(tmp_path, text)
+        recipe.write_text(recipe.read_text().replace("catalogue_queries = 6", "catalogue_queries = 0"))
+        (tmp_path / "queries.tsv").write_text("query\tcount\nchampagne\t9\n", encoding="utf-8")
+        with pytest.raises(RecipeError, match="finds two products"):
+            run(recipe, tmp_path / "run")
+
+
+def test_a_cluster_that_is_not_there_is_told_of_before_a_teacher_is_trained(tmp_path: Path) -> None:
+    with pytest.raises(RerankerError, match=r"No Ray cluster can be used at 127\.0\.0\.1:9"):
+        run(shop(tmp_path, "[embedder]\nshare = 1.0\n"), tmp_path / "run", ray="127.0.0.1:9")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_zero_shot_teacher_s_answers_outlive_the_run(tmp_path: Path) -> None:

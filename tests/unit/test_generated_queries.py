@@ -11,7 +11,7 @@ import pytest
 
 from distill.augmentation import augment
 from distill.augmentation.generated_queries import generated_queries, parse_answer
-from distill.llm_endpoint import LanguageModelError
+from distill.llm_endpoint import Endpoint, LanguageModelError
 from distill.recipe import Augmentation, load_recipe
 from reranker.embedded import EmbeddedFirstStage, build_index
 from reranker.errors import RecipeError
@@ -115,6 +115,33 @@ def test_answers_are_kept_for_a_run_that_goes_on(model, tmp_path: Path) -> None:
         file.write('{"model": "tiny", "id"')  # killed in the middle of a line
     assert ask() == first
     assert len(model.asked) == asked
+
+
+def test_a_product_whose_text_has_changed_is_asked_about_again_and_answers_that_came_beside_a_failure_are_kept(model, tmp_path: Path, monkeypatch) -> None:
+    def ask(shop):
+        return list(generated_queries(shop, settings(model, llm_queries=4), template=ProductTemplate(), seed=1, folder=tmp_path))
+
+    ask(SHOP)
+    asked = len(model.asked)
+    first = next(iter(SHOP))
+    ask({**SHOP, first: {**SHOP[first], "title": "Something else"}})
+    assert len(model.asked) == asked + 1
+
+    ask_model = Endpoint.ask
+
+    def refuses_one(self, client, prompt, **more):
+        if "Thing 3" in prompt:
+            raise LanguageModelError("refused")
+        return ask_model(self, client, prompt, **more)
+
+    monkeypatch.setattr("distill.llm_endpoint.Endpoint.ask", refuses_one)
+    things = {str(i): {"id": str(i), "title": f"Thing {i}"} for i in range(8)}
+    with pytest.raises(LanguageModelError, match="refused"):
+        ask(things)
+    monkeypatch.undo()
+    ask(things)
+    of_things = [prompt for prompt in model.asked if "Thing" in prompt]
+    assert len(of_things) == len(set(of_things)) == len(things)
 
 
 def test_a_moment_s_failure_is_passed_over_and_a_lasting_one_told(model, monkeypatch) -> None:

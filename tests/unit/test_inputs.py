@@ -74,6 +74,11 @@ def test_a_grade_that_no_class_is_named_for(tmp_path: Path, rows: list[str], tol
     assert "teacher.classes names 3" in raised.value.message
 
 
+def test_a_few_ratings_outside_their_votes_are_told(tmp_path: Path) -> None:
+    _, _, told = read(shop(tmp_path, rows=[*ROWS, "usb,3,3,usb,0 0", "tent,3,3,tent,0 0"]))
+    assert "is rated 3, its votes are 0 0" in told
+
+
 def test_a_query_that_is_left_without_products_is_named(tmp_path: Path) -> None:
     inputs, _, told = read(shop(tmp_path, rows=[*ROWS, "lost,99,3,lost,"]))
     assert "lost" not in {j.query for j in inputs.split.train + inputs.split.held_out}
@@ -163,3 +168,50 @@ def test_what_a_run_has_written_already_needs_no_room_again(tmp_path: Path, monk
     written.rename(teacher / "model.safetensors")
     with pytest.raises(RerankerError, match="needs about"):
         check_means(recipe, tmp_path / "run", inputs, made_teacher=teacher)
+
+
+def encoder(folder: Path, architecture: str = "BertModel", *, weights: bool = True) -> Path:
+    config = {"model_type": "bert", "architectures": [architecture], "num_hidden_layers": 6, "hidden_size": 384, "num_attention_heads": 12}
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    for name in ("tokenizer_config.json", "tokenizer.json", *(["model.safetensors"] if weights else [])):
+        (folder / name).write_text("{}")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[student]\nlayers = 12\n", "student has layers = 12; {model} has 6"),
+        ("[student]\nwidth = 100\n", "student has width = 100; {model} is 384 wide, with heads of 32"),
+        ('[student]\nlayers = 2\narchitecture = "bi_encoder"\n[[ladder]]\nname = "fast"\nquery_encoder_of = "student"\nlayers = 3\n', "fast has layers = 3"),
+        ('[[ladder]]\nname = "small"\nwidth = 384\n', "ladder's small has width = 384"),
+        ('[likelihood]\nmodel = "{model}"\n', "BertModel, which foretells no words"),
+    ],
+)
+def test_a_student_that_cannot_be_cut_so_and_a_language_model_that_is_none(tmp_path: Path, text: str, told: str) -> None:
+    model = str(encoder(tmp_path / "encoder"))
+    text = text.replace("{model}", model)
+    student = text if text.startswith("[student]") else "[student]\n" + text
+    recipe_file = shop(
+        tmp_path,
+        text=student.replace("[student]\n", f'[student]\nmodel = "{model}"\n') + f'[teacher]\nmodel = "{model}"\n[embedder]\nmodel = "{model}"\nshare = 0.5\n',
+    )
+    inputs, recipe, _ = read(recipe_file)
+    with pytest.raises(RecipeError) as raised:
+        check_means(recipe, tmp_path / "run", inputs)
+    assert told.replace("{model}", model) in raised.value.message
+
+
+def test_a_model_s_folder_without_weights(tmp_path: Path) -> None:
+    model = encoder(tmp_path / "encoder", weights=False)
+    inputs, recipe, _ = read(shop(tmp_path, text=f'[teacher]\nmodel = "{model}"\n'))
+    with pytest.raises(RecipeError, match="holds no weights"):
+        check_means(recipe, tmp_path / "run", inputs)
+
+
+def test_a_query_log_in_another_encoding(tmp_path: Path) -> None:
+    recipe_file = shop(tmp_path)
+    (tmp_path / "queries.tsv").write_bytes("query\tcount\ncafé\t3\n".encode("latin-1"))
+    with pytest.raises(RecipeError, match="UTF-8"):
+        read(recipe_file)

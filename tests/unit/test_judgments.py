@@ -26,6 +26,8 @@ def refusal(path: Path, **options: object) -> str:
 def test_csv_with_and_without_intent_and_votes(tmp_path: Path) -> None:
     file = write(tmp_path / "j.csv", 'query,product_id,rating,intent,votes\n  usb   hub ,1,3,hub,3 2 3\n"usb c, short",2,0,,\n')
     assert load_judgments(file) == [Judgment("usb hub", "1", 3, "hub", (3, 2, 3)), Judgment("usb c, short", "2", 0, "usb c, short", ())]
+    letters = load_judgments(write(tmp_path / "letters.csv", "query,product_id,rating,votes\ntv,9,E,E s\ntv,8,C,\ntv,7,irrelevant,\n"))
+    assert [(judgment.rating, judgment.votes) for judgment in letters] == [(3, (3, 2)), (1, ()), (0, ())]
     short = write(tmp_path / "short.csv", "rating,query,product_id\n1,tv,9\n")
     assert load_judgments(short) == [Judgment("tv", "9", 1, "tv", ())]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,15 @@ def test_a_long_product_is_cut_rather_than_the_words_before_the_query(decoder: P
     cut, whole = asked(decoder, max_length=20).relevance("usb hub", [long, short])
     assert cut == pytest.approx(whole, rel=1e-4)
     assert asked(decoder, max_length=80).relevance("usb hub", [long])[0] != pytest.approx(whole, rel=1e-4)
+
+
+def test_its_model_s_folder_travels_with_it(decoder: Path, tmp_path: Path) -> None:
+    model = asked(decoder)
+    assert model.checkpoint() == decoder
+    shutil.copytree(decoder, tmp_path / "copy")
+    np.testing.assert_array_equal(model.reading(tmp_path / "copy").distributions(PAIRS), model.distributions(PAIRS))
+    assert model.reading(tmp_path / "copy").checkpoint() == tmp_path / "copy"
+    assert QueryLikelihood(Likelihood(model="somebody/a-model"), ProductTemplate(), tmp_path).checkpoint() is None
 
 
 def test_a_model_that_cannot_be_loaded_is_told(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from distill.splits import HeldOutGuard, deal_intents, split_by_intent, within_errors
+from distill.splits import HeldOutGuard, deal_intents, split_by_intent
 from reranker.demo_data import demo_file
 from reranker.judgments import Judgment, load_judgments
 
@@ -54,16 +54,6 @@ def test_short_words_are_held_as_they_are_written() -> None:
     assert not guard.refuses("disk")
     assert not guard.refuses("desktop")
     assert not guard.refuses("tz")
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "errors"),
-    [("laptop", "laptop", 0), ("laptop", "laptpo", 1), ("laptop", "lapto", 1), ("laptop", "klaptop", 1), ("laptop", "leptop", 1), ("laptop", "lpatpo", 2)],
-)
-def test_typing_errors_are_counted(one: str, other: str, errors: int) -> None:
-    assert within_errors(one, other, errors)
-    assert within_errors(other, one, errors)
-    assert not errors or not within_errors(one, other, errors - 1)
 
 
 def test_queries_that_differ_in_capitals_stand_on_one_side() -> None:

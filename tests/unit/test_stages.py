@@ -31,23 +31,73 @@ def test_a_stage_runs_again_only_when_what_it_reads_has_changed(tmp_path: Path) 
     assert stages.run("1-a", {"x": 2}, work).report == {"n": 2}
 
 
-def test_a_half_made_stage_goes_on_unless_its_input_changed(tmp_path: Path) -> None:
-    stages, found = Stages(tmp_path, lambda _: None), []
+@pytest.mark.parametrize(("reads", "found"), [({"x": 1}, True), ({"x": 2}, False)])
+def test_a_half_made_stage_goes_on_unless_its_input_changed(tmp_path: Path, reads: dict[str, int], found: bool) -> None:
+    stages, looked = Stages(tmp_path, lambda _: None), []
 
     def dies(at: Path) -> dict[str, Any]:
         (at / "shard").write_text("kept")
         raise KeyboardInterrupt
 
     def looks(at: Path) -> dict[str, Any]:
-        found.append((at / "shard").exists())
+        looked.append((at / "shard").exists())
         return {}
 
-    for reads in ({"x": 1}, {"x": 2}):
-        with pytest.raises(KeyboardInterrupt):
-            stages.run("1-a", {"x": 1}, dies)
-        stages.run("1-a", reads, looks)
-        stages.run("1-a", {"x": 0}, lambda at: {})
-    assert found == [True, False]
+    with pytest.raises(KeyboardInterrupt):
+        stages.run("1-a", {"x": 1}, dies)
+    stages.run("1-a", reads, looks)
+    assert looked == [found]
+
+
+def test_what_a_stage_had_made_is_kept_when_what_it_reads_changes_and_taken_back(tmp_path: Path) -> None:
+    said: list[str] = []
+    stages = Stages(tmp_path, said.append)
+
+    def makes(at: Path) -> dict[str, Any]:
+        (at / "out").write_text(str(len(said)))
+        return {}
+
+    def never(at: Path) -> dict[str, Any]:
+        pytest.fail("it was made again")
+
+    def dies(at: Path) -> dict[str, Any]:
+        assert sorted(path.name for path in at.iterdir()) == ["started.json"]
+        (at / "shard").write_text("half")
+        raise KeyboardInterrupt
+
+    def goes_on(at: Path) -> dict[str, Any]:
+        assert (at / "shard").read_text() == "half"
+        raise KeyboardInterrupt
+
+    stages.run("1-a", {"fold": 3, "seed": 1}, makes)
+    stages.run("1-a", {"fold": 0, "seed": 1}, makes)
+    assert "since fold changed" in said[-2]
+    assert str(tmp_path / "earlier" / "1-a") in said[-2]
+    with pytest.raises(KeyboardInterrupt):
+        stages.run("1-a", {"fold": 1, "seed": 1}, dies)
+    assert stages.run("1-a", {"fold": 0, "seed": 1}, never).reused
+    with pytest.raises(KeyboardInterrupt):  # what was half made goes on
+        stages.run("1-a", {"fold": 1, "seed": 1}, goes_on)
+    stages.run("1-a", {"fold": 2, "seed": 1}, makes)  # it never takes the place of what is whole
+    stages.run("1-a", {"fold": 0, "seed": 1}, never)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_kill_while_what_was_made_is_removed_leaves_no_stage_that_counts_as_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = Stages(tmp_path, lambda _: None)
+    for fold in (0, 1):
+        stages.run("1-a", {"fold": fold}, lambda at: {"n": (at / "shard").write_text("whole")})
+
+    def killed(folder: Path, **_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("distill.stages.shutil.rmtree", killed)  # of fold 0, to make room for fold 1
+    with pytest.raises(KeyboardInterrupt):
+        stages.run("1-a", {"fold": 2}, lambda at: {})
+    monkeypatch.undo()
+    made: list[Path] = []
+    stages.run("1-a", {"fold": 0}, lambda at: {"n": len(made.append(at) or made)})
+    assert made
 
 
 def test_a_stage_that_another_run_has_finished_is_taken_from_there(tmp_path: Path) -> None:
@@ -58,8 +108,9 @@ def test_a_stage_that_another_run_has_finished_is_taken_from_there(tmp_path: Pat
     Stages(tmp_path / "other", lambda _: None).run("1-a", {"x": 1}, work)
     said: list[str] = []
     stages = Stages(tmp_path / "own", said.append, [tmp_path / "nowhere", tmp_path / "other"])
-    assert stages.run("1-a", {"x": 1}, lambda at: {"own": 1}).report == {"own": 1}  # not asked for
-    stages.run("1-a", {"x": 3}, lambda at: {})
+    assert stages.run("1-a", {"x": 3}, lambda at: {"own": 1}).report == {"own": 1}
+    Stages(tmp_path / "third", lambda _: None, [tmp_path / "other"]).run("1-a", {"x": 1}, lambda at: {})
+    assert not (tmp_path / "third" / "1-a" / "out").exists()  # not asked for
 
     def never(at: Path) -> dict[str, Any]:
         pytest.fail("it was made again")
@@ -72,7 +123,7 @@ def test_a_stage_that_another_run_has_finished_is_taken_from_there(tmp_path: Pat
     assert stages.run("1-a", {"x": 1}, never) == taken
     assert stages.run("1-a", {"x": 2}, lambda at: {"n": 2}, may_be_taken=True).report == {"n": 2}
     assert (tmp_path / "other" / "1-a" / "out").exists()
-    assert sorted(path.name for path in (tmp_path / "own").iterdir()) == ["1-a"]
+    assert sorted(path.name for path in (tmp_path / "own").iterdir()) == ["1-a", "earlier"]
 
 
 def test_a_disk_that_fills_up_while_a_stage_is_taken_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,3 +208,12 @@ def test_a_disk_that_fills_up_as_bundles_are_handed_out_leaves_those_of_before(t
         hand_out(passed, "fast", run)
     assert (run / "bundle" / "manifest.json").read_text() == "student"
     assert sorted(path.name for path in run.iterdir()) == ["bundle", "bundles", "vectors"]
+
+
+def test_what_an_earlier_run_handed_out_and_this_one_has_none_of_is_removed(tmp_path: Path) -> None:
+    passed, run = tmp_path / "passed", tmp_path / "run"
+    (passed / "bundles" / "student").mkdir(parents=True)
+    (run / "bundles" / "fast").mkdir(parents=True)
+    (run / "vectors").mkdir()
+    hand_out(passed, "student", run)
+    assert sorted(path.name for path in run.iterdir()) == ["bundle"]

@@ -1,0 +1,40 @@
+"""How far a long step is: a bar on a terminal, a line a minute in a log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+LINES_EVERY_S = 60.0
+"""How often a log is told; a bar's redrawing would fill it, and rich draws none there until the end."""
+
+
+@contextmanager
+def progress(what: str, total: int, console: Console) -> Iterator[Callable[[int], None]]:
+    """Show how many of ``total`` are done and how long the rest may take; gives a function that is told the number done since."""
+    if console.is_terminal or console.quiet:
+        columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console) as bar:
+            task = bar.add_task(what, total=total)
+            yield lambda n: bar.advance(task, n)
+        return
+    began = told = time.monotonic()
+    done = before = 0  # ``before``: what the first call brings may be work of a run before this one
+
+    def advance(n: int) -> None:
+        nonlocal done, before, told
+        before = n if not done else before
+        done += n
+        now = time.monotonic()
+        if now - told >= LINES_EVERY_S:
+            told = now
+            left = (total - done) * (now - began) / max(1, done - before)
+            console.print(f"  {what}: {done:,} of {total:,}, {timedelta(seconds=round(left))} left")
+
+    yield advance
+    console.print(f"  {what}: {done:,} of {total:,} in {timedelta(seconds=round(time.monotonic() - began))}")
