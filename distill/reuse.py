@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from distill.checkpoints import files_of
 from distill.finished_run import LABELS, LIKELIHOOD, PAIRS
 from distill.labelling import Known
 from distill.pairs import distributions_in
@@ -59,7 +60,7 @@ def known_labels(runs: Sequence[Path], recipe: Recipe, teacher: str) -> Known:
 def likelihood_reads(recipe: Recipe, catalogue: Mapping[str, Any], pairs: str) -> dict[str, Any]:
     """Return what the likelihoods of pairs depend on: ``catalogue``, what tells the products, and ``pairs``, the fingerprint of their stage."""
     asked = recipe.likelihood.model_dump(exclude={"weight", "licence"})
-    return {"likelihood": asked, **catalogue, "pairs": pairs, "labelling": recipe.labelling.shard_size}
+    return {"likelihood": asked, **files_of(recipe.likelihood.model), **catalogue, "pairs": pairs, "labelling": recipe.labelling.shard_size}
 
 
 def known_likelihoods(runs: Sequence[Path], recipe: Recipe, catalogue: Mapping[str, Any]) -> Known:

@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from distill.augmentation import augment, read_query_log, wordings
-from distill.checkpoints import CHECKPOINTS, resolve_checkpoint
+from distill.checkpoints import CHECKPOINTS, files_of, resolve_checkpoint
 from distill.finished_run import FILES, LABELS, LIKELIHOOD, PAIRS, TEACHER, TOGETHER, VECTORS
 from distill.gate import PER_QUERY
 from distill.gate.evidence import Evidence
@@ -108,14 +108,14 @@ def distil(
         made: dict[str, Stage] = {}
         if not recipe.embedder.alone:
             judged = {**data, "data": recipe.data.model_dump(exclude={"query_log"})} if recipe.learns_from_judgments else catalogue
-            reads = {**judged, "teacher": recipe.teacher.model_dump(exclude={"licence", "notice"})}
+            reads = {**judged, "teacher": recipe.teacher.model_dump(exclude={"licence", "notice"}), **files_of(recipe.teacher.model)}
             made["teacher"] = stages.run(TEACHER, reads, lambda at: _teach(recipe, split, products, models, at, ranks), may_be_taken=True)
             if made["teacher"].reused and recipe.learns_from_judgments:
                 ranks.told(False)
         ranks.disband()
         vectors: Stage | None = None
         if recipe.embedder.model and (recipe.embedder.judges or recipe.augmentation.similar_products):
-            reads = {**catalogue, "model": recipe.embedder.model}
+            reads = {**catalogue, "model": recipe.embedder.model, **files_of(recipe.embedder.model)}
             vectors = stages.run(VECTORS, reads, lambda at: _embed(recipe, products, models, at, console), may_be_taken=True)
         pairs = stages.run(
             PAIRS,
