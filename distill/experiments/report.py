@@ -1,9 +1,9 @@
-"""An experiment's result: a row a setting, with intervals over queries and the spread over seeds."""
+"""An experiment's result: a row a setting, with intervals over the queries' intents and the spread over seeds."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ LINES = {"bm25": "BM25", "minilm_cosine": "all-MiniLM-L6-v2 cosine", "teacher": 
 
 
 class Row(NamedTuple):
-    """One setting: its mean over queries and seeds with the interval over queries, each seed's mean, and paired differences.
+    """One setting: its mean over queries and seeds with the interval over intents, each seed's mean, and paired differences.
 
     ``agreement`` is the mean over the trials that measured it; None where none did.
     """
@@ -40,22 +40,26 @@ def rows(trials: Sequence[Trial], runs: list[FinishedRun], settings: Sequence[st
         against: rankings of the runs' gates that each setting is compared with, paired by query.
         base: a setting that the others are compared with, paired by query.
     """
-    gate = {(run.name, row.query): row.ndcg for run in runs for row in run.measured}
+    gate = {(run.name, row.query): row for run in runs for row in run.measured}
+
+    def over_intents(values: Mapping[tuple[str, str], float]) -> Interval:
+        return bootstrap(list(values.values()), [gate[key].intent for key in values])
+
     of_base = by_query([t for t in trials if t.setting == base])
     made = []
     for setting in settings:
         own = [trial for trial in trials if trial.setting == setting]
         values = by_query(own)
         seeds = sorted({trial.seed for trial in own})
-        difference = {name: bootstrap([value - gate[key][name] for key, value in values.items()]) for name in against}
+        difference = {name: over_intents({key: value - gate[key].ndcg[name] for key, value in values.items()}) for name in against}
         if base is not None and setting != base:
-            difference[base] = bootstrap([value - of_base[key] for key, value in values.items()])
+            difference[base] = over_intents({key: value - of_base[key] for key, value in values.items()})
         followed = [trial.agreement for trial in own if trial.agreement is not None]
         made.append(
             Row(
                 setting,
                 round(float(np.mean([trial.pairs for trial in own]))),
-                bootstrap(list(values.values())),
+                over_intents(values),
                 [float(np.mean(list(by_query([t for t in own if t.seed == seed]).values()))) for seed in seeds],
                 difference,
                 float(np.mean(followed)) if followed else None,
@@ -91,6 +95,7 @@ def write(path: Path, *, question: str, runs: list[FinishedRun], of: Sequence[Ro
         "question": question,
         "runs": [run.name for run in runs],
         "queries": pooled(runs).queries,
+        "intents": pooled(runs).intents,
         **more,
         "reference": {name: _rounded(interval) for name, interval in lines(runs).items()},
         "settings": [

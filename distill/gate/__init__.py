@@ -115,6 +115,7 @@ def pass_gate(
         (folder / PER_QUERY).write_text(json.dumps([scores._asdict() for scores in measured.per_query], indent=1), encoding="utf-8")
     common = {
         "queries": measured.queries if measured else 0,
+        **({"intents": measured.intents} if measured else {}),
         "ndcg@10": {name: round(value, 4) for name, value in ndcg.items()},
         "interval": {name: _rounded(measured.interval(name)) for name in ndcg} if measured else {},
         "absent": absent,

@@ -100,7 +100,8 @@ def _measured_on(metrics: Mapping[str, Any]) -> str:
             f"This bundle learnt from all judgments, so nothing is left to measure it on. Judged-only nDCG@10 of students of the same recipe on "
             f"{metrics['queries']} queries, each ranked by one that saw nothing of its intent ({', '.join(runs)}), with 95 % bootstrap intervals:"
         )
-    return f"Judged-only nDCG@10 on {metrics['queries']} queries of intents that no stage of the training saw, with 95 % bootstrap intervals:"
+    intents = f"{metrics['intents']} intents" if "intents" in metrics else "intents"
+    return f"Judged-only nDCG@10 on {metrics['queries']} queries of {intents} that no stage of the training saw, with 95 % bootstrap intervals:"
 
 
 def _labeller(teacher: Mapping[str, Any]) -> str:

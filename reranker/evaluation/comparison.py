@@ -54,6 +54,11 @@ class Comparison:
         return len(self.per_query)
 
     @property
+    def intents(self) -> int:
+        """How many intents those are of."""
+        return len({intent.casefold() for intent in self._intents})
+
+    @property
     def rankings(self) -> list[str]:
         return list(self.per_query[0].ndcg)
 
@@ -62,8 +67,8 @@ class Comparison:
         return float(np.mean(self._values(name)))
 
     def interval(self, name: str) -> Interval:
-        """Return the mean nDCG@10 of a ranking with its bootstrap interval."""
-        return bootstrap(self._values(name).tolist())
+        """Return the mean nDCG@10 of a ranking with its bootstrap interval, for which intents are drawn."""
+        return bootstrap(self._values(name).tolist(), self._intents)
 
     def changes(self, name: str, base: str) -> np.ndarray:
         """Return nDCG@10 of one ranking minus that of another: (queries,), in the order of ``per_query``."""
@@ -71,7 +76,7 @@ class Comparison:
 
     def difference(self, name: str, base: str) -> Interval:
         """Return the mean change from ``base`` to ``name`` with its paired bootstrap interval."""
-        return bootstrap(self.changes(name, base).tolist())
+        return bootstrap(self.changes(name, base).tolist(), self._intents)
 
     def record(self, name: str, base: str) -> Record:
         """Count the queries that ``name`` wins, loses and ties against ``base``."""
@@ -83,6 +88,10 @@ class Comparison:
         """Return the rankings of both, of the same queries."""
         more = {row.query: row.ndcg for row in other.per_query}
         return Comparison([row._replace(ndcg={**row.ndcg, **more[row.query]}) for row in self.per_query], self.indistinct)
+
+    @property
+    def _intents(self) -> list[str]:
+        return [row.intent for row in self.per_query]
 
     def _values(self, name: str) -> np.ndarray:
         return np.array([q.ndcg[name] for q in self.per_query])

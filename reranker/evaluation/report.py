@@ -66,6 +66,7 @@ class Evaluation:
         compared = self.comparison
         return {
             "queries": compared.queries,
+            "intents": compared.intents,
             "left_out": {
                 "seen_queries": len(self.left_out.seen),
                 "indistinct_queries": len(self.left_out.indistinct),

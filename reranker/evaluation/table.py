@@ -24,7 +24,7 @@ _SHOWN = 5
 def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     """Print rankings, differences, the largest changes by query, latency, and what was left out."""
     compared = evaluation.comparison
-    console.print(f"\n[bold]Judged-only nDCG@10 over {compared.queries} queries[/] (95 % bootstrap intervals)")
+    console.print(f"\n[bold]Judged-only nDCG@10 over {compared.queries} queries of {compared.intents} intents[/] (95 % bootstrap intervals over intents)")
     rankings = Table("ranking", "nDCG@10", "interval")
     for name in compared.rankings:
         interval = compared.interval(name)

@@ -336,6 +336,15 @@ def test_bootstrap_interval_is_that_of_the_mean() -> None:
     assert wide.high - wide.low > narrow.high - narrow.low
 
 
+def test_rewordings_of_an_intent_make_no_interval_narrower() -> None:
+    values = [0.1, 0.9, 0.4, 0.8, 0.6, 0.7, 0.2, 1.0]
+    intents = [f"intent {i}" for i in range(len(values))]
+    once = bootstrap(values)
+    assert bootstrap(values, intents) == once
+    assert bootstrap(values * 5, [name.upper() if copy % 2 else name for copy in range(5) for name in intents]) == pytest.approx(once)
+    assert bootstrap(values * 5).high - bootstrap(values * 5).low < 0.6 * (once.high - once.low)
+
+
 def test_a_missing_embedder_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     why = load_embedder(ProductTemplate())
