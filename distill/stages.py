@@ -72,7 +72,7 @@ class Stages:
         if done and done.fingerprint == fingerprint:
             self._say(f"{name}: done before, {done.seconds:,.0f} s")
             return done
-        if fingerprint_in(self.folder / EARLIER / name) == fingerprint:
+        if fingerprint_in(folder) != fingerprint and fingerprint_in(self.folder / EARLIER / name) == fingerprint:
             self._take_back(name)
             if done := stage_in(folder):
                 self._say(f"{name}: done earlier, {done.seconds:,.0f} s")

@@ -19,6 +19,7 @@ from distill.even_lengths import read_by_length
 from distill.losses import make_loss
 from distill.recipe import Student as StudentSettings
 from distill.student.start_points import NO_DROPOUT, cut_depth, device
+from distill.training_progress import train
 from reranker.errors import RecipeError
 
 SETTINGS = "bi_encoder.json"
@@ -79,7 +80,7 @@ def train_bi_encoder(
         data_collator=_collate,
         callbacks=[EndsWhereItDiverges("student")],
     )
-    result = trainer.train(resume_from_checkpoint=resume)
+    result = train(trainer, "training the student", resume)
     embedder.save_pretrained(str(folder))
     (folder / SETTINGS).write_text(json.dumps({"scale": SCALE}), encoding="utf-8")
     network: Any = embedder[0]

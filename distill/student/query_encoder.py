@@ -19,6 +19,7 @@ from distill.recipe import Student as StudentSettings
 from distill.student.arguments import training_arguments
 from distill.student.bi_encoder import SETTINGS
 from distill.student.start_points import cut_depth, device
+from distill.training_progress import train
 from reranker.errors import RecipeError
 
 QUERIES_PER_BATCH = 64
@@ -63,7 +64,7 @@ def train_query_encoder(queries: Sequence[str], *, bi_encoder: Path, settings: S
         loss=MSELoss(model),
         callbacks=[EndsWhereItDiverges("student")],
     )
-    result = trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+    result = train(trainer, "training the query encoder", last_checkpoint(folder))
     model.save_pretrained(str(folder))
     shutil.copyfile(bi_encoder / SETTINGS, folder / SETTINGS)
     checked = model.encode(list(queries[kept:]), batch_size=QUERIES_PER_BATCH, normalize_embeddings=True, convert_to_numpy=True)

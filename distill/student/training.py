@@ -22,6 +22,7 @@ from distill.student.bi_encoder import train_bi_encoder
 from distill.student.lists import product_lists
 from distill.student.scoring import load_scores
 from distill.student.start_points import load_start_point
+from distill.training_progress import train
 from reranker.errors import RecipeError
 from reranker.folders import whole_file
 from reranker.products import Product
@@ -81,7 +82,7 @@ def _train_cross_encoder(
         loss=make_loss(settings.loss, model),
         callbacks=[EndsWhereItDiverges("student")],
     )
-    result = trainer.train(resume_from_checkpoint=resume)
+    result = train(trainer, "training the student", resume)
     model.save_pretrained(str(folder))
     network: Any = model.model
     return {

@@ -24,6 +24,7 @@ from distill.recipe import Teacher as TeacherSettings
 from distill.teacher.prompts import render_prompt, tokenised
 from distill.teacher.shared_prefixes import batches, families, padded, read, reads_left_to_right
 from distill.teacher.soft_targets import expected_relevance, soft_target
+from distill.training_progress import train
 from reranker.errors import RecipeError
 from reranker.judgments import Judgment
 from reranker.products import Product
@@ -135,7 +136,7 @@ def fine_tune(
         data_collator=PromptCollator(tokenizer),
         callbacks=[EndsWhereItDiverges("teacher")],
     )
-    result = trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+    result = train(trainer, "training the teacher", last_checkpoint(folder))
     if not trainer.is_world_process_zero():
         return {}
     merged = model.merge_and_unload() if settings.lora_rank else model

@@ -65,10 +65,13 @@ def teacher(start: Path, lora_rank: int) -> Callable[[Path], np.ndarray]:
 
 
 @pytest.mark.parametrize("kind", ["cross_encoder", "bi_encoder", "decoder with LoRA", "encoder with all its weights"])
-def test_a_stopped_training_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def test_a_stopped_training_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str) -> None:
     start = make_tiny_decoder(tmp_path / "start") if kind.startswith("decoder") else encoder(tmp_path / "start")
     train = teacher(start, 4 if "LoRA" in kind else 0) if "with" in kind else student(kind, start)
     whole = train(tmp_path / "whole")
+    told = capsys.readouterr()
+    assert told.out == "", "a script that asked for the report as JSON reads nothing else there"
+    assert "training the " in told.err
 
     steps: list[int] = []
     step = Trainer.training_step
