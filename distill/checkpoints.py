@@ -40,7 +40,7 @@ def resolve_checkpoint(name: str, cache: Path) -> str:
     Raises:
         RecipeError: a folder without a model or tokenizer, or a packaged checkpoint that is not installed.
     """
-    if _is_packed(name):
+    if is_packed(name):
         target = cache / "gemma-3-270m"
         if not (target / "config.json").is_file():
             _unpack_gemma(target)
@@ -58,7 +58,7 @@ def check_checkpoint(name: str, key: str, *, weights: bool = True) -> None:
     Raises:
         RecipeError: as ``resolve_checkpoint``. HubError: the hub does not give it.
     """
-    if _is_packed(name):
+    if is_packed(name):
         return
     try:
         found = _find(name)
@@ -89,7 +89,7 @@ def read_config(name: str, key: str) -> dict[str, Any]:
     Raises:
         RecipeError: as ``resolve_checkpoint``, or it cannot be read. HubError: the hub does not give it.
     """
-    if _is_packed(name):
+    if is_packed(name):
         return {}
     found = _find(name)
     folder = Path(found) if Path(found).is_dir() else _from_hub(found, key)
@@ -149,7 +149,7 @@ def _from_hub(name: str, key: str) -> Path:
         retries.setLevel(before)
 
 
-def _is_packed(name: str) -> bool:
+def is_packed(name: str) -> bool:
     """Whether it comes as a package that is unpacked before use."""
     return not Path(name).is_dir() and _short(name) == "gemma-3-270m" and _site(_GEMMA) is not None
 

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from distill.augmentation.generated_queries import endpoint as queries_endpoint
 from distill.augmentation.query_log import read_query_log
-from distill.checkpoints import HEADS, LAYERS, WIDTHS, check_checkpoint, first_of, read_config
+from distill.checkpoints import HEADS, LAYERS, WIDTHS, check_checkpoint, first_of, is_packed, read_config
 from distill.disk_space import bytes_needed, check_disk_space, folder_bytes
-from distill.recipe import TOP_RUNG, Recipe, data_file
+from distill.recipe import TOP_RUNG, Recipe, Teacher, data_file
 from distill.splits import Split, deal_intents, split_by_intent
 from distill.stages import EARLIER
 from reranker.errors import JudgmentError, RecipeError
@@ -85,10 +85,19 @@ def check_means(recipe: Recipe, folder: Path, inputs: Inputs, *, made_teacher: P
     for key, name in named_models(recipe).items():
         check_checkpoint(name, key)
     check_students(recipe)
-    teacher_bytes = folder_bytes(Path(recipe.teacher.model)) if recipe.learns_from_judgments and not made_teacher else 0
+    teacher_bytes = _bytes_of(recipe.teacher, folder / "pretrained") if recipe.learns_from_judgments and not made_teacher else 0
     written = folder_bytes(folder) - folder_bytes(folder / EARLIER) - (folder_bytes(made_teacher) if made_teacher else 0)
     need = bytes_needed(recipe, products=len(inputs.products), catalog_bytes=inputs.catalog.stat().st_size, teacher_bytes=teacher_bytes)
     check_disk_space(folder, need - written)
+
+
+def _bytes_of(teacher: Teacher, models: Path) -> int:
+    """Return the size of a teacher's checkpoint: of its folder, or, where the hub has it, by its parameters. One that comes as a package is small."""
+    if Path(teacher.model).is_dir() or is_packed(teacher.model):
+        return folder_bytes(Path(teacher.model))
+    from distill.teacher.architecture import BYTES, architecture
+
+    return architecture(teacher, models).parameters * BYTES[teacher.load_dtype]
 
 
 def check_students(recipe: Recipe) -> None:

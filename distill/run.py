@@ -30,10 +30,12 @@ from distill.reuse import check_reusable, known_labels, known_likelihoods, label
 from distill.splits import HeldOutGuard, Split
 from distill.stages import EARLIER, Stage, Stages, full_disk_told, stage_in
 from reranker import __version__
+from reranker.benchmark.machine import describe
 from reranker.bundle import sha256
 from reranker.embedded import EmbeddedFirstStage, build_index
 from reranker.errors import RecipeError, RerankerError
 from reranker.folders import copy_files, whole_file, whole_folder
+from reranker.network import cores
 from reranker.products import Product
 from reranker.progress import progress
 
@@ -380,10 +382,18 @@ def _gate(
     )
 
 
+def _machine() -> dict[str, Any]:
+    """Return what the run ended on: seconds of stages mean something only beside it. Stages taken from elsewhere say so themselves."""
+    import torch
+
+    return {**describe(cores()), **({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {})}
+
+
 def _report(recipe: Recipe, folder: Path, made: dict[str, Stage]) -> dict[str, Any]:
     report = {
         "recipe": recipe.model_dump(mode="json"),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": _machine(),
         "stages": {name: {"seconds": stage.seconds, **stage.report} for name, stage in made.items()},
     }
     per_query = made["gate"].folder / PER_QUERY

@@ -10,7 +10,8 @@ from distill.recipe import Teacher
 from distill.teacher.published_configs import PUBLISHED
 from reranker.errors import RecipeError
 
-_BYTES = {"float32": 4, "bfloat16": 2}
+BYTES = {"float32": 4, "bfloat16": 2}
+"""Of a weight, by the type that weights are loaded in."""
 _TRAINED_BYTES = 4 + 4 + 4  # gradient and Adam's two moments
 _ACTIVATION_BYTES = 34  # of each token, layer and unit of width, without attention scores
 
@@ -36,7 +37,7 @@ class Architecture(NamedTuple):
         own = tokens * self.width * (_ACTIVATION_BYTES + 5 * self.heads * settings.max_length / self.width)
         kept = own + 2 * tokens * self.width * self.layers if settings.gradient_checkpointing else own * self.layers
         parts = {
-            "weights": self.parameters * _BYTES[settings.load_dtype] + (4 * self.trained if settings.lora_rank else 0),
+            "weights": self.parameters * BYTES[settings.load_dtype] + (4 * self.trained if settings.lora_rank else 0),
             "gradients_and_adam": self.trained * _TRAINED_BYTES,
             "activations": kept,
         }

@@ -155,6 +155,15 @@ def test_a_disk_that_is_too_full_is_told_with_need_and_folder(tmp_path: Path, mo
     check_means(recipe, tmp_path / "run", inputs)
 
 
+def test_a_teacher_from_the_hub_counts_by_its_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs, recipe, _ = read(shop(tmp_path, text='[teacher]\nmodel = "somebody/seven-billion"\nload_dtype = "bfloat16"\n'))
+    monkeypatch.setattr("distill.inputs.check_checkpoint", lambda name, key: None)  # a hub that gives it
+    monkeypatch.setattr("distill.teacher.architecture.architecture", lambda settings, models: SimpleNamespace(parameters=7_000_000_000))
+    monkeypatch.setattr("distill.disk_space.shutil.disk_usage", lambda path: SimpleNamespace(free=9e9))
+    with pytest.raises(RerankerError, match=r"needs about 1\d\.\d GB in .*run, and that disk has 9\.0 GB free"):
+        check_means(recipe, tmp_path / "run", inputs)
+
+
 def test_what_a_run_has_written_already_needs_no_room_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs, recipe, _ = read(shop(tmp_path))
     monkeypatch.setattr("distill.disk_space.shutil.disk_usage", lambda path: SimpleNamespace(free=2e8))
