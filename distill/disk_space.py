@@ -20,7 +20,7 @@ def bytes_needed(recipe: Recipe, *, products: int, catalog_bytes: int, teacher_b
 
     Args:
         products: how many the catalogue holds; ``catalog_bytes``: the size of its file.
-        teacher_bytes: size of the teacher's checkpoint as it lies on the disk; 0 where it is not here.
+        teacher_bytes: size of the teacher's checkpoint; 0 where it is trained already.
     """
     need = _RUNG_BYTES * (1 + len(recipe.ladder)) + 6.0 * catalog_bytes + products * _PRODUCT_BYTES
     if recipe.learns_from_judgments:

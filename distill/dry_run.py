@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +37,7 @@ def rehearse(recipe: Recipe, recipe_path: Path, *, quiet: bool = False) -> dict[
     }
     if missing := _not_checked(recipe):
         found["not_checked"] = missing
-    with suppress(HubError):  # named above
-        check_students(recipe)
+    check_students(recipe)
     found["labelling_shards_at_most"] = math.ceil(found["pairs_at_most"] / recipe.labelling.shard_size)
     found["student_steps_at_most"] = _student_steps(recipe, found["pairs_at_most"])
     _print(found, console)

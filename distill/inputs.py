@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from distill.augmentation.generated_queries import endpoint as queries_endpoint
 from distill.augmentation.query_log import read_query_log
-from distill.checkpoints import HEADS, LAYERS, WIDTHS, check_checkpoint, first_of, is_packed, read_config
+from distill.checkpoints import HEADS, LAYERS, WIDTHS, HubError, check_checkpoint, first_of, is_packed, read_config
 from distill.disk_space import bytes_needed, check_disk_space, folder_bytes
 from distill.recipe import TOP_RUNG, Recipe, Teacher, data_file
 from distill.splits import Split, deal_intents, split_by_intent
@@ -72,10 +72,11 @@ def read_products(recipe: Recipe, catalog: Path, say: Callable[[str], None] = la
     return products
 
 
-def check_means(recipe: Recipe, folder: Path, inputs: Inputs, *, made_teacher: Path | None = None) -> None:
+def check_means(recipe: Recipe, folder: Path, inputs: Inputs, *, goes_on: bool = True, made_teacher: Path | None = None) -> None:
     """Check that the models a run names can be had, and that what it has yet to write fits on the disk of its ``folder``.
 
     Args:
+        goes_on: whether what is in that folder is of this recipe and data, and need not be written again.
         made_teacher: where in that folder its teacher is, once trained.
 
     Raises:
@@ -88,7 +89,7 @@ def check_means(recipe: Recipe, folder: Path, inputs: Inputs, *, made_teacher: P
     teacher_bytes = _bytes_of(recipe.teacher, folder / "pretrained") if recipe.learns_from_judgments and not made_teacher else 0
     written = folder_bytes(folder) - folder_bytes(folder / EARLIER) - (folder_bytes(made_teacher) if made_teacher else 0)
     need = bytes_needed(recipe, products=len(inputs.products), catalog_bytes=inputs.catalog.stat().st_size, teacher_bytes=teacher_bytes)
-    check_disk_space(folder, need - written)
+    check_disk_space(folder, need - written if goes_on else need)
 
 
 def _bytes_of(teacher: Teacher, models: Path) -> int:
@@ -103,14 +104,16 @@ def _bytes_of(teacher: Teacher, models: Path) -> int:
 def check_students(recipe: Recipe) -> None:
     """Check, by the checkpoints' configurations, that students can be cut as the recipe asks, and that its language model foretells words.
 
+    Those that the hub does not give are passed over.
+
     Raises:
-        RecipeError: one cannot. HubError: the hub does not give a configuration.
+        RecipeError: one cannot.
     """
     students = {TOP_RUNG: recipe.student} | {rung.name: recipe.student_of(rung) for rung in recipe.ladder if not rung.duet}
     readers = {rung.name: rung.query_encoder_of for rung in recipe.ladder if rung.query_encoder_of}  # whose layers they are cut from
     for name, settings in students.items():
         where = "student" if name == TOP_RUNG else f"ladder's {name}"
-        config = read_config(settings.model, "student.model")
+        config = _config(settings.model, "student.model")
         layers, width, heads = (first_of(config, names) for names in (LAYERS, WIDTHS, HEADS))
         if (reader := readers.get(name)) and students[reader].layers:
             layers = students[reader].layers
@@ -128,12 +131,19 @@ def check_students(recipe: Recipe) -> None:
             )
     if not recipe.likelihood.judges:
         return
-    made_for = read_config(recipe.likelihood.model, "likelihood.model").get("architectures") or []
+    made_for = _config(recipe.likelihood.model, "likelihood.model").get("architectures") or []
     if made_for and not any(kind in name for name in made_for for kind in ("CausalLM", "LMHead", "ConditionalGeneration")):
         raise RecipeError(
             f"The recipe's likelihood.model is {recipe.likelihood.model}, a {made_for[0]}, which foretells no words.",
             hint="Name a decoder LLM, such as gemma-3-270m.",
         )
+
+
+def _config(name: str, key: str) -> dict[str, Any]:
+    try:
+        return read_config(name, key)
+    except HubError:
+        return {}
 
 
 def named_models(recipe: Recipe) -> dict[str, str]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import random
-import shutil
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from distill.checkpoints import CHECKPOINTS, files_of, resolve_checkpoint
+from distill.checkpoints import files_of, resolve_checkpoint
 from distill.pairs import labelled_in
 from distill.recipe import TOP_RUNG, Recipe, Student
 from distill.stages import Stage, Stages
@@ -108,7 +107,6 @@ def _learn(
     report = train_student(
         labelled, products, checkpoint=checkpoint, settings=settings, template=recipe.template, seed=recipe.seed, folder=at, relevance=relevance
     )
-    shutil.rmtree(at / CHECKPOINTS, ignore_errors=True)
     return report if scores is None else {**report, "larger_share": share}
 
 
@@ -116,7 +114,6 @@ def _align(recipe: Recipe, settings: Student, bi_encoder: Stage, queries: Sequen
     from distill.student.query_encoder import train_query_encoder
 
     report = train_query_encoder(queries, bi_encoder=bi_encoder.folder, settings=settings, seed=recipe.seed, folder=at)
-    shutil.rmtree(at / CHECKPOINTS, ignore_errors=True)
     return report
 
 

@@ -73,8 +73,3 @@ def by_query(labelled: Iterable[LabelledPair]) -> dict[str, list[LabelledPair]]:
 def relevance_in(folder: Path) -> dict[tuple[str, str], float]:
     """Return the relevance of each (query, product id) in a folder's shards of labels."""
     return {(pair.query, pair.product_id): pair.relevance for pair in labelled_in(folder)}
-
-
-def distributions_in(folder: Path) -> dict[tuple[str, str], tuple[float, ...]]:
-    """Return the grade distribution of each (query, product id) in a folder's shards of labels."""
-    return {(pair.query, pair.product_id): pair.distribution for pair in labelled_in(folder)}

@@ -7,16 +7,17 @@ Fingerprints hold what a stage read and the release, not the code: reuse runs of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from distill.checkpoints import files_of
-from distill.finished_run import LABELS, LIKELIHOOD, PAIRS
+from distill.finished_run import PAIRS
 from distill.labelling import Known
-from distill.pairs import distributions_in
+from distill.pairs import read_labelled
 from distill.recipe import Recipe
-from distill.stages import fingerprint_in, fingerprint_of, full_disk_told, stage_in
+from distill.stages import HALF_MADE, Stage, full_disk_told, parts_in, parts_of, stage_in
 from reranker.errors import RecipeError
 from reranker.folders import copy_files, whole_folder
 
@@ -46,33 +47,31 @@ def take_checkpoints(runs: Sequence[Path], folder: Path) -> None:
             copy_files(source, copy)
 
 
-def label_reads(recipe: Recipe, teacher: str, pairs: str) -> dict[str, Any]:
-    """Return what the teacher's labels depend on, ``teacher`` and ``pairs`` being the fingerprints of their stages."""
-    asked = recipe.labelling.model_dump(exclude_none=True, exclude={"tokens_per_batch"})  # fewer of them, where memory ran out, change no label
-    return {"teacher": teacher, "pairs": pairs, "labelling": asked}
+def label_reads(recipe: Recipe, teacher: Stage, pairs: Stage) -> dict[str, Any]:
+    """Return what the teacher's labels depend on."""
+    asked = recipe.labelling
+    return {"teacher": teacher.made or teacher.fingerprint, "precision": asked.precision, "pairs": pairs.fingerprint, "shards": asked.shard_size}
 
 
-def known_labels(runs: Sequence[Path], recipe: Recipe, teacher: str) -> Known:
-    """Return the labels that the same teacher, of this fingerprint, has given in other runs, finished or not."""
-    return _known(runs, LABELS, lambda pairs: label_reads(recipe, teacher, pairs))
-
-
-def likelihood_reads(recipe: Recipe, catalogue: Mapping[str, Any], pairs: str) -> dict[str, Any]:
-    """Return what the likelihoods of pairs depend on: ``catalogue``, what tells the products, and ``pairs``, the fingerprint of their stage."""
+def likelihood_reads(recipe: Recipe, catalogue: Mapping[str, Any], pairs: Stage) -> dict[str, Any]:
+    """Return what the likelihoods of pairs depend on; ``catalogue`` is what tells the products."""
     asked = recipe.likelihood.model_dump(exclude={"weight", "licence"})
-    return {"likelihood": asked, **files_of(recipe.likelihood.model), **catalogue, "pairs": pairs, "labelling": recipe.labelling.shard_size}
+    own = {"likelihood": asked, **files_of(recipe.likelihood.model), **catalogue}
+    return {**own, "pairs": pairs.fingerprint, "shards": recipe.labelling.shard_size}
 
 
-def known_likelihoods(runs: Sequence[Path], recipe: Recipe, catalogue: Mapping[str, Any]) -> Known:
-    """Return the likelihoods that the recipe's language model has given in other runs, finished or not, about these products."""
-    return _known(runs, LIKELIHOOD, lambda pairs: likelihood_reads(recipe, catalogue, pairs))
-
-
-def _known(runs: Sequence[Path], labelling: str, reads: Callable[[str], Mapping[str, Any]]) -> Known:
-    """Return what the stage ``labelling`` found in those runs where it read the same, their own pairs aside; ``reads`` is that, given a run's pairs."""
+def known_labels(runs: Sequence[Path], stage: str, reads: Mapping[str, Any]) -> Known:
+    """Return what a stage of labels, by its name, found in those runs about whatever pairs, where it read the same otherwise, finished or not."""
+    wanted = _beside_pairs(parts_of(reads))
     known: dict[tuple[str, str], tuple[float, ...]] = {}
-    for run in runs:
-        pairs = stage_in(run / PAIRS)
-        if pairs and fingerprint_in(run / labelling) == fingerprint_of(reads(pairs.fingerprint)):
-            known |= distributions_in(run / labelling)
+    for folder in (run / f"{stage}{state}" for run in runs for state in (HALF_MADE, "")):
+        if _beside_pairs(parts_in(folder)) != wanted:
+            continue
+        for shard in sorted(folder.glob("labels-*.parquet")):
+            with suppress(OSError, ValueError, KeyError, TypeError):  # cut short by a power cut, or gone, where that run is at work
+                known |= {(pair.query, pair.product_id): pair.distribution for pair in read_labelled([shard])}
     return known
+
+
+def _beside_pairs(parts: Mapping[str, str]) -> dict[str, str]:
+    return {name: part for name, part in parts.items() if name not in ("pairs", "shards")}

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from distill.augmentation import augment, read_query_log, wordings
-from distill.checkpoints import CHECKPOINTS, files_of, resolve_checkpoint
+from distill.checkpoints import files_of, resolve_checkpoint
 from distill.finished_run import FILES, LABELS, LIKELIHOOD, PAIRS, TEACHER, TOGETHER, VECTORS
 from distill.gate import PER_QUERY
 from distill.gate.evidence import Evidence
@@ -26,9 +27,9 @@ from distill.pairs import LabelledPair, labelled_in, read_labelled, read_pairs, 
 from distill.product_vectors import ProductVectors, embed_products
 from distill.ranks import Ranks
 from distill.recipe import Recipe
-from distill.reuse import check_reusable, known_labels, known_likelihoods, label_reads, likelihood_reads, take_checkpoints
+from distill.reuse import check_reusable, known_labels, label_reads, likelihood_reads, take_checkpoints
 from distill.splits import HeldOutGuard, Split
-from distill.stages import EARLIER, Stage, Stages, full_disk_told, stage_in
+from distill.stages import EARLIER, Stage, Stages, fingerprint_of, full_disk_told, read_object, stage_in
 from reranker import __version__
 from reranker.benchmark.machine import describe
 from reranker.bundle import sha256
@@ -85,7 +86,6 @@ def distil(
     if not ranks.first:
         _help(recipe, recipe_path, folder, ranks)
     inputs = read_inputs(recipe, recipe_path, console.print)
-    check_means(recipe, folder, inputs, made_teacher=folder / TEACHER if stage_in(folder / TEACHER) else None)
     catalog, judgment_file, log_file, products, split = inputs
     data = {
         "release": __version__,
@@ -96,6 +96,10 @@ def distil(
         "template": recipe.template.model_dump(),
     }
     catalogue = {name: data[name] for name in ("release", "catalog", "template")} | ({"locale": recipe.data.locale} if recipe.data.locale else {})
+    files = {"catalog": str(catalog), "judgments": str(judgment_file or ""), "sha256": {name: data[name] for name in ("catalog", "judgments") if data[name]}}
+    files |= {"recipe": fingerprint_of(recipe.model_dump(mode="json"))}
+    goes_on = read_object(folder / FILES) == files
+    check_means(recipe, folder, inputs, goes_on=goes_on, made_teacher=folder / TEACHER if goes_on and stage_in(folder / TEACHER) else None)
     models = folder / "pretrained"
     earlier = [*reuse, folder / EARLIER]
     with full_disk_told("the run", folder), stages.locked():
@@ -103,9 +107,8 @@ def distil(
         if recipe_path.resolve() != (folder / "recipe.toml").resolve():
             with whole_file(folder / "recipe.toml") as copy:
                 shutil.copyfile(recipe_path, copy)
-        read = {"catalog": str(catalog), "judgments": str(judgment_file or ""), "sha256": {name: data[name] for name in ("catalog", "judgments") if data[name]}}
         with whole_file(folder / FILES) as written:
-            written.write_text(json.dumps(read, indent=1), encoding="utf-8")
+            written.write_text(json.dumps(files, indent=1), encoding="utf-8")
         models.mkdir(exist_ok=True)
         made: dict[str, Stage] = {}
         if not recipe.embedder.alone:
@@ -132,18 +135,16 @@ def distil(
         )
         told = {**made, "pairs": pairs}
         if not recipe.embedder.alone:
+            labelling = label_reads(recipe, made["teacher"], pairs)
             told["labels"] = stages.run(
-                LABELS,
-                label_reads(recipe, made["teacher"].fingerprint, pairs.fingerprint),
-                lambda at: _label(recipe, made["teacher"], pairs, products, at, console, ray, known_labels(earlier, recipe, made["teacher"].fingerprint)),
+                LABELS, labelling, lambda at: _label(recipe, made["teacher"], pairs, products, at, console, ray, known_labels(earlier, LABELS, labelling))
             )
         if vectors:
             told["vectors"] = vectors
         if recipe.likelihood.judges:
+            asked = likelihood_reads(recipe, catalogue, pairs)
             told["likelihood"] = stages.run(
-                LIKELIHOOD,
-                likelihood_reads(recipe, catalogue, pairs.fingerprint),
-                lambda at: _find_likely(recipe, pairs, products, models, at, console, ray, known_likelihoods(earlier, recipe, catalogue)),
+                LIKELIHOOD, asked, lambda at: _find_likely(recipe, pairs, products, models, at, console, ray, known_labels(earlier, LIKELIHOOD, asked))
             )
         if vectors and recipe.embedder.judges:
             reads = {"pairs": pairs.fingerprint, "vectors": vectors.fingerprint, "embedder": recipe.embedder.model_dump(exclude={"licence"})}
@@ -194,20 +195,19 @@ def hand_out(passed: Path, chosen: str, folder: Path) -> None:
     """
     bundles = passed / "bundles"
     others = sorted(rung for rung in bundles.iterdir() if rung.is_dir() and rung.name != chosen)
+    vectors = passed / CATALOGUE_VECTORS
     with full_disk_told("copying the bundles", folder):
-        with whole_folder(folder / "bundle") as bundle:
-            copy_files(bundles / chosen, bundle)
-        if others:
-            with whole_folder(folder / "bundles") as beside:
+        with ExitStack() as whole:  # all are copied before any takes its place
+            copy_files(bundles / chosen, whole.enter_context(whole_folder(folder / "bundle")))
+            if others:
+                beside = whole.enter_context(whole_folder(folder / "bundles"))
                 for rung in others:
                     copy_files(rung, beside / rung.name)
-        else:
-            shutil.rmtree(folder / "bundles", ignore_errors=True)
-        if (passed / CATALOGUE_VECTORS).is_dir():
-            with whole_folder(folder / CATALOGUE_VECTORS) as vectors:
-                copy_files(passed / CATALOGUE_VECTORS, vectors)
-        else:
-            shutil.rmtree(folder / CATALOGUE_VECTORS, ignore_errors=True)
+            if vectors.is_dir():
+                copy_files(vectors, whole.enter_context(whole_folder(folder / CATALOGUE_VECTORS)))
+        for name, has in (("bundles", others), (CATALOGUE_VECTORS, vectors.is_dir())):
+            if not has:
+                shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def _teach(recipe: Recipe, split: Split, products: dict[str, Product], models: Path, at: Path, ranks: Ranks) -> dict[str, Any]:
@@ -219,8 +219,6 @@ def _teach(recipe: Recipe, split: Split, products: dict[str, Product], models: P
         if ranks.first:
             ranks.told(True)  # the others may begin: folder and checkpoint are there
     report = train_teacher(split.train, products, checkpoint=checkpoint, settings=recipe.teacher, template=recipe.template, seed=recipe.seed, folder=at)
-    if ranks.first:
-        shutil.rmtree(at / CHECKPOINTS, ignore_errors=True)
     return report
 
 

@@ -1,7 +1,7 @@
 """The stages of a run: each has a folder and a fingerprint of what it read, and reruns only when that has changed.
 
-What a stage had made before is then kept in the run's folder ``earlier``, one generation of it, and taken back where the same is
-asked for again.
+What a stage had made before is then kept in the run's folder ``earlier``, one generation of what was finished and one of what was
+half made, and taken back where the same is asked for again.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import hashlib
 import json
 import shutil
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from distill.checkpoints import CHECKPOINTS
 from distill.disk_space import free_bytes
 from reranker.errors import RerankerError
 from reranker.folders import copy_files, whole_file, whole_folder
@@ -27,18 +29,25 @@ _STARTED = "started.json"
 EARLIER = "earlier"
 """What a run's stages had made when they read something else; laid out as a run's folder, so that labels can be reused from there."""
 
+HALF_MADE = ".half"
+"""What the name of a stage's folder ends with in ``EARLIER`` where the stage had not been finished."""
+
 _FULL_BYTES = 100_000_000
 """A disk with less room than this is full, where a training state could not be written."""
 
 
 class Stage(NamedTuple):
-    """A finished stage: its folder, the fingerprint of what it read, what it tells the report, and how long it took."""
+    """A finished stage: its folder, the fingerprint of what it read, what it tells the report, and how long it took.
+
+    ``made`` tells it, and its copies, from a stage that read the same and was made another time: trainings end a little differently.
+    """
 
     folder: Path
     fingerprint: str
     report: dict[str, Any]
     seconds: float
     reused: bool
+    made: str = ""
 
 
 class Stages:
@@ -68,56 +77,75 @@ class Stages:
         """
         folder = self.folder / name
         fingerprint = fingerprint_of(reads)
+        self._mend(name)
         done = stage_in(folder)
         if done and done.fingerprint == fingerprint:
             self._say(f"{name}: done before, {done.seconds:,.0f} s")
             return done
-        if fingerprint_in(folder) != fingerprint and fingerprint_in(self.folder / EARLIER / name) == fingerprint:
-            self._take_back(name)
-            if done := stage_in(folder):
-                self._say(f"{name}: done earlier, {done.seconds:,.0f} s")
-                return done
+        for kept in self._kept(name):
+            if fingerprint_in(folder) != fingerprint and fingerprint_in(kept) == fingerprint:
+                self._take_back(name, kept)
+                if done := stage_in(folder):
+                    self._say(f"{name}: done earlier, {done.seconds:,.0f} s")
+                    return done
         with full_disk_told(name, folder):
             if may_be_taken and (source := self._elsewhere(name, fingerprint)):
                 return self._take(source, name)
             resumed = fingerprint_in(folder) == fingerprint
             anew = "" if resumed else self._set_aside(name, reads)
             folder.mkdir(parents=True, exist_ok=True)
-            _write(folder / _STARTED, {"fingerprint": fingerprint, "reads": _parts(reads)})
+            _write(folder / _STARTED, {"fingerprint": fingerprint, "reads": parts_of(reads)})
             self._say(f"{name}: {'goes on' if resumed else 'begins' + anew}")
             began = time.perf_counter()
             report = action(folder)
             seconds = round(time.perf_counter() - began, 1)
-            _write(folder / _DONE, {"fingerprint": fingerprint, "seconds": seconds, "report": report, "resumed": resumed})
+            made = uuid.uuid4().hex
+            _write(folder / _DONE, {"fingerprint": fingerprint, "seconds": seconds, "report": report, "resumed": resumed, "made": made})
+            shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
         self._say(f"{name}: done, {seconds:,.0f} s")
-        return Stage(folder, fingerprint, report, seconds, False)
+        return Stage(folder, fingerprint, report, seconds, False, made)
+
+    def _kept(self, name: str) -> tuple[Path, Path]:
+        """Return where what a stage had made is kept: what was finished, and what was half made."""
+        return self.folder / EARLIER / name, self.folder / EARLIER / f"{name}{HALF_MADE}"
 
     def _set_aside(self, name: str, reads: Mapping[str, Any]) -> str:
-        """Put what a stage had made into ``EARLIER``, where nothing more finished is; return what users are told of it."""
-        folder, kept = self.folder / name, self.folder / EARLIER / name
+        """Put what a stage had made into ``EARLIER``; return what users are told of it."""
+        folder = self.folder / name
         if not folder.exists():
             return ""
-        started = _read(folder / _STARTED) or {}
-        changed = sorted(part for part, value in _parts(reads).items() if started.get("reads", {}).get(part) != value) if "reads" in started else []
+        started = parts_in(folder)
+        parts = parts_of(reads)
+        changed = sorted(part for part in started.keys() | parts.keys() if started.get(part) != parts.get(part)) if started and parts else []
         why = f" anew, since {', '.join(changed)} changed" if changed else " anew"
-        if not stage_in(folder) and (stage_in(kept) or {path.name for path in folder.iterdir()} <= {_STARTED}):
+        if {path.name for path in folder.iterdir()} <= {_STARTED}:
             _discard(folder)
             return why
+        finished, half_made = self._kept(name)
+        kept = finished if stage_in(folder) else half_made
         kept.parent.mkdir(exist_ok=True)
         _discard(kept)
         folder.rename(kept)
         return f"{why}; what was made before is kept in {kept}"
 
-    def _take_back(self, name: str) -> None:
-        """Exchange a stage's folder for the one in ``EARLIER``."""
-        folder, kept = self.folder / name, self.folder / EARLIER / name
-        aside = kept.with_name(f".{name}.aside")
-        _discard(aside)
+    def _take_back(self, name: str, kept: Path) -> None:
+        """Exchange a stage's folder for one in ``EARLIER``; stopped midway, ``_mend`` ends it."""
+        folder, back = self.folder / name, self._back(name)
+        kept.rename(back)
+        self._set_aside(name, {})
+        back.rename(folder)
+
+    def _mend(self, name: str) -> None:
+        """Put in its place what was being taken back as the run was killed."""
+        back, folder = self._back(name), self.folder / name
+        if not back.exists():
+            return
         if folder.exists():
-            folder.rename(aside)
-        kept.rename(folder)
-        if aside.exists():
-            aside.rename(kept)
+            self._set_aside(name, {})
+        back.rename(folder)
+
+    def _back(self, name: str) -> Path:
+        return self.folder / EARLIER / f".{name}.back"
 
     def _elsewhere(self, name: str, fingerprint: str) -> Stage | None:
         found = (stage_in(other / name) for other in self._others)
@@ -130,7 +158,7 @@ class Stages:
         report = {"taken_from": run.name, **source.report}
         with whole_folder(folder) as copy:
             copy_files(source.folder, copy)
-            _write(copy / _DONE, {"fingerprint": source.fingerprint, "seconds": source.seconds, "report": report})
+            _write(copy / _DONE, {"fingerprint": source.fingerprint, "seconds": source.seconds, "report": report, "made": source.made})
             self._set_aside(name, {})
         self._say(f"{name}: taken from {run}")
         return source._replace(folder=folder, report=report)
@@ -160,7 +188,8 @@ def full_disk_told(name: str, folder: Path) -> Iterator[None]:
         if not _is_of_a_full_disk(error, folder):
             raise
         raise RerankerError(
-            f"The disk is full: {name} stopped in {folder}.", hint="Free some space and run the same command: it goes on from there."
+            f"The disk is full: {name} stopped in {folder}.",
+            hint=f"Free some space and run the same command: it goes on from there. What the run made for other recipes lies in its folder {EARLIER}.",
         ) from error
 
 
@@ -180,18 +209,23 @@ def fingerprint_of(reads: Mapping[str, Any]) -> str:
 
 def stage_in(folder: Path) -> Stage | None:
     """Return the finished stage whose folder this is, or None."""
-    done = _read(folder / _DONE)
-    return Stage(folder, done["fingerprint"], done["report"], done["seconds"], True) if done else None
+    done = read_object(folder / _DONE)
+    return Stage(folder, done["fingerprint"], done["report"], done["seconds"], True, done.get("made", "")) if done else None
 
 
 def fingerprint_in(folder: Path) -> str | None:
     """Return the fingerprint of the stage that was finished or begun in a folder, or None."""
     done = stage_in(folder)
-    return done.fingerprint if done else (_read(folder / _STARTED) or {}).get("fingerprint")
+    return done.fingerprint if done else (read_object(folder / _STARTED) or {}).get("fingerprint")
 
 
-def _parts(reads: Mapping[str, Any]) -> dict[str, str]:
-    """Return a fingerprint of each thing read, so that users can be told which changed."""
+def parts_in(folder: Path) -> dict[str, str]:
+    """Return the fingerprints of what the stage in a folder read, each by itself, as ``parts_of``; empty where none was begun."""
+    return (read_object(folder / _STARTED) or {}).get("reads") or {}
+
+
+def parts_of(reads: Mapping[str, Any]) -> dict[str, str]:
+    """Return a fingerprint of each thing read, so that it can be told which changed."""
     return {name: fingerprint_of({name: value}) for name, value in reads.items()}
 
 
@@ -202,7 +236,8 @@ def _discard(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def read_object(path: Path) -> dict[str, Any] | None:
+    """Return the JSON object in a file; None where there is none, or it cannot be read."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -109,7 +109,8 @@ def _checked(path: Path, place: str, rows: Iterator[_Row]) -> list[Judgment]:
         votes = tuple(_grade(vote) for vote in str(row.votes or "").split())
         if None in votes:
             raise JudgmentError(
-                f"{where}: the votes are {row.votes!r}.", hint=f"Votes are whole numbers from 0 to {MAX_GRADE}, separated by blanks, such as: 3 2 3"
+                f"{where}: the votes are {row.votes!r}.",
+                hint=f"Votes are whole numbers from 0 to {MAX_GRADE} or ESCI's labels, separated by blanks, such as: 3 2 3",
             )
         earlier = first_seen.setdefault((query, product_id), (row.line, rating))
         if earlier[1] != rating:

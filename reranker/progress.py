@@ -23,18 +23,19 @@ def progress(what: str, total: int, console: Console) -> Iterator[Callable[[int]
             task = bar.add_task(what, total=total)
             yield lambda n: bar.advance(task, n)
         return
-    began = told = time.monotonic()
-    done = before = 0  # ``before``: what the first call brings may be work of a run before this one
+    began = told = since = time.monotonic()
+    done = before = 0  # what the first call brings may be work of a run before this one, or wait for a model to load: the rest is timed from it
 
     def advance(n: int) -> None:
-        nonlocal done, before, told
-        before = n if not done else before
-        done += n
+        nonlocal done, before, told, since
         now = time.monotonic()
+        if not done:
+            before, since = n, now
+        done += n
         if now - told >= LINES_EVERY_S:
             told = now
-            left = (total - done) * (now - began) / max(1, done - before)
-            console.print(f"  {what}: {done:,} of {total:,}, {timedelta(seconds=round(left))} left")
+            left = f", {timedelta(seconds=round((total - done) * (now - since) / (done - before)))} left" if done > before else ""
+            console.print(f"  {what}: {done:,} of {total:,}{left}")
 
     yield advance
     console.print(f"  {what}: {done:,} of {total:,} in {timedelta(seconds=round(time.monotonic() - began))}")

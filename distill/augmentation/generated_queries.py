@@ -37,8 +37,8 @@ def generated_queries(
 ) -> Generator[tuple[str, str], None, None]:
     """Yield (query, product id) that the model writes for products in a seeded order, for as long as queries are taken.
 
-    At most ``2 * llm_queries`` products are asked about. Answers are kept in ``folder`` as they come, by what was asked: a run
-    stopped here, or made anew with other settings, pays for none twice.
+    At most ``2 * llm_queries`` products are asked about. Answers that hold queries are kept in ``folder`` as they come, by what was
+    asked: a run stopped here, or made anew with other settings, pays for none twice.
 
     Raises:
         LanguageModelError: the endpoint refuses, or does not answer after several tries.
@@ -49,17 +49,21 @@ def generated_queries(
     random.Random(seed).shuffle(ids)
     ids = ids[: 2 * settings.llm_queries]
     known = Answers(folder / ANSWERS if folder else None, settings.llm_model)
+    answers: dict[str, Any] = {}
     with model.client() as client, ThreadPoolExecutor(AT_ONCE) as threads:
 
         def ask(prompt: str) -> None:
             content = model.ask(client, prompt, temperature=0.7, max_tokens=200)["message"]["content"]
-            known.add({_key(prompt): content if isinstance(content, str) else ""})
+            answers[prompt] = content if isinstance(content, str) else ""
+            if parse_answer(answers[prompt]):
+                known.add({_key(prompt): answers[prompt]})
 
         for start in range(0, len(ids), AT_ONCE):
             batch = {i: _PROMPT.format(n=QUERIES_PER_PRODUCT, product=template.render(products[i])) for i in ids[start : start + AT_ONCE]}
-            list(threads.map(ask, [prompt for prompt in batch.values() if _key(prompt) not in known]))
+            answers = {prompt: known.get(_key(prompt), None) for prompt in batch.values()}
+            list(threads.map(ask, [prompt for prompt, answer in answers.items() if answer is None]))
             for product_id, prompt in batch.items():
-                for query in parse_answer(known[_key(prompt)]):
+                for query in parse_answer(answers[prompt]):
                     yield query, product_id
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import logging
 import os
@@ -94,10 +95,10 @@ def label_on_ray(
 
         elsewhere = {node["NodeID"] for node in _working_nodes()} - {ray.get_runtime_context().get_node_id()}
         wanted = {product_id for shard in todo for _, product_id in shard.work}
-        checkpoint = teacher.checkpoint() if elsewhere and isinstance(teacher, WithCheckpoint) else None
+        checkpoint = teacher.checkpoint() if isinstance(teacher, WithCheckpoint) else None
         constructed = {
             "teacher": ship(teacher, ray.put if elsewhere else None) if isinstance(teacher, Path) else ray.put(teacher),
-            "checkpoint": ship(checkpoint, ray.put) if checkpoint else None,
+            "checkpoint": ship(checkpoint, ray.put if elsewhere else None) if checkpoint else None,
             "products": ray.put({product_id: products[product_id] for product_id in wanted}),
             "settings": settings,
         }
@@ -131,7 +132,6 @@ def connected(address: str, *, cpus: int | None = None) -> Iterator[None]:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    check_address(address)
     try:
         import ray
         import ray.data
@@ -140,6 +140,7 @@ def connected(address: str, *, cpus: int | None = None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    check_address(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address == LOCAL:
@@ -161,8 +162,11 @@ def check_address(address: str) -> None:
     """Check that something listens at HOST:PORT: Ray itself would try for minutes.
 
     Raises:
+        MissingExtraError: Ray is not installed.
         RerankerError: nothing does, or it is the address of a Ray Client.
     """
+    if importlib.util.find_spec("ray") is None:
+        raise MissingExtraError("Labelling on Ray", "ray")
     if address.startswith("ray://"):
         raise RerankerError(f"Labelling cannot go through a Ray Client ({address}).", hint='Run it on a node of the cluster, and give "auto" or HOST:6379.')
     host, colon, port = address.rpartition(":")

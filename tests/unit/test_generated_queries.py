@@ -144,6 +144,16 @@ def test_a_product_whose_text_has_changed_is_asked_about_again_and_answers_that_
     assert len(of_things) == len(set(of_things)) == len(things)
 
 
+def test_an_answer_without_a_query_is_asked_for_again_by_the_next_run(model, tmp_path: Path) -> None:
+    def ask():
+        return list(generated_queries(SHOP, settings(model, llm_queries=4), template=ProductTemplate(), seed=1, folder=tmp_path))
+
+    good, model.answer = model.answer, ""  # its words went into thinking aloud
+    assert ask() == []
+    model.answer = good
+    assert ask()
+
+
 def test_a_moment_s_failure_is_passed_over_and_a_lasting_one_told(model, monkeypatch) -> None:
     monkeypatch.setattr("distill.llm_endpoint.time.sleep", lambda s: None)
     model.failures = 2

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import shutil
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -81,6 +83,34 @@ def test_what_a_stage_had_made_is_kept_when_what_it_reads_changes_and_taken_back
     stages.run("1-a", {"fold": 2, "seed": 1}, makes)  # it never takes the place of what is whole
     stages.run("1-a", {"fold": 0, "seed": 1}, never)
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("at", range(6))
+def test_a_kill_between_any_two_renamings_loses_nothing_that_was_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    stages, made = Stages(tmp_path, lambda _: None), []
+
+    def makes(folder: Path) -> dict[str, Any]:
+        made.append(folder)
+        return {}
+
+    stages.run("1-a", {"fold": 0}, makes)
+    stages.run("1-a", {"fold": 1}, makes)
+    rename, renamed = Path.rename, []
+
+    def killed(self: Path, target: Path) -> Path:
+        if len(renamed) == at:
+            raise KeyboardInterrupt
+        renamed.append(self)
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", killed)
+    with suppress(KeyboardInterrupt):
+        stages.run("1-a", {"fold": 0}, makes)
+    monkeypatch.undo()
+    for fold in (1, 0, 1):
+        assert stages.run("1-a", {"fold": fold}, makes).reused
+    assert len(made) == 2
+    assert not list(tmp_path.rglob("*.back"))
 
 
 def test_a_kill_while_what_was_made_is_removed_leaves_no_stage_that_counts_as_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,10 +209,11 @@ def test_a_full_disk_is_told_whoever_finds_it(tmp_path: Path, monkeypatch: pytes
 
 def test_a_training_state_whose_writing_was_cut_short_is_passed_over(tmp_path: Path) -> None:
     assert last_checkpoint(tmp_path) is None
-    for step, state in ((20, "{}"), (100, "{}"), (120, None), (140, '{"global_step"')):
+    for step, state in ((20, "{}"), (100, "{}"), (120, None), (130, "{}"), (140, '{"global_step"')):
         folder = tmp_path / CHECKPOINTS / f"checkpoint-{step}"
         folder.mkdir(parents=True)
-        (folder / "model.safetensors").write_bytes(b"weights")
+        if step != 130:
+            (folder / "model.safetensors").write_bytes(b"weights")
         if state is not None:
             (folder / "trainer_state.json").write_text(state)
     assert last_checkpoint(tmp_path) == str(tmp_path / CHECKPOINTS / "checkpoint-100")
@@ -200,8 +231,12 @@ def test_a_disk_that_fills_up_as_bundles_are_handed_out_leaves_those_of_before(t
     assert (run / "bundles" / "fast" / "manifest.json").read_text() == "fast"
     assert (run / "vectors" / "space" / "part.npy").read_text() == "vectors"
 
-    def fills(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    copyfile = shutil.copyfile
+
+    def fills(source: Path, target: Path) -> None:
+        if source.name == "part.npy":  # the last of them
+            raise OSError(errno.ENOSPC, "No space left on device")
+        copyfile(source, target)
 
     monkeypatch.setattr("shutil.copyfile", fills)
     with pytest.raises(RerankerError, match="disk is full: copying the bundles"):
