@@ -102,7 +102,6 @@ def test_a_language_model_as_it_is_joins_the_embedder(tmp_path: Path) -> None:
 
     recipe.write_text(recipe.read_text().replace('licence = "CC0"', 'licence = "CC0"\nprompt = "{product} is found by {query}"'))
     assert "pairs_of_other_runs" not in run(recipe, tmp_path / "other", reuse=[tmp_path / "run"])["stages"]["likelihood"]
-    assert "pairs_of_other_runs" not in run(recipe, tmp_path / "run")["stages"]["likelihood"], "another prompt, other likelihoods"
     recipe.write_text(recipe.read_text().replace('\nprompt = "{product} is found by {query}"', "").replace("catalogue_queries = 9", "catalogue_queries = 8"))
     assert run(recipe, tmp_path / "run")["stages"]["likelihood"]["pairs_of_other_runs"] > 0, "what the run itself has found before is not asked again"
     card = (tmp_path / "run" / "bundle" / "MODEL_CARD.md").read_text()
