@@ -113,8 +113,7 @@ def _learn(
 def _align(recipe: Recipe, settings: Student, bi_encoder: Stage, queries: Sequence[str], at: Path) -> dict[str, Any]:
     from distill.student.query_encoder import train_query_encoder
 
-    report = train_query_encoder(queries, bi_encoder=bi_encoder.folder, settings=settings, seed=recipe.seed, folder=at)
-    return report
+    return train_query_encoder(queries, bi_encoder=bi_encoder.folder, settings=settings, seed=recipe.seed, folder=at)
 
 
 def _score(recipe: Recipe, student: Stage, labels: Stage, products: dict[str, Product], at: Path, progress: Progress) -> dict[str, Any]:

@@ -218,8 +218,7 @@ def _teach(recipe: Recipe, split: Split, products: dict[str, Product], models: P
         checkpoint = resolve_checkpoint(recipe.teacher.model, models)
         if ranks.first:
             ranks.told(True)  # the others may begin: folder and checkpoint are there
-    report = train_teacher(split.train, products, checkpoint=checkpoint, settings=recipe.teacher, template=recipe.template, seed=recipe.seed, folder=at)
-    return report
+    return train_teacher(split.train, products, checkpoint=checkpoint, settings=recipe.teacher, template=recipe.template, seed=recipe.seed, folder=at)
 
 
 def _help(recipe: Recipe, recipe_path: Path, folder: Path, ranks: Ranks) -> None:

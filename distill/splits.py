@@ -84,8 +84,9 @@ class HeldOutGuard:
         if _joined(query) in self._joined or any(held <= terms for term in terms for held in self._terms.get(term, ())):
             return True
         words = _words(query)
-        self._look_up({"".join(words[i : i + n]) for n in (1, 2, 3) for i in range(len(words) - n + 1)} - self._held_in.keys())
-        held = frozenset().union(*(self._held_in["".join(words[i : i + n])] for n in (1, 2, 3) for i in range(len(words) - n + 1)))
+        pieces = {"".join(words[i : i + n]) for n in (1, 2, 3) for i in range(len(words) - n + 1)}
+        self._look_up(pieces - self._held_in.keys())
+        held = frozenset().union(*(self._held_in[piece] for piece in pieces))
         return any(way <= held for word in held for way in self._ways.get(word, ()))
 
     def _look_up(self, pieces: set[str]) -> None:

@@ -130,19 +130,15 @@ class Stages:
 
     def _take_back(self, name: str, kept: Path) -> None:
         """Exchange a stage's folder for one in ``EARLIER``; stopped midway, ``_mend`` ends it."""
-        folder, back = self.folder / name, self._back(name)
-        kept.rename(back)
-        self._set_aside(name, {})
-        back.rename(folder)
+        kept.rename(self._back(name))
+        self._mend(name)
 
     def _mend(self, name: str) -> None:
-        """Put in its place what was being taken back as the run was killed."""
-        back, folder = self._back(name), self.folder / name
-        if not back.exists():
-            return
-        if folder.exists():
+        """Put in its place what is being taken back, or was as the run was killed."""
+        back = self._back(name)
+        if back.exists():
             self._set_aside(name, {})
-        back.rename(folder)
+            back.rename(self.folder / name)
 
     def _back(self, name: str) -> Path:
         return self.folder / EARLIER / f".{name}.back"

@@ -49,19 +49,20 @@ def generated_queries(
     random.Random(seed).shuffle(ids)
     ids = ids[: 2 * settings.llm_queries]
     known = Answers(folder / ANSWERS if folder else None, settings.llm_model)
-    answers: dict[str, Any] = {}
     with model.client() as client, ThreadPoolExecutor(AT_ONCE) as threads:
 
-        def ask(prompt: str) -> None:
+        def ask(prompt: str) -> str:
             content = model.ask(client, prompt, temperature=0.7, max_tokens=200)["message"]["content"]
-            answers[prompt] = content if isinstance(content, str) else ""
-            if parse_answer(answers[prompt]):
-                known.add({_key(prompt): answers[prompt]})
+            answer = content if isinstance(content, str) else ""
+            if parse_answer(answer):
+                known.add({_key(prompt): answer})
+            return answer
 
         for start in range(0, len(ids), AT_ONCE):
             batch = {i: _PROMPT.format(n=QUERIES_PER_PRODUCT, product=template.render(products[i])) for i in ids[start : start + AT_ONCE]}
             answers = {prompt: known.get(_key(prompt), None) for prompt in batch.values()}
-            list(threads.map(ask, [prompt for prompt, answer in answers.items() if answer is None]))
+            todo = [prompt for prompt, answer in answers.items() if answer is None]
+            answers |= zip(todo, threads.map(ask, todo), strict=True)
             for product_id, prompt in batch.items():
                 for query in parse_answer(answers[prompt]):
                     yield query, product_id

@@ -59,44 +59,30 @@ def experiment(
     """
     runs = open_runs(list(folders))
     with full_disk_told(f"the experiment {name}", out):
-        return _make(name, runs, out, seeds=seeds, rung=rung, pairs=pairs, say=say, settings=settings)
-
-
-def _make(
-    name: str,
-    runs: list[FinishedRun],
-    out: Path,
-    *,
-    seeds: Sequence[int],
-    rung: str,
-    pairs: int | None,
-    say: Callable[[str], None],
-    settings: Sequence[str] | None,
-) -> dict[str, Any]:
-    out.mkdir(parents=True, exist_ok=True)
-    if name in MEASURED:
-        return MEASURED[name](runs, out)
-    room = TRIED[name]
-    reads: dict[str, Any] = {
-        "experiment": name,
-        "judgments": runs[0].judgments_read,
-        "runs": {run.name: run.recipe.model_dump(exclude={"gate", "export", "description"}) for run in runs},
-    }
-    if name != "targets":
-        reads |= {"student": {run.name: student_of(run, rung).model_dump() for run in runs}, "pairs": pairs if name != "data-size" else None}
-        reads["labels"] = {run.name: run.labels for run in runs}
-    if name not in ("targets", "shares"):
-        reads["left_out"] = ONE_IN
-    plan = Plan(runs, seeds, rung, pairs, Trials(out / f"{name}.trials.jsonl", reads, say), out / f".{name}.work", settings)
-    made, tried = room.trials(plan)
-    base = getattr(room, "BASE", None)
-    measured = pooled(runs)
-    against = [ranking for ranking in ("teacher", "committee", "minilm_cosine") if ranking in measured.rankings]
-    found = rows(made, runs, tried, against=against, base=base)
-    title = room.QUESTION if name == "targets" else f"{room.QUESTION} ({rung})"
-    if base:
-        draw_rows(found, lines(runs), out / f"{name}.png", title=title, queries=measured.queries, base=base)
-    else:
-        draw_curve(found, lines(runs), out / f"{name}.png", title=title, queries=measured.queries)
-    student = {} if name == "targets" else {"student": rung}
-    return write(out / f"{name}.json", question=room.QUESTION, runs=runs, of=found, seeds=list(seeds), **student)
+        out.mkdir(parents=True, exist_ok=True)
+        if name in MEASURED:
+            return MEASURED[name](runs, out)
+        room = TRIED[name]
+        reads: dict[str, Any] = {
+            "experiment": name,
+            "judgments": runs[0].judgments_read,
+            "runs": {run.name: run.recipe.model_dump(exclude={"gate", "export", "description"}) for run in runs},
+        }
+        if name != "targets":
+            reads |= {"student": {run.name: student_of(run, rung).model_dump() for run in runs}, "pairs": pairs if name != "data-size" else None}
+            reads["labels"] = {run.name: run.labels for run in runs}
+        if name not in ("targets", "shares"):
+            reads["left_out"] = ONE_IN
+        plan = Plan(runs, seeds, rung, pairs, Trials(out / f"{name}.trials.jsonl", reads, say), out / f".{name}.work", settings)
+        made, tried = room.trials(plan)
+        base = getattr(room, "BASE", None)
+        measured = pooled(runs)
+        against = [ranking for ranking in ("teacher", "committee", "minilm_cosine") if ranking in measured.rankings]
+        found = rows(made, runs, tried, against=against, base=base)
+        title = room.QUESTION if name == "targets" else f"{room.QUESTION} ({rung})"
+        if base:
+            draw_rows(found, lines(runs), out / f"{name}.png", title=title, queries=measured.queries, base=base)
+        else:
+            draw_curve(found, lines(runs), out / f"{name}.png", title=title, queries=measured.queries)
+        student = {} if name == "targets" else {"student": rung}
+        return write(out / f"{name}.json", question=room.QUESTION, runs=runs, of=found, seeds=list(seeds), **student)
