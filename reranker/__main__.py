@@ -1,3 +1,3 @@
-from reranker.cli import main
+from reranker.cli.app import main
 
 main()

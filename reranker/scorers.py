@@ -8,7 +8,7 @@ import numpy as np
 
 from reranker.cache import Cache, CacheState, digest, text_digest
 from reranker.micro_batches import MicroBatches
-from reranker.network import Network, cores
+from reranker.onnx_model import OnnxModel, cores
 from reranker.stored_vectors import StoredVectors
 
 CROSS_ENCODER, BI_ENCODER, DUET = "cross_encoder", "bi_encoder", "duet"
@@ -17,7 +17,7 @@ VECTORS_KEPT = 100_000
 """Product vectors kept in memory by default: 384 wide, they take about 90 MB."""
 
 
-class PairScorer:
+class CrossEncoder:
     """Reads query and product together.
 
     Args:
@@ -25,7 +25,7 @@ class PairScorer:
             batch by its largest value, so that a pair among others would not get the very score it had before.
     """
 
-    def __init__(self, network: Network, *, kept: int = 0) -> None:
+    def __init__(self, network: OnnxModel, *, kept: int = 0) -> None:
         self._network = network
         self._lists = Cache(kept)
 
@@ -55,7 +55,7 @@ def _key(pairs: Sequence[tuple[str, str]]) -> bytes:
     return digest([text for pair in pairs for text in pair])
 
 
-class VectorScorer:
+class BiEncoder:
     """Reads query and product apart, and multiplies their vectors; a product's vector is kept by its text, so it is computed once.
 
     Args:
@@ -65,7 +65,7 @@ class VectorScorer:
         query_network: reads queries into the products' space, where the bundle has a smaller network for them.
     """
 
-    def __init__(self, network: Network, scale: float, *, kept: int = VECTORS_KEPT, queries_kept: int = 0, query_network: Network | None = None) -> None:
+    def __init__(self, network: OnnxModel, scale: float, *, kept: int = VECTORS_KEPT, queries_kept: int = 0, query_network: OnnxModel | None = None) -> None:
         self._network = network
         self._scale = scale
         self._query_network = query_network or network
@@ -137,7 +137,7 @@ class VectorScorer:
         self._products.forget()
 
 
-def _vectors(network: Network, texts: Sequence[str], *, alone: bool) -> np.ndarray:
+def _vectors(network: OnnxModel, texts: Sequence[str], *, alone: bool) -> np.ndarray:
     """Return mean-pooled unit vectors, float32 (n, width). They are kept: ``alone`` where they would depend on what is read beside them."""
     rows: list[np.ndarray] = [np.zeros(0)] * len(texts)
     for batch, hidden, mask in network.run(texts, alone=alone):
@@ -159,7 +159,7 @@ class DuetScorer:
     Source of the idea: Mitra et al., "Learning to match using local and distributed representations of text", WWW 2017.
     """
 
-    def __init__(self, pairs: PairScorer, vectors: VectorScorer) -> None:
+    def __init__(self, pairs: CrossEncoder, vectors: BiEncoder) -> None:
         self._pairs = pairs
         self.vector_scorer = vectors
 

@@ -71,7 +71,7 @@ class Result(NamedTuple):
 class SearchResponse:
     """A page of results, and what happened to it.
 
-    ``why_not`` says why the hits kept BM25 order (None where they were reranked); ``scored`` is
+    ``fallback_reason`` says why the hits kept BM25 order (None where they were reranked); ``scored`` is
     how many hits the student scored, on this page or not; ``model`` names the student that did
     (None where none did, or it has no name); times are milliseconds per stage.
     """
@@ -79,7 +79,7 @@ class SearchResponse:
     query: str
     results: list[Result]
     reranked: bool
-    why_not: str | None
+    fallback_reason: str | None
     took_ms: dict[str, float] = field(default_factory=dict)
     scored: int = 0
     model: str | None = None
@@ -97,7 +97,7 @@ class SearchResponse:
         return {
             "query": self.query,
             "reranked": self.reranked,
-            "why_not": self.why_not,
+            "fallback_reason": self.fallback_reason,
             "scored": self.scored,
             "model": self.model,
             "took_ms": {stage: round(ms, 3) for stage, ms in self.took_ms.items()},
@@ -116,11 +116,11 @@ class Found:
     began: float
     at: float
 
-    def in_bm25_order(self, why_not: str) -> SearchResponse:
+    def in_bm25_order(self, fallback_reason: str) -> SearchResponse:
         """Return the page as the first stage ordered it, and say why."""
-        return self.response(None, why_not)
+        return self.response(None, fallback_reason)
 
-    def response(self, scores: np.ndarray | None, why_not: str | None, model: str | None = None) -> SearchResponse:
+    def response(self, scores: np.ndarray | None, fallback_reason: str | None, model: str | None = None) -> SearchResponse:
         """Return the page, the first hits in the order of their scores, (n,), where there are any."""
         order = list(range(len(self.hits)))
         if scores is not None:
@@ -133,7 +133,7 @@ class Found:
         done = time.perf_counter()
         took = {"first_stage": (self.at - self.began) * 1e3, "rerank": (done - self.at) * 1e3, "total": (done - self.began) * 1e3}
         if scores is None:
-            return SearchResponse(self.query, page, False, why_not, took)
+            return SearchResponse(self.query, page, False, fallback_reason, took)
         return SearchResponse(self.query, page, True, None, took, len(scores), model)
 
 
@@ -209,17 +209,17 @@ class TwoStageSearch:
             watched: the caller gives up by itself when ``time_for_student`` is over. The student then works in the caller's thread.
         """
         student = _pinned(self.reranker)
-        scores, why_not = self._score(student, found.query, found.hits[: found.k], until, waited_s, watched)
-        return found.response(scores, why_not, getattr(student, "model", None))
+        scores, fallback_reason = self._score(student, found.query, found.hits[: found.k], until, waited_s, watched)
+        return found.response(scores, fallback_reason, getattr(student, "model", None))
 
-    def search_without_student(self, query: str, *, why_not: str, k: int | None = None, **options: Any) -> SearchResponse:
+    def search_without_student(self, query: str, *, fallback_reason: str, k: int | None = None, **options: Any) -> SearchResponse:
         """Return BM25 order and why, with only the work that it takes; the student's order where its scores are kept. Arguments and errors as ``search``."""
         student = _pinned(self.reranker)
         if not getattr(student, "keeps_scores", False):
-            return self.find(query, k=k, rerank=False, **options).in_bm25_order(why_not)
+            return self.find(query, k=k, rerank=False, **options).in_bm25_order(fallback_reason)
         found = self.find(query, k=k, **options)
         known = _knows(student, found.query, [hit.product for hit in found.hits[: found.k]])
-        return self.rerank(found) if known else found.in_bm25_order(why_not)
+        return self.rerank(found) if known else found.in_bm25_order(fallback_reason)
 
     def slack_s(self, k: int | None = None, until: float | None = None, *, waited_s: float = 0.0) -> float | None:
         """Return how many seconds a search may wait before its student, by its latest times, would be late; None for any. Below 0 it would be late at once."""

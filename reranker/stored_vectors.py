@@ -24,7 +24,7 @@ _OWN, _LEANT = "part-*.npy", "neighbours-*.npy"
 
 
 class Encoder(Protocol):
-    """What makes vectors; ``VectorScorer`` is one."""
+    """What makes vectors; ``BiEncoder`` is one."""
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Return vectors of texts, float16 (n, width)."""

@@ -40,8 +40,8 @@ def host_of_containers() -> str:
 @pytest.fixture(scope="session")
 def demo_index(opensearch_url: str) -> str:
     """Alias of the whole demo catalogue in OpenSearch; tests only read it."""
-    from opensearch.indexing import index_catalog
     from reranker.demo_data import demo_file
+    from reranker_opensearch.indexing import index_catalog
 
     index_catalog(opensearch_url, "demo", demo_file("products.jsonl.gz"), quiet=True)
     return "demo"

@@ -55,7 +55,9 @@ class FaultyProxy:
                     return
                 if fault == "short":
                     payload = (
-                        payload.replace(b"[", b"[", 1).replace(b',"why_not"', b"", 1) if b'"scores"' not in payload else b'{"scores":[0.5],"why_not":null}'
+                        payload.replace(b"[", b"[", 1).replace(b',"fallback_reason"', b"", 1)
+                        if b'"scores"' not in payload
+                        else b'{"scores":[0.5],"fallback_reason":null}'
                     )
                 self._send(status, payload, cut=fault == "cut")
 

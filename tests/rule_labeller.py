@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from distill.pairs import Pair
+from reranker_distill.pairs import Pair
 
 PRODUCTS = {str(i): {"id": str(i), "title": f"product {i}"} for i in range(25)}
 PAIRS = [Pair("q", product_id, "log/rank 1") for product_id in PRODUCTS]

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-COMMAND = [sys.executable, "-c", "from reranker.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from reranker.cli.app import main; main()"]
 
 
 class Served(NamedTuple):

@@ -9,8 +9,8 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from distill.recipe import Teacher
 from reranker.text import ProductTemplate
+from reranker_distill.recipe import Teacher
 
 SPECIAL = ["[PAD]", "[UNK]", "<eos>"]
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reranker import plugins
 from reranker.errors import CatalogError, InputError
 from reranker.first_stage import check_index_name
 from reranker.folders import cache_folder
@@ -79,9 +80,8 @@ def open_first_stage(opensearch: str | None, index: str, catalog: Path | None, *
     if opensearch is not None:
         if catalog is not None:
             raise InputError("--catalog and --opensearch were given together.", hint="Index it first: reranker index --catalog FILE --opensearch URL")
-        from opensearch.first_stage import OpenSearchFirstStage
-
-        return OpenSearchFirstStage(opensearch, index)
+        opened: FirstStage = plugins.load(plugins.FIRST_STAGES, "opensearch")(opensearch, index)
+        return opened
     from reranker.embedded import EmbeddedFirstStage, build_with_progress, made_from, open_or_build, source_of
 
     named = home() / index

@@ -66,14 +66,14 @@ function show(response) {
   fill("reranked", response.reranked ? response.results : [], 1, true);
   const notice = $("#reranked .notice");
   notice.hidden = response.reranked;
-  notice.textContent = response.why_not ? `Not reranked: ${response.why_not}. BM25's order stands.` : "";
+  notice.textContent = response.fallback_reason ? `Not reranked: ${response.fallback_reason}. BM25's order stands.` : "";
   columns.hidden = switcher.hidden = !found;
   if (!found) {
     tell(`Nothing was found for “${response.query}”. Try other words.`, true);
     return;
   }
   const took = response.took_ms, ms = (value) => `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
-  tell(`BM25 took ${ms(took.first_stage)}` + (response.reranked ? ` · the student reranked ${response.scored} hits in ${ms(took.rerank)}` : ` · not reranked: ${response.why_not}`));
+  tell(`BM25 took ${ms(took.first_stage)}` + (response.reranked ? ` · the student reranked ${response.scored} hits in ${ms(took.rerank)}` : ` · not reranked: ${response.fallback_reason}`));
 }
 
 async function problemOf(answer) {

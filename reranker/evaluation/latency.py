@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from reranker.reranker import Reranker
 from reranker.search import TwoStageSearch
-from reranker.student import Reranker
 
 WARM_UP_QUERIES = 5
 MAX_QUERIES = 200

@@ -16,8 +16,8 @@ from reranker.evaluation.latency import Latency, measure_latency
 from reranker.first_stage import FirstStage
 from reranker.judgments import Judgment
 from reranker.products import Product
+from reranker.reranker import Reranker
 from reranker.search import DEFAULT_K, TwoStageSearch
-from reranker.student import Reranker
 
 _NAMED = 5
 _FEW_QUERIES = 10

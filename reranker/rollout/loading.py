@@ -12,8 +12,8 @@ import numpy as np
 
 from reranker.bundle import MANIFEST, bundle_folder, load_bundle, sha256
 from reranker.errors import BundleError, InputError
+from reranker.reranker import Reranker
 from reranker.rollout.recent import Asked
-from reranker.student import Reranker
 
 ATTEMPTS = 5
 WARM_UP_S = 5.0

@@ -10,7 +10,7 @@ import numpy as np
 from reranker.bundle import Bundle
 from reranker.cache import CacheState
 from reranker.products import Product
-from reranker.student import Ranked, Reranker
+from reranker.reranker import Ranked, Reranker
 from reranker.text import ProductTemplate
 
 

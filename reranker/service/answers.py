@@ -39,7 +39,7 @@ class FoundProduct(BaseModel):
 class SearchAnswer(BaseModel):
     query: str
     reranked: bool
-    why_not: str | None = Field(description="Why the hits kept BM25 order.")
+    fallback_reason: str | None = Field(description="Why the hits kept BM25 order.")
     scored: int = Field(description="How many hits the student scored.")
     model: str | None = Field(description="Name and version of the student's bundle, where it scored.")
     took_ms: dict[str, float] = Field(description="Milliseconds per stage: first_stage, rerank, total.")

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 
 import reranker as package
+from reranker.reranker import Reranker
 from reranker.rollout import Rollout, SwitchableReranker
 from reranker.search import TwoStageSearch
 from reranker.service.access import RequireKey
@@ -25,7 +26,6 @@ from reranker.service.limits import DEFAULT_LIMITS, Limits
 from reranker.service.metrics import CountRequests, Metrics
 from reranker.service.problems import add_handlers
 from reranker.service.rollout_metrics import RolloutMetrics
-from reranker.student import Reranker
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorAnswer, "description": "The body is not JSON"},

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from reranker.reranker import Reranker
 from reranker.rollout import SwitchableReranker
-from reranker.student import Reranker
 
 
 class CacheMetrics(Collector):

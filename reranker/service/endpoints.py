@@ -92,7 +92,7 @@ def search_router(engine: Engine) -> APIRouter:
         start: Annotated[int, Query(ge=0, description="Results before the page; start + size is at most 10,000.")] = 0,
         rerank: Annotated[bool, Query(description="False leaves BM25 order.")] = True,
     ) -> Response:
-        """BM25 finds, the student reorders the first k. One that fails, is late or has too many waiting leaves BM25 order: see `reranked` and `why_not`."""
+        """BM25 finds, the student reorders the first k. One that fails, is late or has too many waiting leaves BM25 order: see `reranked` and `fallback_reason`."""
         response = await engine.search(q, k=k, size=size, start=start, rerank=rerank)
         return Response(response.as_json(), media_type="application/json")
 

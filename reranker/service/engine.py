@@ -15,6 +15,7 @@ from reranker.errors import BusyError, FirstStageError, LateError, NoTimeError, 
 from reranker.first_stage import check_query
 from reranker.pace import Pace, StudentPace
 from reranker.products import Product
+from reranker.reranker import Reranker
 from reranker.rollout import SwitchableReranker
 from reranker.search import TOO_MANY_WAIT, WOULD_BE_LATE, SearchResponse, TwoStageSearch
 from reranker.service.deadline import seconds_left
@@ -23,7 +24,6 @@ from reranker.service.loop_lag import LoopLag
 from reranker.service.metrics import Metrics
 from reranker.service.watched_search import WatchedSearch
 from reranker.service.work_queue import OutOfPatience, WorkQueue
-from reranker.student import Reranker
 
 DECIMALS = 7  # OpenSearch's Cohere post-processor fails on numbers of more than 18 characters
 _FOR_THE_PAGE_S = 0.1
@@ -142,7 +142,7 @@ class Engine:
         until = None if left_s is None else time.perf_counter() + left_s - min(_FOR_THE_PAGE_S, 0.2 * left_s)
         behind_s = self.lag.both_ways_s()
         slack_s = searcher.slack_s(k, until, waited_s=behind_s)
-        why_not = WOULD_BE_LATE
+        fallback_reason = WOULD_BE_LATE
         response: SearchResponse | None = None
         with self._counting_refusals():
             if rerank and (slack_s is None or self._searching.expected_wait_s() <= slack_s):
@@ -154,15 +154,15 @@ class Engine:
                 except NoTimeError:
                     pass  # it would be late
                 except BusyError:
-                    why_not = TOO_MANY_WAIT
+                    fallback_reason = TOO_MANY_WAIT
             if response is None:
-                without = partial(searcher.search_without_student, why_not=why_not) if rerank else partial(searcher.search, rerank=False)
+                without = partial(searcher.search_without_student, fallback_reason=fallback_reason) if rerank else partial(searcher.search, rerank=False)
                 response = await self._without_student(searcher, partial(without, query, k=k, **options))
         for stage in ("first_stage", "rerank"):
             self.metrics.stage_seconds.labels(stage).observe(response.took_ms[stage] / 1e3)
         self.metrics.documents_scored.inc(response.scored)
-        if response.why_not is not None:
-            self.metrics.not_reranked.labels(response.why_not).inc()
+        if response.fallback_reason is not None:
+            self.metrics.not_reranked.labels(response.fallback_reason).inc()
         return response
 
     async def _without_student(self, searcher: TwoStageSearch, search: Callable[[], SearchResponse]) -> SearchResponse:

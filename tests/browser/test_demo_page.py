@@ -31,7 +31,7 @@ HOSTILE = {"id": "1", "title": "<img src=x onerror=alert(1)> laptop", "brand": "
 NOT_RERANKED = {
     "query": "laptop",
     "reranked": False,
-    "why_not": "the student took longer than its 30 ms",
+    "fallback_reason": "the student took longer than its 30 ms",
     "scored": 0,
     "took_ms": {"first_stage": 1.0, "rerank": 30.0, "total": 31.0},
     "results": [{"rank": 1, "id": "1", "bm25_rank": 1, "bm25_score": 2.5, "student_score": None, "product": {"id": "1", "title": "Laptop"}}],

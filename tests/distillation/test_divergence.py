@@ -8,14 +8,14 @@ import pytest
 
 pytest.importorskip("torch")
 
-from distill.checkpoints import resolve_checkpoint
-from distill.divergence import DivergedError
-from distill.pairs import LabelledPair
-from distill.recipe import Student, Teacher
-from distill.student.training import train_student
-from distill.teacher import train_teacher
 from reranker.judgments import Judgment
 from reranker.text import ProductTemplate
+from reranker_distill.checkpoints import resolve_checkpoint
+from reranker_distill.divergence import DivergedError
+from reranker_distill.pairs import LabelledPair
+from reranker_distill.recipe import Student, Teacher
+from reranker_distill.student.training import train_student
+from reranker_distill.teacher import train_teacher
 from tests.tiny_decoder import make_tiny_decoder
 
 SHOP = {str(i): {"id": str(i), "title": ("laptop", "hose", "lamp", "bag")[i % 4]} for i in range(8)}

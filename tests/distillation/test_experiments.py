@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from distill.experiments import data_size, experiment, learning
-from distill.experiments.trials import Trials
+from benchmarks.experiments import data_size, experiment, learning
+from benchmarks.experiments.trials import Trials
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +39,7 @@ def test_losses_are_compared_and_not_tried_twice(run: Path, tmp_path: Path) -> N
 def test_a_curve_over_data_sizes(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data_size, "SHARES", (1 / 16, 1.0))
     monkeypatch.setattr(data_size, "FEWEST_STEPS", 3)
-    result = experiment("data-size", [run], out=tmp_path, seeds=[1, 2], rung="narrow", pairs=None, say=lambda _: None)
+    result = experiment("data-size", [run], out=tmp_path, seeds=[1, 2], variant="narrow", pairs=None, say=lambda _: None)
     small, whole = result["settings"]
     assert small["pairs"] < whole["pairs"] / 8
     assert len(small["seeds"]) == len(whole["seeds"]) == 2
@@ -49,7 +49,7 @@ def test_a_curve_over_data_sizes(run: Path, tmp_path: Path, monkeypatch: pytest.
 
 def test_how_fast_and_how_long_a_student_learns(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(learning, "TRIED", {learning.BASE: (1.0, 1.0), "hardly at all": (1e-6, 1.0)})
-    result = experiment("learning", [run], out=tmp_path, seeds=[1], rung="vectors", pairs=None, say=lambda _: None)
+    result = experiment("learning", [run], out=tmp_path, seeds=[1], variant="vectors", pairs=None, say=lambda _: None)
     learnt, untaught = result["settings"]
     assert learnt["pairs"] == untaught["pairs"] > 100
     assert learnt["agreement_on_left_out_queries"] > untaught["agreement_on_left_out_queries"] + 0.01

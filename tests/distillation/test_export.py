@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from distill.checkpoints import resolve_checkpoint
-from distill.export import export_student, model_file
-from distill.recipe import Export, Student
-from distill.student.start_points import load_start_point
 from reranker.demo_data import demo_file
 from reranker.products import read_catalog
 from reranker.text import ProductTemplate
+from reranker_distill.checkpoints import resolve_checkpoint
+from reranker_distill.export import export_student, model_file
+from reranker_distill.recipe import Export, Student
+from reranker_distill.student.start_points import load_start_point
 
 HARMED = "layer.0/output/dense"
 

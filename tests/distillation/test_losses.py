@@ -10,11 +10,11 @@ import pytest
 import torch
 from sentence_transformers import CrossEncoder
 
-from distill.losses import make_loss
-from distill.pairs import LabelledPair
-from distill.recipe import Student
-from distill.student.lists import product_lists
 from reranker.text import ProductTemplate
+from reranker_distill.losses import make_loss
+from reranker_distill.pairs import LabelledPair
+from reranker_distill.recipe import Student
+from reranker_distill.student.lists import product_lists
 
 
 class FixedScores(CrossEncoder):

@@ -13,10 +13,10 @@ import pytest
 
 pytest.importorskip("torch")
 
-from distill.finished_run import open_runs, pooled
 from reranker import Reranker
 from reranker.demo_data import demo_file
 from reranker.judgments import load_judgments
+from reranker_distill.finished_run import open_runs, pooled
 
 pytestmark = pytest.mark.slow
 

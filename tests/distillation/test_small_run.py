@@ -67,7 +67,7 @@ def test_a_bi_encoder_scores_as_trained_and_the_same_again(run: Path) -> None:
     first = reranker.logits([("laptop", text) for text in texts])
     np.testing.assert_allclose(first, 5.0 * vectors[1:] @ vectors[0], atol=5e-3)
     assert (reranker.logits([("laptop", text) for text in texts[::-1]]) == first[::-1]).all()
-    served = json.loads((run / "report.json").read_text())["stages"]["gate"]["ladder"][2]
+    served = json.loads((run / "report.json").read_text())["stages"]["gate"]["variants"][2]
     assert 0 < served["p50_ms"] < served["p50_unknown_ms"]
     assert load_bundle(run / "bundles" / "vectors").manifest.format == 2
 
@@ -111,11 +111,13 @@ def test_the_report_tells_every_stage(run: Path) -> None:
 
 
 def test_the_report_sets_quality_against_latency(run: Path) -> None:
-    ladder = json.loads((run / "report.json").read_text())["stages"]["gate"]["ladder"]
-    assert [rung["rung"] for rung in ladder] == ["student", "narrow", "vectors", "duet", "quick"]
-    assert all(0 <= rung["interval"][0] <= rung["ndcg@10"] <= rung["interval"][1] <= 1 and 0 < rung["p50_ms"] <= rung["p95_ms"] for rung in ladder)
-    assert ladder[0]["megabytes"] > ladder[1]["megabytes"]
-    assert (run / "ladder.png").stat().st_size > 10_000
+    variants = json.loads((run / "report.json").read_text())["stages"]["gate"]["variants"]
+    assert [variant["variant"] for variant in variants] == ["student", "narrow", "vectors", "duet", "quick"]
+    assert all(
+        0 <= variant["interval"][0] <= variant["ndcg@10"] <= variant["interval"][1] <= 1 and 0 < variant["p50_ms"] <= variant["p95_ms"] for variant in variants
+    )
+    assert variants[0]["megabytes"] > variants[1]["megabytes"]
+    assert (run / "variants.png").stat().st_size > 10_000
 
 
 def test_a_budget_that_cannot_be_met_refuses_and_keeps_the_old_bundle(run: Path) -> None:

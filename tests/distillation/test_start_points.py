@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from distill.checkpoints import resolve_checkpoint
-from distill.recipe import Student
-from distill.student.bi_encoder import load_bi_encoder
-from distill.student.start_points import load_start_point
 from reranker.errors import RecipeError
+from reranker_distill.checkpoints import resolve_checkpoint
+from reranker_distill.recipe import Student
+from reranker_distill.student.bi_encoder import load_bi_encoder
+from reranker_distill.student.start_points import load_start_point
 
 PAIRS = [("laptop", "HP ProBook 450 notebook"), ("tv", "garden hose")]
 

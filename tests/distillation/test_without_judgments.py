@@ -10,14 +10,14 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from distill.finished_run import open_run
-from distill.pairs import relevance_in
-from distill.recipe import load_recipe
-from distill.run import distil
 from reranker import Reranker
 from reranker.bundle import load_bundle
 from reranker.errors import RecipeError, RerankerError
 from reranker.evaluation import evaluate_rankings
+from reranker_distill.finished_run import open_run
+from reranker_distill.pairs import relevance_in
+from reranker_distill.recipe import load_recipe
+from reranker_distill.run import distil
 from tests.chat_server import ChatServer, Token
 from tests.tiny_decoder import make_tiny_decoder
 
@@ -213,12 +213,14 @@ def test_a_bi_encoder_comes_with_the_catalogues_vectors_which_its_reader_of_quer
     (tmp_path / "judgments.csv").write_text(JUDGMENTS)
     recipe = shop(tmp_path, "[embedder]\nshare = 1.0\n")
     told = recipe.read_text().replace('judgments = ""', 'judgments = "judgments.csv"').replace("width = 128", 'architecture = "bi_encoder"')
-    ladder = '[[ladder]]\nname = "quick"\nquery_encoder_of = "student"\nlayers = 1\n[[ladder]]\nname = "together"\narchitecture = "cross_encoder"\nlayers = 1\n'
-    recipe.write_text(told.replace("layers = 1", "layers = 2") + ladder)
+    variants = (
+        '[[variants]]\nname = "quick"\nquery_encoder_of = "student"\nlayers = 1\n[[variants]]\nname = "together"\narchitecture = "cross_encoder"\nlayers = 1\n'
+    )
+    recipe.write_text(told.replace("layers = 1", "layers = 2") + variants)
     gate = run(recipe, tmp_path / "run")["stages"]["gate"]
     assert {name for name in gate["ndcg@10"] if "neighbours" in name} == {"student_with_neighbours", "quick_with_neighbours"}
     assert {"student_with_neighbours-bm25", f"student_with_neighbours-{gate['ranking']}"} <= set(gate["difference"])
-    assert (tmp_path / "run" / "ladder.png").stat().st_size > 10_000
+    assert (tmp_path / "run" / "variants.png").stat().st_size > 10_000
     for name in ("bundle", "bundles/quick"):
         student = Reranker.load(tmp_path / "run" / name)
         assert student.use_vectors(tmp_path / "run" / "vectors") == 60

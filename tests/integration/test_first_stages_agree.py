@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from opensearchpy import OpenSearch
 
-from opensearch.first_stage import OpenSearchFirstStage
 from reranker.analysis import tokens
 from reranker.demo_data import demo_file
 from reranker.embedded import EmbeddedFirstStage, field_text
 from reranker.first_stage import FirstStage
+from reranker_opensearch.first_stage import OpenSearchFirstStage
 
 pytestmark = pytest.mark.integration
 

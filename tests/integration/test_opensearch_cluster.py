@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from opensearch import patience
-from opensearch.connection import INDEX_TIMEOUT_S, Cluster
-from opensearch.first_stage import OpenSearchFirstStage
-from opensearch.indexing import index_products
 from reranker.demo_data import demo_file
 from reranker.errors import FirstStageError
 from reranker.products import Product
+from reranker_opensearch import patience
+from reranker_opensearch.connection import INDEX_TIMEOUT_S, Cluster
+from reranker_opensearch.first_stage import OpenSearchFirstStage
+from reranker_opensearch.indexing import index_products
 from tests.opensearch_cluster import NAMES, OpenSearchCluster
 
 pytestmark = pytest.mark.integration

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from opensearch.connection import Cluster
-from opensearch.first_stage import OpenSearchFirstStage
-from opensearch.indexing import index_products
 from reranker.demo_data import demo_file
 from reranker.errors import CatalogError, FirstStageError, InputError
 from reranker.products import Product
+from reranker_opensearch.connection import Cluster
+from reranker_opensearch.first_stage import OpenSearchFirstStage
+from reranker_opensearch.indexing import index_products
 
 pytestmark = pytest.mark.integration
 
@@ -47,7 +47,7 @@ def indexes(cluster: Cluster) -> set[str]:
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from reranker.cli import main; main()", *arguments]
+    command = [sys.executable, "-c", "from reranker.cli.app import main; main()", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ, **environment}, check=False)
 
 

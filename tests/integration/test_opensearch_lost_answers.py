@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from opensearch.connection import Cluster
-from opensearch.first_stage import OpenSearchFirstStage
-from opensearch.indexing import Rejected, index_products
 from reranker.products import Product
+from reranker_opensearch.connection import Cluster
+from reranker_opensearch.first_stage import OpenSearchFirstStage
+from reranker_opensearch.indexing import Rejected, index_products
 
 pytestmark = pytest.mark.integration
 

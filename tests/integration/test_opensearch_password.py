@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from opensearch.connection import Cluster
-from opensearch.first_stage import OpenSearchFirstStage
 from reranker.errors import FirstStageError
+from reranker_opensearch.connection import Cluster
+from reranker_opensearch.first_stage import OpenSearchFirstStage
 
 pytestmark = pytest.mark.integration
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from opensearchpy import OpenSearch
 
-from opensearch.connection import Cluster
-from opensearch.first_stage import OpenSearchFirstStage
-from opensearch.indexing import index_products
 from reranker.errors import FirstStageError, InputError
 from reranker.first_stage import FirstStage
 from reranker.products import Product
 from reranker.search import TwoStageSearch
+from reranker_opensearch.connection import Cluster
+from reranker_opensearch.first_stage import OpenSearchFirstStage
+from reranker_opensearch.indexing import index_products
 
 pytestmark = pytest.mark.integration
 
@@ -123,5 +123,5 @@ def test_two_stages(opensearch_url: str, demo_index: str) -> None:
     assert [result.product_id for result in reranked.results[50:]] == order[50:]
 
     assert not failing.reranked
-    assert failing.why_not is not None
+    assert failing.fallback_reason is not None
     assert [result.product_id for result in failing.results] == order

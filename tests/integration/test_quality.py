@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from opensearch.first_stage import OpenSearchFirstStage
 from reranker import Reranker, TwoStageSearch
 from reranker.demo_data import demo_file
 from reranker.evaluation.report import evaluate
 from reranker.first_stage import FirstStage
 from reranker.judgments import load_judgments
+from reranker_opensearch.first_stage import OpenSearchFirstStage
 
 pytestmark = pytest.mark.integration
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from opensearchpy import NotFoundError, OpenSearch
 
-from opensearch.first_stage import OpenSearchFirstStage
+from reranker.reranker import Reranker
 from reranker.search import TwoStageSearch
-from reranker.student import Reranker
+from reranker_opensearch.first_stage import OpenSearchFirstStage
 from tests import opensearch_container
 from tests.served import Served, served
 

@@ -21,7 +21,7 @@ import pytest
 from opensearchpy import OpenSearch
 from opensearchpy.exceptions import OpenSearchException
 
-from reranker.student import Reranker
+from reranker.reranker import Reranker
 from tests.balancer import balanced
 from tests.faulty_proxy import FaultyProxy
 from tests.opensearch_cluster import NAMES as NODES

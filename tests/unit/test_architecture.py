@@ -71,7 +71,7 @@ def test_distillation_does_not_know_opensearch() -> None:
 
 def test_importing_the_package_and_its_command_line_loads_no_heavy_library() -> None:
     heavy = {"distill", "opensearch", "opensearchpy", "matplotlib", *TRAINING}
-    code = "import sys, json, reranker, reranker.cli; print(json.dumps(sorted({m.split('.')[0] for m in sys.modules})))"
+    code = "import sys, json, reranker, reranker.cli.app; print(json.dumps(sorted({m.split('.')[0] for m in sys.modules})))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     loaded = set(json.loads(done.stdout))
     assert "reranker" in loaded
@@ -125,7 +125,7 @@ def test_the_wheel_works_outside_the_checkout(wheel: Path, tmp_path: Path) -> No
     assert hits == 5
 
     version = subprocess.run(
-        [sys.executable, "-c", start + "sys.argv = ['reranker', '--version']; from reranker.cli import main; main()"],
+        [sys.executable, "-c", start + "sys.argv = ['reranker', '--version']; from reranker.cli.app import main; main()"],
         cwd=elsewhere,
         capture_output=True,
         text=True,

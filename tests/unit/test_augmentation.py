@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from distill.augmentation import augment, read_query_log, wordings
-from distill.augmentation.spellings import Speller
-from distill.recipe import Augmentation
-from distill.splits import HeldOutGuard, split_by_intent
 from reranker.demo_data import demo_file
 from reranker.embedded import EmbeddedFirstStage, build_index
 from reranker.errors import RecipeError
 from reranker.judgments import Judgment, load_judgments
 from reranker.products import read_catalog
+from reranker_distill.augmentation import augment, read_query_log, wordings
+from reranker_distill.augmentation.spellings import Speller
+from reranker_distill.recipe import Augmentation
+from reranker_distill.splits import HeldOutGuard, split_by_intent
 
 SETTINGS = Augmentation(
     log_queries=60, catalogue_queries=120, misspelt_share=0.4, top_products=4, deeper_products=4, hard_products=2, similar_products=2, random_products=2

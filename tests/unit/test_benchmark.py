@@ -17,17 +17,17 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from reranker.benchmark import comparison_picture
-from reranker.benchmark.comparison import Report, Standing, Times
-from reranker.benchmark.contenders.checkpoint import Checkpoint
-from reranker.benchmark.contenders.contender import Contender, Unavailable
-from reranker.benchmark.contenders.infinity import Infinity
-from reranker.benchmark.contenders.line_up import KINDS
-from reranker.benchmark.cost import cost
-from reranker.benchmark.rounds import measure_rounds, turns
-from reranker.benchmark.settings import Settings
-from reranker.benchmark.statistics import Estimate, line, percentile, ratio
-from reranker.benchmark.workload import TimedQuery
+from benchmarks.speed import comparison_picture
+from benchmarks.speed.comparison import Report, Standing, Times
+from benchmarks.speed.contenders.checkpoint import Checkpoint
+from benchmarks.speed.contenders.contender import Contender, Unavailable
+from benchmarks.speed.contenders.infinity import Infinity
+from benchmarks.speed.contenders.line_up import KINDS
+from benchmarks.speed.cost import cost
+from benchmarks.speed.rounds import measure_rounds, turns
+from benchmarks.speed.settings import Settings
+from benchmarks.speed.statistics import Estimate, line, percentile, ratio
+from benchmarks.speed.workload import TimedQuery
 from reranker.evaluation.bootstrap import Interval
 from reranker.products import Product
 from reranker.text import ProductTemplate

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from reranker import Reranker
 from reranker.cache import Cache, digest
 from reranker.rollout import Rollout
-from reranker.scorers import PairScorer
+from reranker.scorers import CrossEncoder
 from reranker.service import create_app
 from tests.served import until
 from tests.tiny_bundle import make_tiny_bundle
@@ -63,7 +63,7 @@ class Rounding:
 
 def test_pairs_kept_from_another_list_are_not_used() -> None:
     """They were rounded by other neighbours."""
-    plain, cached = PairScorer(Rounding()), PairScorer(Rounding(), kept=10)
+    plain, cached = CrossEncoder(Rounding()), CrossEncoder(Rounding(), kept=10)
     lists = [[("q", "a"), ("q", "bb")], [("q", "a"), ("q", "bbbb")], [("q", "a")], [("q", "a"), ("q", "bb")]]
     for pairs in lists:
         assert (cached.logits(pairs) == plain.logits(pairs)).all()
@@ -71,7 +71,7 @@ def test_pairs_kept_from_another_list_are_not_used() -> None:
 
 
 def test_nobody_changes_what_is_kept() -> None:
-    scorer = PairScorer(Rounding(), kept=10)
+    scorer = CrossEncoder(Rounding(), kept=10)
     scorer.logits([("q", "a")])[:] = 9
     assert scorer.logits([("q", "a")]) == [1]
 

@@ -6,12 +6,12 @@ import random
 
 import pytest
 
-from distill.augmentation import catalogue_queries
-from distill.augmentation.catalogue_queries import mixed
-from distill.augmentation.product_types import ProductTypes
-from distill.augmentation.titles import shop_brand
 from reranker.demo_data import demo_file
 from reranker.products import read_catalog
+from reranker_distill.augmentation import catalogue_queries
+from reranker_distill.augmentation.catalogue_queries import mixed
+from reranker_distill.augmentation.product_types import ProductTypes
+from reranker_distill.augmentation.titles import shop_brand
 
 
 @pytest.fixture(scope="module")

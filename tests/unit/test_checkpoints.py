@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from distill.checkpoints import files_of
+from reranker_distill.checkpoints import files_of
 
 
 def test_a_model_trained_anew_in_the_same_folder_is_another(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from distill.experiments.combinations import blend, cascade
+from benchmarks.experiments.combinations import blend, cascade
 
 PRODUCTS = [{"id": str(i)} for i in range(5)]
 

@@ -12,7 +12,7 @@ import typer
 import yaml
 
 from reranker import Reranker
-from reranker.cli import app
+from reranker.cli.app import app
 from reranker.service import create_app
 from tests.tiny_bundle import make_tiny_bundle
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from reranker.cli import app
+from reranker.cli.app import app
 
 
 @pytest.mark.parametrize(("options", "folder"), [((), "small"), (("--fold", "1"), "small-fold1"), (("--fold", "1", "--run", "mine"), "mine")])
@@ -20,6 +20,6 @@ def test_a_run_of_another_fold_has_a_folder_of_its_own(monkeypatch: pytest.Monke
         made.append(folder)
         return {}
 
-    monkeypatch.setattr("distill.run.distil", distil)
+    monkeypatch.setattr("reranker_distill.run.distil", distil)
     assert CliRunner().invoke(app, ["distill", "small", *options]).exit_code == 0
     assert made == [Path(folder) if "--run" in options else Path("runs") / folder]

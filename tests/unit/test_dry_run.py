@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import MistralConfig, PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
-from reranker.cli import app
+from reranker.cli.app import app
 from reranker.errors import RecipeError
 
 ROWS = [f"{query},{product},{rating},{query}," for query in ("laptop", "hose", "lamp", "chair") for product, rating in ((1, 3), (2, 0))]

@@ -12,12 +12,12 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from distill.inputs import read_inputs
-from distill.recipe import load_recipe
-from reranker.cli import app
+from reranker.cli.app import app
 from reranker.embedded import EmbeddedFirstStage, build_index
 from reranker.errors import CatalogError, MissingExtraError, RerankerError
 from reranker.products import CatalogProblem, read_catalog
+from reranker_distill.inputs import read_inputs
+from reranker_distill.recipe import load_recipe
 from tests.tiny_bundle import make_tiny_bundle
 
 COLUMNS = ("id", "title", "description", "bullet_point", "brand", "color", "locale")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from reranker.cli import main
+from reranker.cli.app import main
 from reranker.embedded import build_index, open_or_build, read_meta
 from reranker.errors import JudgmentError, RerankerError
 from reranker.evaluation import evaluate_rankings

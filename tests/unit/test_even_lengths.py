@@ -8,7 +8,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from distill.even_lengths import read_by_length
+from reranker_distill.even_lengths import read_by_length
 
 
 def test_rows_stand_in_the_order_of_their_texts() -> None:

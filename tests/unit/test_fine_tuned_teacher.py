@@ -12,12 +12,12 @@ pytest.importorskip("torch")
 
 import torch
 
-from distill.recipe import Teacher
-from distill.teacher import load_teacher, train_teacher
-from distill.teacher.soft_targets import expected_relevance, soft_target
 from reranker.errors import RecipeError
 from reranker.judgments import Judgment
 from reranker.text import ProductTemplate
+from reranker_distill.recipe import Teacher
+from reranker_distill.teacher import load_teacher, train_teacher
+from reranker_distill.teacher.soft_targets import expected_relevance, soft_target
 from tests.tiny_decoder import make_tiny_decoder
 
 SPLIT = Judgment("laptop", "1", 2, "laptop", (3, 2, 2, 1))

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from distill.experiments import experiment, losses
-from distill.experiments.plan import Plan
-from distill.finished_run import open_run
-from distill.recipe import load_recipe
+from benchmarks.experiments import experiment, losses
+from benchmarks.experiments.plan import Plan
 from reranker.bundle import sha256
 from reranker.demo_data import demo_file
 from reranker.errors import RerankerError
+from reranker_distill.finished_run import open_run
+from reranker_distill.recipe import load_recipe
 
 
 def finished(folder: Path, recipe: str, judgments: Path, *, fold: int = 0) -> Path:
@@ -32,7 +32,7 @@ def finished(folder: Path, recipe: str, judgments: Path, *, fold: int = 0) -> Pa
 
 
 def made(name: str, runs: list[Path], out: Path) -> dict[str, Any]:
-    return experiment(name, runs, out=out, seeds=[13], rung="student", pairs=None, say=lambda _: None)
+    return experiment(name, runs, out=out, seeds=[13], variant="student", pairs=None, say=lambda _: None)
 
 
 @pytest.fixture

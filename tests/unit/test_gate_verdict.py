@@ -8,21 +8,21 @@ import pytest
 
 pytest.importorskip("torch")
 
-from distill.gate import NOT_MEASURED
-from distill.gate.ladder_picture import draw_ladder
-from distill.gate.model_card import model_card
-from distill.gate.rungs import LoadedRung, pass_over
-from distill.gate.verdict import Standing, choose, disagreement, refusals
-from distill.recipe import Gate, Recipe, Rung, load_recipe
 from reranker.errors import RecipeError
 from reranker.evaluation import Comparison, QueryScores
 from reranker.evaluation.bootstrap import Interval
+from reranker_distill.gate import NOT_MEASURED
+from reranker_distill.gate.loaded_variants import LoadedVariant, pass_over
+from reranker_distill.gate.model_card import model_card
+from reranker_distill.gate.variants_picture import draw_variants
+from reranker_distill.gate.verdict import Standing, choose, disagreement, refusals
+from reranker_distill.recipe import Gate, Recipe, StudentVariant, load_recipe
 
 GOOD = {"bm25": 0.70, "minilm_cosine": 0.85, "student_fp32": 0.90, "student_int8": 0.899}
 
 
-def standing(rung: str, ndcg: float, ms: float, refused: tuple[str, ...] = ()) -> Standing:
-    return Standing(rung, f"{rung}_int8", Interval(ndcg, ndcg - 0.1, ndcg + 0.05), ms, 2 * ms, 20, 23.0, list(refused))
+def standing(variant: str, ndcg: float, ms: float, refused: tuple[str, ...] = ()) -> Standing:
+    return Standing(variant, f"{variant}_int8", Interval(ndcg, ndcg - 0.1, ndcg + 0.05), ms, 2 * ms, 20, 23.0, list(refused))
 
 
 @pytest.mark.parametrize(
@@ -38,8 +38,8 @@ def test_quality_is_refused_with_its_reason(changed: dict[str, float], told: lis
     assert refusals({**GOOD, **changed}, "student_int8", "student_fp32", Gate()) == told
 
 
-def exported(name: str, precision: str, read_with: str | None = None) -> LoadedRung:
-    return LoadedRung(name, precision, {}, {}, {}, {}, {}, read_with)
+def exported(name: str, precision: str, read_with: str | None = None) -> LoadedVariant:
+    return LoadedVariant(name, precision, {}, {}, {}, {}, {}, read_with)
 
 
 @pytest.mark.parametrize(
@@ -53,20 +53,22 @@ def exported(name: str, precision: str, read_with: str | None = None) -> LoadedR
     ],
 )
 def test_a_precision_that_loses_too_much_is_passed_over(measured: dict[str, float], served: dict[str, str]) -> None:
-    ndcg = {f"{rung}_{precision}": 0.9 for rung in ("student", "fast") for precision in ("int8", "int8_weights", "fp32")} | measured
-    rungs = [exported("student", "int8"), exported("fast", "int8", read_with="student")]
-    assert {rung.name: rung.precision for rung in pass_over(rungs, ndcg, 0.005)} == served
+    ndcg = {f"{variant}_{precision}": 0.9 for variant in ("student", "fast") for precision in ("int8", "int8_weights", "fp32")} | measured
+    variants = [exported("student", "int8"), exported("fast", "int8", read_with="student")]
+    assert {variant.name: variant.precision for variant in pass_over(variants, ndcg, 0.005)} == served
 
 
 def test_what_the_export_passed_over_stays_so() -> None:
     ndcg = {"student_int8": 0.9, "student_int8_weights": 0.9, "student_fp32": 0.9}
-    assert [rung.precision for rung in pass_over([exported("student", "fp32")], ndcg, 0.005)] == ["fp32"]
-    assert [rung.precision for rung in pass_over([exported("student", "fp32")], {"student_fp32": 0.9}, 0.005)] == ["fp32"]
+    assert [variant.precision for variant in pass_over([exported("student", "fp32")], ndcg, 0.005)] == ["fp32"]
+    assert [variant.precision for variant in pass_over([exported("student", "fp32")], {"student_fp32": 0.9}, 0.005)] == ["fp32"]
 
 
 def test_a_precision_that_was_not_measured_is_passed_over() -> None:
-    assert [rung.precision for rung in pass_over([exported("student", "int8")], {"student_int8_weights": 0.9, "student_fp32": 0.9}, 0.005)] == ["int8_weights"]
-    assert [rung.precision for rung in pass_over([exported("student", "int8")], {"student_fp32": 0.9}, 0.005)] == ["fp32"]
+    assert [variant.precision for variant in pass_over([exported("student", "int8")], {"student_int8_weights": 0.9, "student_fp32": 0.9}, 0.005)] == [
+        "int8_weights"
+    ]
+    assert [variant.precision for variant in pass_over([exported("student", "int8")], {"student_fp32": 0.9}, 0.005)] == ["fp32"]
 
 
 def test_an_embedder_that_is_absent_or_not_minded_refuses_nothing() -> None:
@@ -76,21 +78,21 @@ def test_an_embedder_that_is_absent_or_not_minded_refuses_nothing() -> None:
 
 
 def test_without_a_budget_the_top_student_serves_or_none() -> None:
-    assert choose([standing("student", 0.88, 150), standing("small", 0.9, 20)], None)[0].rung == "student"
+    assert choose([standing("student", 0.88, 150), standing("small", 0.9, 20)], None)[0].variant == "student"
     chosen, why = choose([standing("student", 0.88, 150, ("too weak",)), standing("small", 0.9, 20)], None)
     assert chosen is None
     assert why == ["too weak"]
 
 
 def test_within_a_budget_the_best_serves_and_of_equals_the_faster() -> None:
-    ladder = [standing("student", 0.92, 150), standing("half", 0.90, 60), standing("small", 0.90, 20), standing("tiny", 0.85, 8)]
-    assert choose(ladder, 200)[0].rung == "student"
-    assert choose(ladder, 100)[0].rung == "small"
-    assert choose(ladder, 10)[0].rung == "tiny"
-    assert choose([standing("half", 0.95, 60, ("worse than BM25",)), *ladder[2:]], 100)[0].rung == "small"
+    variants = [standing("student", 0.92, 150), standing("half", 0.90, 60), standing("small", 0.90, 20), standing("tiny", 0.85, 8)]
+    assert choose(variants, 200)[0].variant == "student"
+    assert choose(variants, 100)[0].variant == "small"
+    assert choose(variants, 10)[0].variant == "tiny"
+    assert choose([standing("half", 0.95, 60, ("worse than BM25",)), *variants[2:]], 100)[0].variant == "small"
 
 
-def test_a_budget_that_none_meets_is_refused_with_each_rungs_time() -> None:
+def test_a_budget_that_none_meets_is_refused_with_each_variants_time() -> None:
     chosen, why = choose([standing("student", 0.92, 150), standing("small", 0.90, 20.4)], 5)
     assert chosen is None
     assert why == ["no student reranks 50 hits within 5 ms (p50, on this machine): student 150.0 ms, small 20.4 ms"]
@@ -100,26 +102,26 @@ def test_within_the_budget_but_too_weak_is_refused_by_name() -> None:
     assert choose([standing("student", 0.92, 150), standing("small", 0.6, 20, ("not above BM25",))], 50) == (None, ["small, 20.0 ms: not above BM25"])
 
 
-def test_a_rung_takes_from_student_what_it_does_not_give() -> None:
-    recipe = Recipe(name="x", student={"layers": 3, "loss": "bce"}, ladder=[{"name": "small", "width": 128, "epochs": 5}])
-    settings = recipe.student_of(recipe.ladder[0])
+def test_a_variant_takes_from_student_what_it_does_not_give() -> None:
+    recipe = Recipe(name="x", student={"layers": 3, "loss": "bce"}, variants=[{"name": "small", "width": 128, "epochs": 5}])
+    settings = recipe.student_of(recipe.variants[0])
     assert (settings.layers, settings.width, settings.epochs, settings.loss) == (3, 128, 5, "bce")
-    assert Rung(name="x").larger_share == 0.5
+    assert StudentVariant(name="x").larger_share == 0.5
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ('[[ladder]]\nname = "a"\n[[ladder]]\nname = "a"\n', "a name of its own"),
-        ('[[ladder]]\nname = "student"\n', "a name of its own"),
-        ("[[ladder]]\nlayers = 2\n", "ladder.0.name"),
+        ('[[variants]]\nname = "a"\n[[variants]]\nname = "a"\n', "a name of its own"),
+        ('[[variants]]\nname = "student"\n', "a name of its own"),
+        ("[[variants]]\nlayers = 2\n", "variants.0.name"),
         ('[student]\nloss = "hinge"\n', "student.loss"),
         ('[student]\nloss = "blend"\nmargin_of = "logit"\n', "margin_of"),
         ("[gate]\nbudget_ms = 0\n", "gate.budget_ms"),
         ('[export]\ntarget = "arm"\n', "export.target"),
     ],
 )
-def test_a_wrong_ladder_is_told(tmp_path: Path, text: str, told: str) -> None:
+def test_wrong_variants_is_told(tmp_path: Path, text: str, told: str) -> None:
     (tmp_path / "r.toml").write_text(f'name = "x"\n{text}')
     with pytest.raises(RecipeError) as error:
         load_recipe(str(tmp_path / "r.toml"))
@@ -127,11 +129,11 @@ def test_a_wrong_ladder_is_told(tmp_path: Path, text: str, told: str) -> None:
 
 
 def test_without_judgments_the_largest_within_the_budget_serves() -> None:
-    ladder = [
-        standing(rung, 0, ms)._replace(interval=None, megabytes=size) for rung, ms, size in (("student", 150, 23.0), ("half", 60, 12.0), ("tiny", 8, 2.0))
+    variants = [
+        standing(variant, 0, ms)._replace(interval=None, megabytes=size) for variant, ms, size in (("student", 150, 23.0), ("half", 60, 12.0), ("tiny", 8, 2.0))
     ]
-    assert [choose(ladder, budget)[0].rung for budget in (None, 200, 100, 10)] == ["student", "student", "half", "tiny"]
-    assert ladder[0].as_dict()["ndcg@10"] is None
+    assert [choose(variants, budget)[0].variant for budget in (None, 200, 100, 10)] == ["student", "student", "half", "tiny"]
+    assert variants[0].as_dict()["ndcg@10"] is None
 
 
 def test_without_judgments_a_student_must_order_pairs_as_its_fp32_form_does() -> None:
@@ -206,9 +208,9 @@ def test_the_card_tells_quality_with_intervals_limits_and_licences() -> None:
 
 def test_the_picture_is_written_with_and_without_embedder_and_budget(tmp_path: Path) -> None:
     per_query = [QueryScores(f"q{i}", "i", 9, {"bm25": 0.6 + 0.05 * i, "minilm_cosine": 0.8, "student_int8": 0.9}) for i in range(4)]
-    ladder = [standing("student", 0.9, 150), standing("small", 0.86, 20)]
-    draw_ladder(ladder, Comparison(per_query, []), 1.1, 50.0, tmp_path / "a.png")
+    variants = [standing("student", 0.9, 150), standing("small", 0.86, 20)]
+    draw_variants(variants, Comparison(per_query, []), 1.1, 50.0, tmp_path / "a.png")
     bare = [q._replace(ndcg={"bm25": q.ndcg["bm25"]}) for q in per_query]
-    draw_ladder(ladder, Comparison(bare, []), 1.1, None, tmp_path / "b.png")
+    draw_variants(variants, Comparison(bare, []), 1.1, None, tmp_path / "b.png")
     assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
     assert (tmp_path / "a.png").stat().st_size > (tmp_path / "b.png").stat().st_size

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from distill.augmentation import augment
-from distill.augmentation.generated_queries import generated_queries, parse_answer
-from distill.llm_endpoint import Endpoint, LanguageModelError
-from distill.recipe import Augmentation, load_recipe
 from reranker.embedded import EmbeddedFirstStage, build_index
 from reranker.errors import RecipeError
 from reranker.judgments import Judgment
 from reranker.text import ProductTemplate
+from reranker_distill.augmentation import augment
+from reranker_distill.augmentation.generated_queries import generated_queries, parse_answer
+from reranker_distill.llm_endpoint import Endpoint, LanguageModelError
+from reranker_distill.recipe import Augmentation, load_recipe
 
 SHOP = {
     str(i): {"id": str(i), "title": title, "brand": "Acme"}
@@ -134,7 +134,7 @@ def test_a_product_whose_text_has_changed_is_asked_about_again_and_answers_that_
             raise LanguageModelError("refused")
         return ask_model(self, client, prompt, **more)
 
-    monkeypatch.setattr("distill.llm_endpoint.Endpoint.ask", refuses_one)
+    monkeypatch.setattr("reranker_distill.llm_endpoint.Endpoint.ask", refuses_one)
     things = {str(i): {"id": str(i), "title": f"Thing {i}"} for i in range(8)}
     with pytest.raises(LanguageModelError, match="refused"):
         ask(things)
@@ -155,7 +155,7 @@ def test_an_answer_without_a_query_is_asked_for_again_by_the_next_run(model, tmp
 
 
 def test_a_moment_s_failure_is_passed_over_and_a_lasting_one_told(model, monkeypatch) -> None:
-    monkeypatch.setattr("distill.llm_endpoint.time.sleep", lambda s: None)
+    monkeypatch.setattr("reranker_distill.llm_endpoint.time.sleep", lambda s: None)
     model.failures = 2
     assert list(generated_queries(SHOP, settings(model), template=ProductTemplate(), seed=1))
     model.failures = 1_000

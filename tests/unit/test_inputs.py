@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from distill.inputs import check_means, read_inputs
-from distill.recipe import load_recipe
 from reranker.errors import CatalogError, JudgmentError, RecipeError, RerankerError
+from reranker_distill.inputs import check_means, read_inputs
+from reranker_distill.recipe import load_recipe
 
 
 def judged(*, good: int = 3, bad: int = 0, good_votes: str = "3 3", bad_votes: str = "0 0") -> list[str]:
@@ -148,7 +148,7 @@ def test_a_model_that_cannot_be_had_is_named_by_its_key(tmp_path: Path, monkeypa
 
 def test_a_disk_that_is_too_full_is_told_with_need_and_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs, recipe, _ = read(shop(tmp_path))
-    monkeypatch.setattr("distill.disk_space.shutil.disk_usage", lambda path: SimpleNamespace(free=2e8))
+    monkeypatch.setattr("reranker_distill.disk_space.shutil.disk_usage", lambda path: SimpleNamespace(free=2e8))
     with pytest.raises(RerankerError, match=r"needs about \d\.\d GB in .*run, and that disk has 0\.2 GB free"):
         check_means(recipe, tmp_path / "run", inputs)
     monkeypatch.undo()
@@ -157,16 +157,16 @@ def test_a_disk_that_is_too_full_is_told_with_need_and_folder(tmp_path: Path, mo
 
 def test_a_teacher_from_the_hub_counts_by_its_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs, recipe, _ = read(shop(tmp_path, text='[teacher]\nmodel = "somebody/seven-billion"\nload_dtype = "bfloat16"\n'))
-    monkeypatch.setattr("distill.inputs.check_checkpoint", lambda name, key: None)  # a hub that gives it
-    monkeypatch.setattr("distill.teacher.architecture.architecture", lambda settings, models: SimpleNamespace(parameters=7_000_000_000))
-    monkeypatch.setattr("distill.disk_space.shutil.disk_usage", lambda path: SimpleNamespace(free=9e9))
+    monkeypatch.setattr("reranker_distill.inputs.check_checkpoint", lambda name, key: None)  # a hub that gives it
+    monkeypatch.setattr("reranker_distill.teacher.architecture.architecture", lambda settings, models: SimpleNamespace(parameters=7_000_000_000))
+    monkeypatch.setattr("reranker_distill.disk_space.shutil.disk_usage", lambda path: SimpleNamespace(free=9e9))
     with pytest.raises(RerankerError, match=r"needs about 1\d\.\d GB in .*run, and that disk has 9\.0 GB free"):
         check_means(recipe, tmp_path / "run", inputs)
 
 
 def test_what_a_run_has_written_already_needs_no_room_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs, recipe, _ = read(shop(tmp_path))
-    monkeypatch.setattr("distill.disk_space.shutil.disk_usage", lambda path: SimpleNamespace(free=2e8))
+    monkeypatch.setattr("reranker_distill.disk_space.shutil.disk_usage", lambda path: SimpleNamespace(free=2e8))
     written = tmp_path / "run" / "5-export" / "model.onnx"
     written.parent.mkdir(parents=True)
     with written.open("wb") as file:
@@ -193,8 +193,8 @@ def encoder(folder: Path, architecture: str = "BertModel", *, weights: bool = Tr
     [
         ("[student]\nlayers = 12\n", "student has layers = 12; {model} has 6"),
         ("[student]\nwidth = 100\n", "student has width = 100; {model} is 384 wide, with heads of 32"),
-        ('[student]\nlayers = 2\narchitecture = "bi_encoder"\n[[ladder]]\nname = "fast"\nquery_encoder_of = "student"\nlayers = 3\n', "fast has layers = 3"),
-        ('[[ladder]]\nname = "small"\nwidth = 384\n', "ladder's small has width = 384"),
+        ('[student]\nlayers = 2\narchitecture = "bi_encoder"\n[[variants]]\nname = "fast"\nquery_encoder_of = "student"\nlayers = 3\n', "fast has layers = 3"),
+        ('[[variants]]\nname = "small"\nwidth = 384\n', "variants's small has width = 384"),
         ('[likelihood]\nmodel = "{model}"\n', "BertModel, which foretells no words"),
     ],
 )

@@ -12,13 +12,13 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from distill.labelling import label_pairs
-from distill.pairs import Pair, read_labelled
-from distill.precision import dtype_of
-from distill.recipe import Labelling, Precision
-from distill.stages import Stages
-from distill.teacher import load_teacher
 from reranker.errors import RecipeError, RerankerError
+from reranker_distill.labelling import label_pairs
+from reranker_distill.pairs import Pair, read_labelled
+from reranker_distill.precision import dtype_of
+from reranker_distill.recipe import Labelling, Precision
+from reranker_distill.stages import Stages
+from reranker_distill.teacher import load_teacher
 from tests.rule_labeller import PAIRS, PRODUCTS, RuleLabeller
 from tests.tiny_teacher import make_tiny_teacher
 
@@ -142,7 +142,7 @@ def tiny_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("precision", "apart"), [("bfloat16", 0.1), ("int8", 0.1)])
 def test_a_teacher_labels_in_less_precision_much_as_in_float32(tiny_teacher: Path, precision: Precision, apart: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distill.precision.has_bfloat16", lambda: True)
+    monkeypatch.setattr("reranker_distill.precision.has_bfloat16", lambda: True)
     pairs = [(f"laptop {i % 7}", product) for i, product in enumerate(PRODUCTS.values())]
     exact, rough = (load_teacher(tiny_teacher, each).distributions(pairs) for each in ("float32", precision))
     assert rough.dtype == np.float32
@@ -153,7 +153,7 @@ def test_a_teacher_labels_in_less_precision_much_as_in_float32(tiny_teacher: Pat
 def test_a_machine_without_bfloat16_loads_and_labels_in_float32(tiny_teacher: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = [(f"laptop {i % 7}", product) for i, product in enumerate(PRODUCTS.values())]
     exact = load_teacher(tiny_teacher, "float32").distributions(pairs)
-    monkeypatch.setattr("distill.precision.has_bfloat16", lambda: False)
+    monkeypatch.setattr("reranker_distill.precision.has_bfloat16", lambda: False)
     np.testing.assert_array_equal(load_teacher(tiny_teacher, "bfloat16").distributions(pairs), exact)
     assert dtype_of("bfloat16") == torch.float32
 

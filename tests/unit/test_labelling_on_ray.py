@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from distill.labelling import label_pairs
-from distill.labelling.on_ray import connected
-from distill.labelling.shipped_teacher import ship
-from distill.pairs import read_labelled
-from distill.recipe import Labelling
 from reranker.errors import MissingExtraError, RerankerError
+from reranker_distill.labelling import label_pairs
+from reranker_distill.labelling.on_ray import connected
+from reranker_distill.labelling.shipped_teacher import ship
+from reranker_distill.pairs import read_labelled
+from reranker_distill.recipe import Labelling
 from tests.rule_labeller import PAIRS, PRODUCTS, RuleLabeller
 
 
@@ -69,7 +69,7 @@ def test_a_worker_that_fails_is_told_and_the_shards_before_it_are_kept(tmp_path:
 
 def test_a_teacher_is_unpacked_once_where_its_folder_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RERANKER_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("distill.labelling.shipped_teacher._CHUNK", 7)
+    monkeypatch.setattr("reranker_distill.labelling.shipped_teacher._CHUNK", 7)
     folder = tmp_path / "1-teacher"
     folder.mkdir()
     (folder / "model.safetensors").write_bytes(bytes(range(30)))

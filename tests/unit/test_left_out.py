@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from distill.experiments.left_out import agreement, leave_out
-from distill.pairs import LabelledPair
+from benchmarks.experiments.left_out import agreement, leave_out
 from reranker.text import ProductTemplate
+from reranker_distill.pairs import LabelledPair
 
 PRODUCTS = {str(n): {"id": str(n), "title": str(n)} for n in range(5)}
 

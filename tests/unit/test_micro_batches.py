@@ -17,7 +17,7 @@ from onnx import TensorProto, helper
 from reranker import Reranker
 from reranker.bundle import MODEL, TOKENIZER, load_bundle, write_bundle
 from reranker.micro_batches import MicroBatches
-from reranker.network import Network
+from reranker.onnx_model import OnnxModel
 from tests.served import until
 
 QUERIES = ["laptop", "usb cable", "27 inch monitor", "micro sd card 64 gb", "ssd", "head set", "hp toner black", "wireless gaming mouse"]
@@ -158,4 +158,4 @@ def test_a_network_is_tried_for_whether_it_keeps_texts_apart(by_largest: bool, t
     onnx.save(model, str(tmp_path / "model.onnx"))
     files = {MODEL: tmp_path / "model.onnx", TOKENIZER: load_bundle(None).path / TOKENIZER}
     bundle = write_bundle(tmp_path / "bundle", files, {"name": "x", "created": "", "template": {}, "max_length": 64, "student": {}})
-    assert Network(bundle, MODEL, 1).keeps_apart is not by_largest
+    assert OnnxModel(bundle, MODEL, 1).keeps_apart is not by_largest

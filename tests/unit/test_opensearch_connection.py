@@ -12,10 +12,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from opensearch import connection
-from opensearch.connection import Cluster
 from reranker.errors import FirstStageError, InputError
 from reranker.first_stage import check_index_name
+from reranker_opensearch import connection
+from reranker_opensearch.connection import Cluster
 from tests.served import free_port
 
 
@@ -86,7 +86,7 @@ def test_a_node_that_does_not_answer_is_passed_over(answering: tuple[str, dict[s
 
 def test_unreachable_at_the_command_line() -> None:
     environment = {**os.environ, "OPENSEARCH_USER": "me", "OPENSEARCH_PASSWORD": "secret-word"}
-    command = [sys.executable, "-c", "from reranker.cli import main; main()", "index", "--opensearch", f"http://127.0.0.1:{free_port()}"]
+    command = [sys.executable, "-c", "from reranker.cli.app import main; main()", "index", "--opensearch", f"http://127.0.0.1:{free_port()}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
     assert done.returncode == 4
     assert "cannot be reached" in done.stderr

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from opensearch.search_pipeline.cluster_settings import _is_private, _matches
-from opensearch.search_pipeline.definition import Wanted, connectors, documents_path, pipeline_body
-from opensearch.search_pipeline.hit_scoring import product_of, scores_of_page
-from opensearch.search_pipeline.query_words import query_words
-from opensearch.search_pipeline.request_rewriting import PipelineSettings, Window, as_json_text, rewrite, window_of
+from reranker.service.search_pipeline.hit_scoring import product_of, scores_of_page
+from reranker.service.search_pipeline.query_words import query_words
+from reranker.service.search_pipeline.request_rewriting import PipelineSettings, Window, as_json_text, rewrite, window_of
+from reranker_opensearch.search_pipeline.cluster_settings import _is_private, _matches
+from reranker_opensearch.search_pipeline.definition import Wanted, connectors, documents_path, pipeline_body
 
 SETTINGS = PipelineSettings(k=50, fields={"title": "product.title", "brand": "product.brand"})
 LAPTOP: dict[str, Any] = {"query": {"match": {"title": "laptop"}}}
@@ -67,7 +67,7 @@ def test_a_search_that_cannot_be_reranked_is_left_as_it_is(more: dict[str, Any])
     request = LAPTOP | more
     rewritten = rewrite(request, SETTINGS)
     assert rewritten.request == request
-    assert rewritten.why_not
+    assert rewritten.fallback_reason
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_search_that_cannot_be_reranked_is_left_as_it_is(more: dict[str, Any])
 )
 def test_enough_hits_are_fetched(asked: dict[str, Any], start: int, size: int) -> None:
     rewritten = rewrite(LAPTOP | asked, SETTINGS)
-    assert rewritten.why_not is None
+    assert rewritten.fallback_reason is None
     assert (rewritten.request["from"], rewritten.request["size"]) == (start, size)
     assert rewritten.request["query"] == LAPTOP["query"]
 
@@ -84,7 +84,7 @@ def test_enough_hits_are_fetched(asked: dict[str, Any], start: int, size: int) -
 def test_a_cluster_that_cannot_cut_hits_gets_no_more_than_the_page() -> None:
     settings = SETTINGS.model_copy(update={"enlarge": False})
     assert "size" not in rewrite(LAPTOP, settings).request
-    assert rewrite(LAPTOP | {"from": 10}, settings).why_not
+    assert rewrite(LAPTOP | {"from": 10}, settings).fallback_reason
 
 
 @pytest.mark.parametrize(
@@ -185,9 +185,9 @@ def test_the_cluster_sends_only_the_top_of_the_fields() -> None:
 
 
 def test_the_window_is_the_one_the_client_asked_for() -> None:
-    window, why_not = window_of({"query": {"match": {"title": "laptop"}}, "from": 20, "size": 5}, SETTINGS)
+    window, fallback_reason = window_of({"query": {"match": {"title": "laptop"}}, "from": 20, "size": 5}, SETTINGS)
     assert window == Window("laptop", 20, 5)
-    assert why_not is None
+    assert fallback_reason is None
 
 
 @pytest.mark.parametrize(("host", "private"), [("127.0.0.1", True), ("10.1.2.3", True), ("no-such-host.invalid", True), ("8.8.8.8", False)])

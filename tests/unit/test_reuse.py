@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from distill.pairs import LabelledPair, write_rows
-from distill.reuse import known_labels
-from distill.stages import EARLIER, Stages
+from reranker_distill.pairs import LabelledPair, write_rows
+from reranker_distill.reuse import known_labels
+from reranker_distill.stages import EARLIER, Stages
 
 LABELS = "3-labels"
 

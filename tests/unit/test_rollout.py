@@ -20,7 +20,7 @@ from scipy.stats import kendalltau
 
 from reranker import Reranker
 from reranker.bundle import FORMAT, load_bundle, sha256
-from reranker.cli.serve import build_app, late_first_stage
+from reranker.cli.commands.serve import build_app, late_first_stage
 from reranker.rollout import Rollout
 from reranker.rollout.agreement import kendall_tau, top_10_overlap
 from reranker.service.api_keys import ApiKeys
@@ -372,7 +372,7 @@ class Load:
 
     def _search(self) -> str:
         answer, _ = self._get("/search?q=laptop+desk&size=2")
-        assert answer["reranked"], answer["why_not"]
+        assert answer["reranked"], answer["fallback_reason"]
         level = LEVELS[answer["model"].split("@")[0]]
         assert {r["id"]: r["student_score"] for r in answer["results"]} == pytest.approx({"both": 1 / (1 + math.exp(-level)), "half": 0.5}, abs=1e-4)
         return answer["model"]

@@ -11,7 +11,7 @@ import pytest
 from reranker import Reranker
 from reranker.bundle import load_bundle
 from reranker.errors import BundleError
-from reranker.scorers import DuetScorer, PairScorer, VectorScorer
+from reranker.scorers import BiEncoder, CrossEncoder, DuetScorer
 from tests.tiny_bundle import make_tiny_bundle
 
 
@@ -43,13 +43,13 @@ class Lengths:
 
 
 def test_the_score_is_the_cosine_at_scale() -> None:
-    scores = VectorScorer(Letters(), 5.0).logits([("ab", "ab"), ("ab", "cd"), ("ab", "b")])
+    scores = BiEncoder(Letters(), 5.0).logits([("ab", "ab"), ("ab", "cd"), ("ab", "b")])
     np.testing.assert_allclose(scores, [5.0, 0.0, 5.0 / np.sqrt(2)], atol=5e-3)
 
 
 def test_a_product_is_read_once_and_scores_the_same_again() -> None:
     network = Letters()
-    scorer = VectorScorer(network, 5.0)
+    scorer = BiEncoder(network, 5.0)
     first = scorer.logits([("ab", "abc"), ("ab", "abc"), ("ab", "xyzb")])
     assert network.read == ["ab", "abc", "xyzb"]
     assert (scorer.logits([("ab", "abc"), ("ab", "abc"), ("ab", "xyzb")]) == first).all()
@@ -61,14 +61,14 @@ def test_a_product_is_read_once_and_scores_the_same_again() -> None:
 
 def test_a_smaller_network_reads_queries_only() -> None:
     network, smaller = Letters(), Letters()
-    scores = VectorScorer(network, 5.0, query_network=smaller).logits([("ab", "abc"), ("ab", "xyz")])
+    scores = BiEncoder(network, 5.0, query_network=smaller).logits([("ab", "abc"), ("ab", "xyz")])
     assert (network.read, smaller.read) == (["abc", "xyz"], ["ab"])
     assert scores[0] > scores[1]
 
 
 def test_the_least_lately_used_vectors_give_way() -> None:
     network = Letters()
-    scorer = VectorScorer(network, 1.0, kept=2)
+    scorer = BiEncoder(network, 1.0, kept=2)
     assert len(scorer.logits([("q", text) for text in ("a", "b", "c")])) == 3  # more than are kept, and all are scored
     scorer.logits([("q", "b")])
     scorer.logits([("q", "d")])
@@ -78,7 +78,7 @@ def test_the_least_lately_used_vectors_give_way() -> None:
 
 
 def test_many_threads_get_the_same_scores() -> None:
-    scorer = VectorScorer(Letters(), 1.0, kept=3)
+    scorer = BiEncoder(Letters(), 1.0, kept=3)
     pairs = [("query", text) for text in ("a", "quer", "zz", "ery", "yy")]
     wanted, found = scorer.logits(pairs), []
     threads = [threading.Thread(target=lambda: found.extend(scorer.logits(pairs) for _ in range(50))) for _ in range(4)]
@@ -91,7 +91,7 @@ def test_many_threads_get_the_same_scores() -> None:
 
 
 def test_a_duet_adds_both() -> None:
-    duet = DuetScorer(PairScorer(Lengths()), VectorScorer(Letters(), 5.0))
+    duet = DuetScorer(CrossEncoder(Lengths()), BiEncoder(Letters(), 5.0))
     np.testing.assert_allclose(duet.logits([("ab", "ab"), ("ab", "xyz")]), [7.0, 3.0], atol=5e-3)
     assert len(duet.logits([])) == 0
 

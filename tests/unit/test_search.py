@@ -67,7 +67,7 @@ def test_the_student_orders_the_first_k_and_deeper_hits_keep_bm25_order() -> Non
     response = TwoStageSearch(Shelf(20), REVERSED, k=5).search("laptop", size=8)
     assert ids(response) == [5, 4, 3, 2, 1, 6, 7, 8]
     assert response.reranked
-    assert response.why_not is None
+    assert response.fallback_reason is None
     assert response.scored == 5
     first, deeper = response.results[0], response.results[6]
     assert (first.rank, first.bm25_rank, first.bm25_score, first.student_score) == (1, 5, 95.0, pytest.approx(0.005))
@@ -98,7 +98,7 @@ def raise_error(_: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "why_not"),
+    ("behaviour", "fallback_reason"),
     [
         (raise_error, "the student failed: RuntimeError"),
         (lambda n: np.full(n, np.nan), "the student gave unusable scores"),
@@ -109,10 +109,12 @@ def raise_error(_: int) -> np.ndarray:
     ids=["raises", "NaN", "infinite", "too few", "wrong shape"],
 )
 @pytest.mark.parametrize("budget_ms", [None, 60_000], ids=["no budget", "budget"])
-def test_a_failing_student_leaves_bm25_order_and_the_response_says_so(behaviour: Callable[[int], np.ndarray], why_not: str, budget_ms: float | None) -> None:
+def test_a_failing_student_leaves_bm25_order_and_the_response_says_so(
+    behaviour: Callable[[int], np.ndarray], fallback_reason: str, budget_ms: float | None
+) -> None:
     response = TwoStageSearch(Shelf(9), Misbehaving(behaviour), budget_ms=budget_ms).search("laptop")
     assert ids(response) == list(range(1, 10))
-    assert (response.reranked, response.why_not, response.scored) == (False, why_not, 0)
+    assert (response.reranked, response.fallback_reason, response.scored) == (False, fallback_reason, 0)
     assert {result.student_score for result in response.results} == {None}
 
 
@@ -129,7 +131,7 @@ def test_a_late_student_leaves_bm25_order_and_does_not_keep_the_shopper_waiting(
     finally:
         go_on.set()
     assert ids(response) == list(range(1, 10))
-    assert (response.reranked, response.why_not) == (False, "the student took longer than its 5 ms")
+    assert (response.reranked, response.fallback_reason) == (False, "the student took longer than its 5 ms")
 
 
 def test_late_answers_do_not_pile_up() -> None:
@@ -158,14 +160,14 @@ def test_a_student_within_its_budget_reranks() -> None:
 
 def test_without_a_student_or_without_the_wish_bm25_order_stands() -> None:
     response = TwoStageSearch(Shelf(3), None, why_no_reranker="the bundle is broken").search("laptop")
-    assert (ids(response), response.why_not) == ([1, 2, 3], "the bundle is broken")
+    assert (ids(response), response.fallback_reason) == ([1, 2, 3], "the bundle is broken")
     response = TwoStageSearch(Shelf(3), REVERSED).search("laptop", rerank=False)
-    assert (ids(response), response.why_not) == ([1, 2, 3], "not asked for")
+    assert (ids(response), response.fallback_reason) == ([1, 2, 3], "not asked for")
 
 
 def test_nothing_found_is_an_answer() -> None:
     response = TwoStageSearch(Shelf(0), REVERSED).search("laptop")
-    assert (response.results, response.reranked, response.why_not) == ([], False, "the first stage found nothing")
+    assert (response.results, response.reranked, response.fallback_reason) == ([], False, "the first stage found nothing")
 
 
 def test_a_failing_first_stage_is_an_error() -> None:
@@ -208,7 +210,7 @@ def test_the_printed_form_has_everything_that_happened() -> None:
     assert printed == {
         "query": "laptop",
         "reranked": True,
-        "why_not": None,
+        "fallback_reason": None,
         "scored": 2,
         "model": None,
         "results": [{"rank": 1, "id": "2", "bm25_rank": 2, "bm25_score": 98.0, "student_score": 0.6666667, "product": {"id": "2", "title": "product 2"}}],

@@ -21,7 +21,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from reranker import Reranker, TwoStageSearch
-from reranker.cli import main
+from reranker.cli.app import main
 from reranker.embedded import EmbeddedFirstStage, build_index
 from reranker.errors import FirstStageError
 from reranker.service import create_app
@@ -238,7 +238,7 @@ def test_an_unforeseen_failure_tells_no_details(reranker: Reranker, monkeypatch:
 
 def test_search_answers_with_what_happened(client: TestClient) -> None:
     answer = client.get("/search", params={"q": "gaming laptop", "size": 2}).json()
-    assert (answer["query"], answer["reranked"], answer["why_not"]) == ("gaming laptop", True, None)
+    assert (answer["query"], answer["reranked"], answer["fallback_reason"]) == ("gaming laptop", True, None)
     assert answer["scored"] == 4
     assert [result["rank"] for result in answer["results"]] == [1, 2]
     first = answer["results"][0]
@@ -249,7 +249,7 @@ def test_search_answers_with_what_happened(client: TestClient) -> None:
 
 def test_search_in_bm25_order_and_by_pages(client: TestClient) -> None:
     plain = client.get("/search", params={"q": "laptop", "rerank": "false"}).json()
-    assert (plain["reranked"], plain["why_not"]) == (False, "not asked for")
+    assert (plain["reranked"], plain["fallback_reason"]) == (False, "not asked for")
     assert [result["bm25_rank"] for result in plain["results"]] == [1, 2, 3, 4]
     page = client.get("/search", params={"q": "laptop", "rerank": "false", "start": 1, "size": 2}).json()
     assert page["results"] == plain["results"][1:3]
@@ -264,7 +264,7 @@ def test_search_keeps_unicode_and_other_fields(client: TestClient) -> None:
 def test_search_that_finds_nothing(client: TestClient) -> None:
     answer = client.get("/search", params={"q": "🎃"})
     assert answer.status_code == 200
-    assert (answer.json()["results"], answer.json()["why_not"]) == ([], "the first stage found nothing")
+    assert (answer.json()["results"], answer.json()["fallback_reason"]) == ([], "the first stage found nothing")
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ def test_a_failing_student_does_not_fail_the_search(client: TestClient, reranker
     monkeypatch.setattr(reranker, "score", lambda query, products: np.full(len(products), np.nan))
     answer = client.get("/search", params={"q": "laptop"})
     assert answer.status_code == 200
-    assert (answer.json()["reranked"], answer.json()["why_not"]) == (False, "the student gave unusable scores")
+    assert (answer.json()["reranked"], answer.json()["fallback_reason"]) == (False, "the student gave unusable scores")
     assert 'reranker_searches_not_reranked_total{reason="the student gave unusable scores"} 1.0' in client.get("/metrics").text
 
 
@@ -360,7 +360,7 @@ def test_the_description_names_every_endpoint_and_loads_nothing_from_elsewhere(c
 
 # --- the commands -------------------------------------------------------------------------------------------------------
 
-COMMAND = [sys.executable, "-c", "from reranker.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from reranker.cli.app import main; main()"]
 
 
 @pytest.fixture

@@ -101,7 +101,7 @@ def test_a_search_with_a_late_student_keeps_bm25_order_within_the_time(student: 
         answer = client.get("/search", params={"q": "laptop"})
         assert answer.status_code == 200
         assert (answer.json()["reranked"], answer.json()["model"]) == (False, None)
-        assert answer.json()["why_not"] == "the request's time was up before the student was done"
+        assert answer.json()["fallback_reason"] == "the request's time was up before the student was done"
         assert [result["bm25_rank"] for result in answer.json()["results"]] == [1, 2]
         student.open_gate()
         until(lambda: client.get("/search", params={"q": "laptop"}).json()["reranked"])

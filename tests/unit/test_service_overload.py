@@ -15,7 +15,6 @@ import pytest
 from fastapi import APIRouter
 from fastapi.testclient import TestClient
 
-from opensearch.search_pipeline.endpoints import pipeline_router
 from reranker import Hit, Product, Reranker, TwoStageSearch
 from reranker.bundle import load_bundle
 from reranker.errors import NoTimeError
@@ -25,6 +24,7 @@ from reranker.service import create_app
 from reranker.service.engine import Engine
 from reranker.service.limits import Limits
 from reranker.service.loop_lag import LoopLag
+from reranker.service.search_pipeline.endpoints import pipeline_router
 from reranker.service.work_queue import WorkQueue
 from tests.served import until
 from tests.tiny_bundle import make_tiny_bundle
@@ -122,7 +122,7 @@ def test_searches_beyond_those_that_may_wait_are_answered_in_bm25_order_at_once(
         waiting = [pool.submit(search, client) for _ in range(21)]
         until(lambda: has(client, 'reranker_waiting{stage="search"} 20.0'))
         beyond = list(pool.map(lambda _: search(client), range(20)))  # answered while the student answers nobody
-        assert all(ids(answer) == ["desk", "laptop"] and answer.json()["why_not"] == TOO_MANY_WAIT for answer in beyond)
+        assert all(ids(answer) == ["desk", "laptop"] and answer.json()["fallback_reason"] == TOO_MANY_WAIT for answer in beyond)
         assert has(client, f'reranker_searches_not_reranked_total{{reason="{TOO_MANY_WAIT}"}} 20.0')
         assert ids(search(client, rerank=False)) == ["desk", "laptop"]  # who does not want the student does not wait for it
         service.open()
@@ -172,7 +172,7 @@ def test_where_the_first_stage_cannot_keep_up_either_a_search_is_refused(service
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
         assert has(client, 'reranker_refused_total{reason="busy"} 1.0')
         service.open()
-        assert all(answer.result().json()["why_not"] == TOO_MANY_WAIT for answer in in_bm25_order)
+        assert all(answer.result().json()["fallback_reason"] == TOO_MANY_WAIT for answer in in_bm25_order)
 
 
 def test_a_student_that_would_be_late_is_not_asked(service: Service) -> None:
@@ -180,7 +180,7 @@ def test_a_student_that_would_be_late_is_not_asked(service: Service) -> None:
     service.searcher.pace.observe(AGES_S, 2)
     answer = search(client)
     assert ids(answer) == ["desk", "laptop"]
-    assert (answer.json()["reranked"], answer.json()["why_not"]) == (False, WOULD_BE_LATE)
+    assert (answer.json()["reranked"], answer.json()["fallback_reason"]) == (False, WOULD_BE_LATE)
     assert service.student.begun == []
     assert has(client, f'reranker_searches_not_reranked_total{{reason="{WOULD_BE_LATE}"}} 1.0')
 
@@ -189,7 +189,7 @@ def test_a_search_that_waited_beyond_its_budget_keeps_bm25_order(service: Servic
     client = service.client(budget_ms=30, concurrency=1)
     with ThreadPoolExecutor(4) as pool:
         answers = [answer.result().json() for answer in [pool.submit(search, client, f"laptop {i}") for i in range(4)]]
-    assert {answer["why_not"] for answer in answers} <= {WOULD_BE_LATE, "the student took longer than its 30 ms"}
+    assert {answer["fallback_reason"] for answer in answers} <= {WOULD_BE_LATE, "the student took longer than its 30 ms"}
     assert all([result["bm25_rank"] for result in answer["results"]] == [1, 2] for answer in answers)
 
 
@@ -197,7 +197,7 @@ def test_a_student_late_by_its_budget_is_given_up_and_finishes_for_nobody(servic
     client = service.client(budget_ms=30, concurrency=1)
     answer = search(client)
     assert ids(answer) == ["desk", "laptop"]
-    assert answer.json()["why_not"] == "the student took longer than its 30 ms"
+    assert answer.json()["fallback_reason"] == "the student took longer than its 30 ms"
     service.open()
     until(lambda: search(client).json()["reranked"])
 
@@ -205,8 +205,8 @@ def test_a_student_late_by_its_budget_is_given_up_and_finishes_for_nobody(servic
 def test_the_time_that_the_event_loop_is_behind_counts_as_waited(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     client = service.client(budget_ms=10_000)
     monkeypatch.setattr(LoopLag, "both_ways_s", lambda _: 15.0)
-    assert search(client).json()["why_not"] == WOULD_BE_LATE
-    assert client.post("/opensearch/rerank", json=HITS).json()["why_not"] == WOULD_BE_LATE
+    assert search(client).json()["fallback_reason"] == WOULD_BE_LATE
+    assert client.post("/opensearch/rerank", json=HITS).json()["fallback_reason"] == WOULD_BE_LATE
     assert service.student.begun == []
     assert "reranker_event_loop_lag_seconds" in client.get("/metrics").text
 
@@ -236,7 +236,7 @@ def test_the_event_loop_is_found_to_be_behind() -> None:
 @pytest.mark.parametrize("late", [{"waited_s": 1.0}, {"until": 0.0}])
 def test_when_the_time_is_over_the_student_is_not_asked(service: Service, late: dict[str, float]) -> None:
     response = TwoStageSearch(service.first_stage, service.student, budget_ms=1_000).search("laptop", **late)  # type: ignore[arg-type]
-    assert (response.reranked, response.why_not) == (False, WOULD_BE_LATE)
+    assert (response.reranked, response.fallback_reason) == (False, WOULD_BE_LATE)
     assert service.student.begun == []
 
 
@@ -255,7 +255,7 @@ def test_hits_of_opensearch_keep_their_order_where_the_student_would_be_late(ser
     client = service.client()
     service.engine._pace.observe(AGES_S)
     answer = client.post("/opensearch/rerank", json=HITS).json()
-    assert answer["why_not"] == WOULD_BE_LATE
+    assert answer["fallback_reason"] == WOULD_BE_LATE
     assert answer["scores"] == sorted(answer["scores"], reverse=True)
     assert service.student.begun == []
     assert has(client, f'reranker_searches_not_reranked_total{{reason="{WOULD_BE_LATE}"}} 1.0')
@@ -267,7 +267,7 @@ def test_hits_of_opensearch_keep_their_order_where_too_many_wait(service: Servic
         scoring = pool.submit(client.post, "/v2/rerank", json=BODY)
         until(lambda: service.student.begun)
         answer = client.post("/opensearch/rerank", json=HITS).json()
-        assert answer["why_not"] == TOO_MANY_WAIT
+        assert answer["fallback_reason"] == TOO_MANY_WAIT
         assert answer["scores"] == sorted(answer["scores"], reverse=True)
         service.open()
         assert scoring.result().status_code == 200
@@ -347,5 +347,5 @@ def test_scores_that_are_kept_are_used_where_the_student_would_be_late(bundle: P
     known, new = search(client), search(client, "laptop bag")
     assert ids(known) == ["laptop", "desk"]
     assert known.json()["reranked"]
-    assert (new.json()["reranked"], new.json()["why_not"]) == (False, WOULD_BE_LATE)
+    assert (new.json()["reranked"], new.json()["fallback_reason"]) == (False, WOULD_BE_LATE)
     assert service.student.begun == ["laptop", "laptop"]

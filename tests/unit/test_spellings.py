@@ -7,7 +7,7 @@ import random
 import pytest
 from rapidfuzz.distance import OSA
 
-from distill.augmentation.spellings import Speller, hyphenated, joined, misspelt, other_number, other_unit
+from reranker_distill.augmentation.spellings import Speller, hyphenated, joined, misspelt, other_number, other_unit
 
 SHOP = [{"id": str(i), "title": "APC Smart Uninterruptible Power Supply (UPS) head set, note book, work station", "brand": "APC"} for i in range(6)]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from distill.splits import HeldOutGuard, deal_intents, split_by_intent
 from reranker.demo_data import demo_file
 from reranker.judgments import Judgment, load_judgments
+from reranker_distill.splits import HeldOutGuard, deal_intents, split_by_intent
 
 DEMO = load_judgments(demo_file("judgments.csv"))
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from safetensors import SafetensorError
 
-from distill.checkpoints import CHECKPOINTS, last_checkpoint
-from distill.run import hand_out
-from distill.stages import Stages
 from reranker.errors import RerankerError
+from reranker_distill.checkpoints import CHECKPOINTS, last_checkpoint
+from reranker_distill.run import hand_out
+from reranker_distill.stages import Stages
 
 
 def test_a_stage_runs_again_only_when_what_it_reads_has_changed(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_kill_while_what_was_made_is_removed_leaves_no_stage_that_counts_as_do
     def killed(folder: Path, **_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("distill.stages.shutil.rmtree", killed)  # of fold 0, to make room for fold 1
+    monkeypatch.setattr("reranker_distill.stages.shutil.rmtree", killed)  # of fold 0, to make room for fold 1
     with pytest.raises(KeyboardInterrupt):
         stages.run("1-a", {"fold": 2}, lambda at: {})
     monkeypatch.undo()
@@ -202,7 +202,7 @@ def test_a_full_disk_is_told_whoever_finds_it(tmp_path: Path, monkeypatch: pytes
     def work(at: Path) -> dict[str, Any]:
         raise error
 
-    monkeypatch.setattr("distill.stages.shutil.disk_usage", lambda path: SimpleNamespace(free=4_000))
+    monkeypatch.setattr("reranker_distill.stages.shutil.disk_usage", lambda path: SimpleNamespace(free=4_000))
     with pytest.raises(RerankerError if told else type(error), match="disk is full" if told else None):
         Stages(tmp_path, lambda _: None).run("1-a", {}, work)
 
@@ -221,9 +221,9 @@ def test_a_training_state_whose_writing_was_cut_short_is_passed_over(tmp_path: P
 
 def test_a_disk_that_fills_up_as_bundles_are_handed_out_leaves_those_of_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     passed, run = tmp_path / "passed", tmp_path / "run"
-    for rung in ("student", "fast"):
-        (passed / "bundles" / rung).mkdir(parents=True)
-        (passed / "bundles" / rung / "manifest.json").write_text(rung)
+    for variant in ("student", "fast"):
+        (passed / "bundles" / variant).mkdir(parents=True)
+        (passed / "bundles" / variant / "manifest.json").write_text(variant)
     (passed / "vectors" / "space").mkdir(parents=True)
     (passed / "vectors" / "space" / "part.npy").write_text("vectors")
     hand_out(passed, "student", run)

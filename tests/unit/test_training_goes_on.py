@@ -13,13 +13,13 @@ pytest.importorskip("torch")
 import torch
 from transformers import AutoTokenizer, BertConfig, BertModel, Trainer
 
-from distill.pairs import LabelledPair
-from distill.recipe import Student, Teacher
-from distill.student.scoring import load_scores
-from distill.student.training import train_student
-from distill.teacher import load_teacher, train_teacher
 from reranker.judgments import Judgment
 from reranker.text import ProductTemplate
+from reranker_distill.pairs import LabelledPair
+from reranker_distill.recipe import Student, Teacher
+from reranker_distill.student.scoring import load_scores
+from reranker_distill.student.training import train_student
+from reranker_distill.teacher import load_teacher, train_teacher
 from tests.tiny_decoder import make_tiny_decoder
 
 SHOP = {str(i): {"id": str(i), "title": f"{('red', 'black', 'white')[i % 3]} {('laptop', 'hose', 'lamp', 'bag')[i % 4]}"} for i in range(12)}

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distill.llm_endpoint import LanguageModelError
-from distill.recipe import Teacher
-from distill.teacher import load_teacher, train_teacher
 from reranker.errors import RecipeError
 from reranker.text import ProductTemplate
+from reranker_distill.llm_endpoint import LanguageModelError
+from reranker_distill.recipe import Teacher
+from reranker_distill.teacher import load_teacher, train_teacher
 from tests.chat_server import ChatServer, Token
 
 SHOP = {str(i): {"id": str(i), "title": title} for i, title in enumerate(["laptop", "laptop bag", "garden hose", "usb hub"])}
@@ -28,7 +28,7 @@ def answer(prompt: str) -> list[Token]:
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
-    monkeypatch.setattr("distill.llm_endpoint.time.sleep", lambda s: None)
+    monkeypatch.setattr("reranker_distill.llm_endpoint.time.sleep", lambda s: None)
     with ChatServer(answer) as served:
         yield served
 
@@ -134,7 +134,7 @@ def test_the_key_comes_from_the_environment_and_goes_into_no_file(model: ChatSer
     assert len(files) == 2
     assert not any("secret-key" in path.read_text() for path in files)
     monkeypatch.delenv("SHOP_LLM_KEY")
-    from distill.teacher.zero_shot import endpoint
+    from reranker_distill.teacher.zero_shot import endpoint
 
     with pytest.raises(RecipeError, match="SHOP_LLM_KEY"):
         endpoint(Teacher(kind="zero_shot", model="m", endpoint=model.url, api_key_env="SHOP_LLM_KEY")).check()

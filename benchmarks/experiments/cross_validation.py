@@ -1,0 +1,36 @@
+"""Cross-validation by intent: what the gates of runs with different held-out folds measured, all queries together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks.experiments.pictures import draw_rows
+from benchmarks.experiments.report import LINES, lines, row_by_fold, write
+from reranker.evaluation import Comparison
+from reranker_distill.finished_run import FinishedRun, pooled
+
+QUESTION = "Every ranking on queries whose intents nothing was trained on, over all folds"
+BASE = "minilm_cosine"
+
+
+def cross_validate(runs: list[FinishedRun], out: Path) -> dict[str, Any]:
+    """Pool the runs' held-out queries, and write ``cross-validation.json`` and ``.png``.
+
+    Each fold's students were measured on queries that no stage of their run saw; differences are paired by query.
+    """
+    measured = pooled(runs)
+    parts = [len(run.measured) for run in runs]
+    found = [
+        row_by_fold(measured, name, runs, parts, _against(measured, name))
+        for name in sorted(measured.rankings, key=measured.mean)
+        if name not in LINES or name in ("teacher", "committee")
+    ]
+    base = BASE if BASE in measured.rankings else "bm25"
+    draw_rows(found, lines(runs), out / "cross-validation.png", title=QUESTION, queries=measured.queries, base=base, dots="folds")
+    shipped = {run.name: run.gate["chosen"] for run in runs}
+    return write(out / "cross-validation.json", question=QUESTION, runs=runs, of=found, chosen=shipped)
+
+
+def _against(measured: Comparison, name: str) -> list[str]:
+    return [ranking for ranking in LINES if ranking in measured.rankings and ranking != name]

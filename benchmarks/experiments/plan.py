@@ -1,0 +1,83 @@
+"""What an experiment is asked to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from benchmarks.experiments.left_out import Divided, leave_out
+from benchmarks.experiments.trials import Outcome, Trial, Trials
+from reranker.errors import RerankerError
+from reranker_distill.finished_run import FinishedRun
+from reranker_distill.recipe import MAIN_STUDENT, Student
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The runs an experiment is made on, its seeds, which student of the variants it trains, and from how many pairs (None: all that it may).
+
+    ``only`` are the settings that were asked for (None: all).
+    """
+
+    runs: list[FinishedRun]
+    seeds: Sequence[int]
+    variant: str
+    pairs: int | None
+    trials: Trials
+    work: Path
+    only: Sequence[str] | None = None
+
+    def try_each(
+        self, settings: Mapping[str, Value], action: Callable[[Plan, FinishedRun, Value, int], Outcome], base: str | None = None
+    ) -> tuple[list[Trial], list[str]]:
+        """Make a trial a setting, seed and run, by ``action`` of plan, run, the setting's value and seed; return the trials and the settings tried.
+
+        Args:
+            base: the setting that the others are compared with, which is tried whatever was asked for.
+
+        Raises:
+            RerankerError: a setting was asked for that the experiment does not have.
+        """
+        made = []
+        names = self._asked(list(settings), base)
+        for name in names:
+            for seed in self.seeds:
+                made += [self.trials.make(run, name, seed, partial(action, self, run, settings[name], seed)) for run in self.runs]
+        return made, names
+
+    def student(self, run: FinishedRun) -> Student:
+        """Return the settings of the variants's student that the experiment trains."""
+        return student_of(run, self.variant)
+
+    def divided(self, run: FinishedRun) -> Divided:
+        """Return the run's labelled pairs, those of some queries left out."""
+        return leave_out(run.labelled)
+
+    def _asked(self, settings: Sequence[str], base: str | None) -> list[str]:
+        if self.only is None:
+            return list(settings)
+        for name in self.only:
+            if name not in settings:
+                raise RerankerError(f"The experiment has no setting {name!r}.", hint=f"It has: {', '.join(settings)}.")
+        return [name for name in settings if name in self.only or name == base]
+
+
+def student_of(run: FinishedRun, variant: str) -> Student:
+    """Return the settings of a student of a run's variants.
+
+    Raises:
+        RerankerError: the variants has none of that name.
+    """
+    if variant == MAIN_STUDENT:
+        return run.recipe.student
+    variants = {own.name: own for own in run.recipe.variants}
+    if variant not in variants:
+        raise RerankerError(f"The run {run.folder} has no student {variant}.", hint=f"Its variants: {', '.join([MAIN_STUDENT, *variants])}.")
+    if not variants[variant].learns_from_labels:
+        raise RerankerError(f"The student {variant} learns from no labels.", hint="Name one that does, which it is made of.")
+    return run.recipe.student_of(variants[variant])

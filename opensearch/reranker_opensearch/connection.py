@@ -1,0 +1,134 @@
+"""A client for one cluster, and its errors in the user's words. Passwords never get into a message."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from opensearchpy import OpenSearch
+from opensearchpy import exceptions as osx
+
+from reranker.errors import FirstStageError, InputError
+from reranker_opensearch.addresses import nodes
+
+SEARCH_TIMEOUT_S = 10.0
+INDEX_TIMEOUT_S = 120.0
+
+# The client logs each failed request, tracebacks included; without a handler Python would print them to the terminal.
+logging.getLogger("opensearch").addHandler(logging.NullHandler())
+
+
+class Cluster:
+    """A cluster at a URL, or at several, those of its nodes: where one does not answer, another is asked.
+
+    User and password come from the URL (``https://user:password@host:9200``) or from OPENSEARCH_USER and
+    OPENSEARCH_PASSWORD; OPENSEARCH_CA_CERTS names a file of certificates to trust, OPENSEARCH_INSECURE=1 trusts any.
+
+    Args:
+        url: ``http(s)://[user:password@]host[:port][/prefix]``; several with commas between them.
+        timeout: seconds that one request may take.
+
+    Raises:
+        InputError: the URL cannot be used.
+        FirstStageError: nothing, or something else than OpenSearch, answers there, or it refuses us.
+    """
+
+    def __init__(self, url: str, *, timeout: float = SEARCH_TIMEOUT_S) -> None:
+        there = nodes(url)
+        several = len(there) > 1
+        self.timeout = timeout
+        self.url = ",".join(node.url for node in there)
+        tls = _tls() if any(node.secure for node in there) else {}
+        self.client = OpenSearch(
+            hosts=[{**node.host, **(tls if node.secure else {})} for node in there],
+            timeout=timeout,
+            max_retries=len(there) - 1,  # a shopper waits: each node is tried once; bulk indexing retries by itself
+            retry_on_timeout=several,  # so that a node that hangs is left alone for a while, too
+            retry_on_status=(),
+            pool_maxsize=16,
+        )
+        self._check()
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turn what the client raises into ``FirstStageError``."""
+        try:
+            yield
+        except osx.OpenSearchException as error:
+            raise self._told(error) from error
+
+    def close(self) -> None:
+        self.client.close()
+
+    def _check(self) -> None:
+        try:
+            info = self.client.info()
+        except osx.AuthorizationException:
+            return  # this user may not ask who answers, but may well search
+        except (osx.SerializationError, osx.NotFoundError, osx.RequestError, AttributeError) as error:  # the last: the client's, on a list
+            raise self._not_opensearch() from error
+        except osx.OpenSearchException as error:
+            raise self._told(error) from error
+        version = info.get("version") if isinstance(info, dict) else None
+        if not isinstance(version, dict) or version.get("distribution") != "opensearch":
+            raise self._not_opensearch()
+
+    def _not_opensearch(self) -> FirstStageError:
+        return FirstStageError(f"What answers at {self.url} is not OpenSearch.", hint="Give the address of its REST interface, usually port 9200.")
+
+    def _told(self, error: osx.OpenSearchException) -> FirstStageError:
+        """Return the error that says what went wrong, where, and what to do."""
+        at = f"OpenSearch at {self.url}"
+        if isinstance(error, osx.SSLError):
+            return FirstStageError(
+                f"No secure connection to {at}: {_reason(error)}",
+                hint="Name its certificate authority in OPENSEARCH_CA_CERTS, or trust any with OPENSEARCH_INSECURE=1; a server without TLS wants http://.",
+            )
+        if isinstance(error, osx.ConnectionTimeout):
+            return FirstStageError(f"{at} did not answer within {self.timeout:g} s.", hint="Is it overloaded, or is the address that of another machine?")
+        if isinstance(error, osx.ConnectionError):
+            return FirstStageError(
+                f"{at} cannot be reached: {_reason(error)}", hint="Is it running, and is the address right? A server with TLS wants https://."
+            )
+        if isinstance(error, osx.AuthenticationException):
+            return FirstStageError(
+                f"{at} is protected by a password, and did not accept ours.",
+                hint="Set OPENSEARCH_USER and OPENSEARCH_PASSWORD.",
+            )
+        if isinstance(error, osx.AuthorizationException):
+            return FirstStageError(f"{at} refuses this user's request: {_reason(error)}", hint="Give the user the rights, or use another user.")
+        if isinstance(error, osx.SerializationError):
+            return self._not_opensearch()
+        if isinstance(error, osx.TransportError):
+            return FirstStageError(f"{at} answered with status {error.status_code}: {_reason(error)}", hint="Its log says more.")
+        return FirstStageError(f"{at} failed: {type(error).__name__}")
+
+
+def _tls() -> dict[str, Any]:
+    """Return what the client must know for https."""
+    insecure = os.environ.get("OPENSEARCH_INSECURE", "").lower() in ("1", "true", "yes")
+    # None compares the certificate with the URL's host name; True would be taken for a name
+    tls: dict[str, Any] = {"verify_certs": not insecure, "ssl_assert_hostname": False if insecure else None, "ssl_show_warn": False}
+    if authorities := os.environ.get("OPENSEARCH_CA_CERTS"):
+        if not os.path.isfile(authorities):
+            raise InputError(f"OPENSEARCH_CA_CERTS names {authorities}, which is not a file.", hint="Give a PEM file of certificates.")
+        tls["ca_certs"] = authorities
+    return tls
+
+
+def _reason(error: osx.TransportError) -> str:
+    """Return the shortest text that says why."""
+    info = error.info
+    if isinstance(info, dict):
+        cause = info.get("error")
+        if isinstance(cause, dict):
+            roots = cause.get("root_cause") or [cause]
+            return str(roots[0].get("reason") or roots[0].get("type"))
+        return str(cause or info)[:300]
+    reason = getattr(info, "reason", None) or info
+    text = str(reason).strip() or str(error.error)
+    return re.sub(r"^(<[^>]*>|\w+\(.*?\)): ", "", text)[:300]  # the client's own objects say nothing to a reader

@@ -1,0 +1,235 @@
+"""Indexing a catalogue behind an alias: searchers see the old index or the new one, whole, at every moment."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from opensearchpy.exceptions import NotFoundError, OpenSearchException, RequestError
+
+from reranker.errors import FirstStageError, InputError
+from reranker.first_stage import check_index_name
+from reranker.products import MAX_PROBLEMS_SHOWN, CatalogProblem, Product, read_catalog
+from reranker_opensearch import bulk
+from reranker_opensearch.connection import INDEX_TIMEOUT_S, Cluster
+from reranker_opensearch.mapping import MAPPING, check_ours, document, indexes_behind, settings
+from reranker_opensearch.patience import NotYet, patiently
+
+MAX_REJECTED = 1_000
+DRAIN_S = 10.0
+
+
+class Rejected(NamedTuple):
+    """A product that OpenSearch would not index."""
+
+    product_id: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"id {self.product_id}: {self.message}"
+
+
+def index_products(
+    cluster: Cluster,
+    name: str,
+    products: Iterable[Product],
+    *,
+    shards: int = 1,
+    replicas: int | None = None,
+    skip_rejected: bool = False,
+    rejected: list[Rejected] | None = None,
+    on_product: Callable[[], None] | None = None,
+) -> int:
+    """Fill a new index and switch the alias ``name`` to it; return how many products it holds.
+
+    A node that restarts meanwhile is waited for. Whatever else goes wrong before the switch, the new index is deleted and the old one goes on serving.
+
+    Args:
+        cluster: where.
+        name: the alias that searchers use; the index itself gets a name made from it and the time.
+        products: as ``read_catalog`` yields them.
+        shards: more than one make each shard's word statistics its own, and scores slightly different.
+        replicas: copies of each shard; None keeps one where there is a second node for it.
+        skip_rejected: leave out products that OpenSearch rejects, instead of giving up.
+        rejected: receives them.
+        on_product: called after each product, for progress.
+
+    Raises:
+        InputError: the name, shards or replicas cannot be used.
+        FirstStageError: the name belongs to an index that is not ours, products were rejected,
+            or the cluster cannot be reached or refuses us.
+        CatalogError: from ``products``.
+    """
+    check_index_name(name)
+    if not 1 <= shards <= 1_024 or not 0 <= (replicas or 0) <= 100:
+        raise InputError(f"{shards:,} shards and {replicas} replicas were asked for.", hint="Give 1 to 1,024 shards and 0 to 100 replicas.")
+    _check_free(cluster, name)
+    new = f"{name}-{datetime.now(UTC):%Y%m%d%H%M%S}-{uuid.uuid4().hex[:6]}"
+    turned_away = rejected if rejected is not None else []
+    client = cluster.client
+    with cluster.errors():
+        try:
+            patiently(lambda: _create(cluster, new, shards))
+            count = _fill(cluster, new, products, turned_away, on_product)
+            if turned_away and (not skip_rejected or len(turned_away) >= MAX_REJECTED or not count):
+                raise _too_many(cluster, turned_away)
+            found = patiently(lambda: _count(cluster, new))
+            if found != count:
+                raise FirstStageError(f"OpenSearch at {cluster.url} holds {found:,} of the {count:,} products it took.", hint="Index again.")
+            _keep_default_pipeline(cluster, name, new)
+            kept = {"auto_expand_replicas": "0-1"} if replicas is None else {"number_of_replicas": replicas}
+            patiently(lambda: client.indices.put_settings(index=new, body={"index": {"refresh_interval": None, **kept}}))
+            old = _switch(cluster, name, new)
+        except BaseException:
+            _discard(cluster, new)
+            raise
+        for index in old:
+            patiently(partial(_drain, cluster, index))
+            patiently(partial(client.indices.delete, index=index, params={"ignore_unavailable": "true"}))
+    return count
+
+
+def index_catalog(
+    url: str,
+    name: str,
+    catalog: Path,
+    *,
+    shards: int = 1,
+    replicas: int | None = None,
+    skip_invalid: bool = False,
+    problems: list[CatalogProblem] | None = None,
+    rejected: list[Rejected] | None = None,
+    quiet: bool = False,
+    locale: str | None = None,
+) -> int:
+    """Index a catalogue file, or of ESCI's table one locale, into a cluster, with a progress line on the terminal; return the number of products."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    cluster = Cluster(url, timeout=INDEX_TIMEOUT_S)
+    products = read_catalog(catalog, on_problem="skip" if skip_invalid else "refuse", problems=problems, locale=locale)
+    columns = (SpinnerColumn(), TextColumn("Indexing {task.fields[name]}: {task.completed:,.0f} products"), TimeElapsedColumn())
+    try:
+        with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
+            task = progress.add_task("", total=None, name=catalog.name)
+            return index_products(
+                cluster,
+                name,
+                products,
+                shards=shards,
+                replicas=replicas,
+                skip_rejected=skip_invalid,
+                rejected=rejected,
+                on_product=lambda: progress.advance(task),
+            )
+    finally:
+        cluster.close()
+
+
+def _check_free(cluster: Cluster, name: str) -> dict[str, dict[str, Any]]:
+    """Return our indexes behind the alias; refuse a name that stands for anything else."""
+    there = indexes_behind(cluster, name)
+    check_ours(cluster, name, there)
+    if name in there:
+        raise FirstStageError(
+            f"'{name}' is an index at {cluster.url}, not an alias, so nothing can be switched to.", hint="Give the alias's name, or another: --index NAME"
+        )
+    return there
+
+
+def _create(cluster: Cluster, index: str, shards: int) -> None:
+    try:
+        cluster.client.indices.create(index=index, body={"settings": settings(shards), "mappings": MAPPING})
+    except RequestError as error:
+        if error.error != "resource_already_exists_exception":  # asked before, and the answer got lost: nobody else knows the name
+            raise
+
+
+def _fill(cluster: Cluster, index: str, products: Iterable[Product], rejected: list[Rejected], on_product: Callable[[], None] | None) -> int:
+    count = 0
+    documents = ((str(product["id"]), document(product, position)) for position, product in enumerate(products))
+    for outcome in bulk.create(cluster, index, documents):
+        if outcome.error is None:
+            count += 1
+        else:
+            rejected.append(Rejected(outcome.document_id, _why(outcome.error)))
+            if len(rejected) >= MAX_REJECTED:
+                break
+        if on_product:
+            on_product()
+    return count
+
+
+def _count(cluster: Cluster, index: str) -> int:
+    """Return the number of searchable products, when every shard has said its own."""
+    for answer in (cluster.client.indices.refresh(index=index), cluster.client.count(index=index)):
+        if answer["_shards"]["successful"] < answer["_shards"]["total"]:
+            raise NotYet(f"OpenSearch at {cluster.url} has lost a part of the new index.", hint="Are all its nodes up? Index again.")
+    return int(answer["count"])
+
+
+def _why(error: Any) -> str:
+    if not isinstance(error, dict):
+        return str(error)[:300]
+    cause = error.get("caused_by") or {}
+    return ": ".join(str(part) for part in (error.get("reason"), cause.get("reason")) if part)[:300]
+
+
+def _too_many(cluster: Cluster, rejected: list[Rejected]) -> FirstStageError:
+    shown = "\n".join(f"  {one}" for one in rejected[:MAX_PROBLEMS_SHOWN])
+    more = f"\n  … and {len(rejected) - MAX_PROBLEMS_SHOWN:,} more" if len(rejected) > MAX_PROBLEMS_SHOWN else ""
+    return FirstStageError(
+        f"OpenSearch at {cluster.url} rejected {len(rejected):,} product(s):\n{shown}{more}",
+        hint="Mend them, or leave them out with --skip-invalid (each is then named). Nothing was changed.",
+    )
+
+
+def _switch(cluster: Cluster, name: str, new: str) -> set[str]:
+    """Point the alias to the new index, in one step; return the indexes it pointed to."""
+    old: set[str] = set()
+
+    def once() -> None:
+        there = set(_check_free(cluster, name))  # asked again: another run may have switched meanwhile, or this one, and the answer got lost
+        old.update(there - {new})
+        if there != {new}:
+            removed = [{"remove": {"index": index, "alias": name}} for index in there]
+            cluster.client.indices.update_aliases(body={"actions": [*removed, {"add": {"index": new, "alias": name}}]})
+
+    patiently(once)
+    return old
+
+
+def _keep_default_pipeline(cluster: Cluster, name: str, new: str) -> None:
+    """Give the new index the default search pipeline of the one it replaces: searchers should not notice."""
+    setting = "index.search.default_pipeline"
+    told = cluster.client.indices.get_settings(index=name, name=setting, params={"flat_settings": "true", "ignore_unavailable": "true"})
+    found = [about["settings"][setting] for about in told.values() if setting in about["settings"]]
+    if found:
+        cluster.client.indices.put_settings(index=new, body={setting: found[0]})
+
+
+def _drain(cluster: Cluster, index: str) -> None:
+    """Wait until searches that began on the old index have ended, so that its removal breaks none."""
+    until = time.monotonic() + DRAIN_S
+    while time.monotonic() < until:
+        try:
+            search = cluster.client.indices.stats(index=index, metric="search")["_all"]["total"]["search"]
+        except NotFoundError:
+            return
+        if not any(search.get(busy) for busy in ("query_current", "fetch_current", "open_contexts")):
+            return
+        time.sleep(0.1)
+
+
+def _discard(cluster: Cluster, index: str) -> None:
+    """Delete a half-made index, whatever the cluster's state: the first error is the one to tell."""
+    with suppress(OpenSearchException):
+        if any(about["aliases"] for about in cluster.client.indices.get_alias(index=index, params={"ignore_unavailable": "true"}).values()):
+            return  # the switch was made, and only its answer got lost: searchers are on this index
+        cluster.client.indices.delete(index=index, params={"ignore_unavailable": "true"})

@@ -1,0 +1,169 @@
+"""What a pipeline consists of in the cluster: two connectors to the service, a model for each, the pipeline itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from reranker.errors import InputError
+from reranker.first_stage import MAX_K
+from reranker.service.search_pipeline.endpoints import REWRITE_PATH, SCORE_PATH
+from reranker.service.search_pipeline.request_rewriting import PipelineSettings
+from reranker_opensearch.mapping import OWNER
+
+MIN_BUDGET_MS, MAX_BUDGET_MS = 50, 60_000
+REWRITE, SCORE = "rewrite", "score"
+SCORE_FIELD = "_reranker_score"
+"""Where a hit's score stands between the processor that asks for it and the one that sorts by it."""
+_REWRITE_TIMEOUT_S = 1  # rewriting computes nothing
+_WAY_MS = 200
+"""What a score may be under way beyond the time that scoring takes."""
+_CONNECTIONS = 100
+
+
+class Wanted(BaseModel):
+    """A pipeline as it is asked for.
+
+    Args:
+        name: the pipeline's, which clients give as ``search_pipeline``.
+        service: the reranker's address as the cluster reaches it, ``http(s)://host[:port][/prefix]``.
+        k: how many of BM25's hits the student reorders.
+        fields: the template's field → where it stands in a document.
+        budget_ms: what scoring may take. The service keeps to it; the cluster gives up on a service that does not answer at
+            all after whole seconds, the unit in which OpenSearch 2.x counts a connector's time-outs.
+        api_key: the service's, where it asks for one.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")
+    service: str
+    k: int = Field(50, ge=1, le=MAX_K)
+    fields: dict[str, str] = Field(min_length=1)
+    budget_ms: int = Field(1_000, ge=MIN_BUDGET_MS, le=MAX_BUDGET_MS)
+    enlarge: bool = True
+    api_key: str | None = Field(None, repr=False)
+
+
+class Connector(NamedTuple):
+    """A connector's and its model's common name, and the connector's body without its secret."""
+
+    name: str
+    body: dict[str, Any]
+
+    def fingerprint(self, api_key: str | None) -> str:
+        """Return what tells whether a connector in the cluster is this one; the key stands in it as a short salted hash."""
+        told = json.dumps(self.body, sort_keys=True) + hashlib.sha256(f"{self.name}:{api_key or ''}".encode()).hexdigest()[:8]
+        return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+    def with_secret(self, api_key: str | None) -> dict[str, Any]:
+        """Return the body to send; OpenSearch encrypts the credential and never gives it out."""
+        return {**self.body, "description": f"{OWNER} {self.fingerprint(api_key)}", "credential": {"api_key": api_key or "none"}}
+
+
+def check_service(url: str) -> str:
+    """Return the service's address without a slash at its end.
+
+    Raises:
+        InputError: it is no http or https URL, or holds a password.
+    """
+    try:
+        parts = urlsplit(url.strip())
+        port = parts.port
+    except ValueError:
+        port = -1
+    if port == -1 or parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise InputError(
+            "The service's address is not an http or https URL.",
+            hint="Give --service http://host:8000, as the cluster reaches it; its key goes into RERANKER_API_KEY.",
+        )
+    return url.strip().rstrip("/")
+
+
+def connectors(wanted: Wanted) -> dict[str, Connector]:
+    """Return the connectors by what they are for."""
+    settings = PipelineSettings(k=wanted.k, fields=wanted.fields, enlarge=wanted.enlarge, budget_ms=wanted.budget_ms)
+    score_s = math.ceil((wanted.budget_ms + _WAY_MS) / 1_000)
+    told = settings.model_dump_json()
+    rewrite = {"url": wanted.service + REWRITE_PATH, "request_body": f'{{"request": ${{parameters.request}}, "settings": {told}}}'}
+    documents = '"documents": ${parameters.documents}'
+    score = {"url": wanted.service + SCORE_PATH, "request_body": f'{{"request": ${{parameters.request}}, {documents}, "settings": {told}}}'}
+    return {REWRITE: _connector(wanted, REWRITE, rewrite, _REWRITE_TIMEOUT_S), SCORE: _connector(wanted, SCORE, score, score_s)}
+
+
+def _connector(wanted: Wanted, purpose: str, action: Mapping[str, Any], timeout_s: int) -> Connector:
+    name = connector_name(wanted.name, purpose)
+    headers = {"Authorization": "Bearer ${credential.api_key}"} if wanted.api_key else {}
+    body = {
+        "name": name,
+        "version": 1,
+        "protocol": "http",
+        "parameters": {"skip_validating_missing_parameters": "true"},  # a product's own "${…}" is no parameter that we forgot
+        "client_config": {"connection_timeout": timeout_s, "read_timeout": timeout_s, "max_connection": _CONNECTIONS, "max_retry_times": 0},
+        "actions": [{"action_type": "predict", "method": "POST", "headers": headers, **action}],
+    }
+    return Connector(name, body)
+
+
+def connector_name(pipeline: str, purpose: str) -> str:
+    return f"{OWNER} {pipeline} {purpose}"
+
+
+def pipeline_body(wanted: Wanted, models: Mapping[str, str]) -> dict[str, Any]:
+    """Return the search pipeline; ``models`` are the models' ids by what they are for."""
+    rewrite = {
+        "tag": "rewrite the request",
+        "model_id": models[REWRITE],
+        "ignore_failure": True,
+        "input_map": [{"request": "$"}],
+        "output_map": [{"rewritten": "request"}],
+        "query_template": "${rewritten}",
+    }
+    score = {
+        "tag": "score the hits",
+        "model_id": models[SCORE],
+        "ignore_failure": True,
+        "ignore_missing": True,
+        "input_map": [{"documents": documents_path(wanted.fields), "request": "_request.$"}],
+        "output_map": [{SCORE_FIELD: "scores"}],
+    }
+    rerank = {"tag": "rerank the hits", "ignore_failure": True, "by_field": {"target_field": SCORE_FIELD, "remove_target_field": True}}
+    body: dict[str, Any] = {
+        "description": f"{OWNER}: reranks the first {wanted.k} hits; a search whose reranking fails is answered in BM25's order",
+        "request_processors": [{"ml_inference": rewrite}],
+        "response_processors": [{"ml_inference": score}, {"rerank": rerank}],
+    }
+    if wanted.enlarge:
+        # a factor of 1 changes nothing, but notes the page's size for truncate_hits
+        body["request_processors"].insert(0, {"oversample": {"tag": "note the page's size", "ignore_failure": True, "sample_factor": 1.0}})
+        body["response_processors"].append({"truncate_hits": {"tag": "cut to the page", "ignore_failure": True}})
+    return body
+
+
+def documents_path(fields: Mapping[str, str]) -> str:
+    """Return the JSON path that takes as little of a hit's source along as holds the fields."""
+    tops = dict.fromkeys([*(path.split(".")[0] for path in fields.values()), "_"])  # with a single name the path would yield its bare value
+    return "$[" + ",".join(f"'{name}'" for name in tops) + "]"
+
+
+def models_of(pipeline: Mapping[str, Any]) -> dict[str, str]:
+    """Return the ids of the models that a pipeline in the cluster uses, by what they are for."""
+    found: dict[str, str] = {}
+    for processor in pipeline.get("request_processors", []):
+        if "ml_inference" in processor:
+            found[REWRITE] = processor["ml_inference"].get("model_id", "")
+    for processor in pipeline.get("response_processors", []):
+        if "ml_inference" in processor:
+            found[SCORE] = processor["ml_inference"].get("model_id", "")
+    return found
+
+
+def is_ours(pipeline: Mapping[str, Any]) -> bool:
+    """Whether a pipeline in the cluster was made by this project."""
+    return str(pipeline.get("description", "")).startswith(f"{OWNER}:")

@@ -1,0 +1,62 @@
+"""``reranker demo``: a local page with BM25's order and the student's side by side."""
+
+from __future__ import annotations
+
+import threading
+import webbrowser
+from typing import Annotated
+
+import typer
+
+from reranker.cli.commands.serve import BudgetMs, Host, K, Threads, build_app, late_first_stage, tell_vectors
+from reranker.cli.options import DEFAULT_INDEX, BundlePath, Catalog, IndexName, OpenSearch, Vectors, home
+
+
+def demo(
+    host: Host = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8765,
+    open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
+    bundle: BundlePath = None,
+    catalog: Catalog = None,
+    index: IndexName = DEFAULT_INDEX,
+    opensearch: OpenSearch = None,
+    examples: Annotated[
+        bool | None,
+        typer.Option("--examples/--no-examples", help="Show the demo catalogue's example queries. [default: where the embedded index holds that catalogue]"),
+    ] = None,
+    k: K = 50,
+    budget_ms: BudgetMs = None,
+    threads: Threads = None,
+    vectors: Vectors = None,
+) -> None:
+    """Serve a local page: type a query, see BM25's order and the reranked order side by side."""
+    from reranker.demo import EXAMPLES, add_page
+    from reranker.rollout import Rollout
+    from reranker.service.server import bind, exit_cleanly_on_sigterm, run_until_stopped, url_of
+
+    exit_cleanly_on_sigterm()
+    listener = bind(host, port)
+    first_stage = late_first_stage(opensearch, index, catalog)
+    rollout = Rollout(bundle, threads=threads, vectors=vectors)
+    tell_vectors(rollout, vectors)
+    app = build_app(first_stage, rollout, k=k, budget_ms=budget_ms)
+    first_stage.open()  # builds the embedded index if needed; without a first stage there is nothing to show
+    if examples is None:
+        examples = opensearch is None and catalog is None and _holds_demo_catalog(index)
+    add_page(app, k=k, examples=EXAMPLES if examples else ())
+    url = url_of(listener)
+
+    def started() -> None:
+        print(f"Demo: {url} (Ctrl-C stops it)", flush=True)
+        if open_browser:  # in a thread: some browsers return only when they are closed
+            threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
+
+    run_until_stopped(app, listener, on_start=started)
+
+
+def _holds_demo_catalog(index: str) -> bool:
+    from reranker.bundle import sha256
+    from reranker.demo_data import demo_file
+    from reranker.embedded import made_from
+
+    return made_from(home() / index, sha256(demo_file("products.jsonl.gz")))

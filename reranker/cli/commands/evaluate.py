@@ -1,0 +1,93 @@
+"""``reranker evaluate``: nDCG@10, intervals and latency of BM25 and of the reranker on judged queries."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reranker.cli.options import DEFAULT_INDEX, AsJson, BundlePath, Catalog, IndexName, Locale, OpenSearch, Vectors, open_first_stage
+from reranker.errors import RerankerError
+
+if TYPE_CHECKING:
+    from reranker.first_stage import FirstStage
+
+
+def evaluate(
+    catalog: Catalog = None,
+    judgments: Annotated[
+        Path | None, typer.Option("--judgments", metavar="FILE", help="CSV, TREC qrels or ESCI parquet; the demo judgments where none is given.")
+    ] = None,
+    queries: Annotated[Path | None, typer.Option("--queries", metavar="FILE", help="For TREC qrels: the queries' texts, id<TAB>text a line.")] = None,
+    locale: Locale = None,
+    bundle: BundlePath = None,
+    opensearch: OpenSearch = None,
+    index: IndexName = DEFAULT_INDEX,
+    vectors: Vectors = None,
+    k: Annotated[int, typer.Option("--k", help="How many hits the latency measurement reranks.")] = 50,
+    include_seen: Annotated[bool, typer.Option("--include-seen", help="Count in the queries that the bundle was trained on.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse judgments for products that the catalogue does not hold.")] = False,
+    embedder: Annotated[bool, typer.Option("--embedder/--no-embedder", help="Compare with all-MiniLM-L6-v2 cosine (extra: distill).")] = True,
+    picture: Annotated[Path | None, typer.Option("--picture", metavar="FILE", help="Draw the report here (.png or .svg).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure BM25 and the reranker on judged queries that the bundle was not trained on."""
+    for library in ("ir_measures", "matplotlib"):
+        if importlib.util.find_spec(library) is None:  # as in the service's container image
+            raise RerankerError(f"Evaluation needs {library}, which is not installed.", hint="Install the whole project: pip install distilled-reranker")
+
+    from rich.console import Console
+
+    from reranker.demo_data import demo_file
+    from reranker.evaluation.report import evaluate as run_evaluation
+    from reranker.evaluation.table import print_evaluation
+    from reranker.first_stage import check_k
+    from reranker.judgments import load_judgments
+    from reranker.reranker import Reranker
+
+    check_k(k)
+    if picture is not None:
+        from reranker.evaluation.picture import check_picture_path
+
+        check_picture_path(picture)
+    loaded = load_judgments(judgments or demo_file("judgments.csv"), queries=queries, locale=locale)
+    reranker = Reranker.load(bundle)
+    if vectors is not None:
+        reranker.use_vectors(vectors)
+    first_stage = _open(opensearch, index, catalog, demo=judgments is None, quiet=as_json, locale=locale)
+    progress = Console(stderr=True)
+    try:
+        with progress.status("…") if progress.is_terminal else nullcontext() as status:
+            evaluation = run_evaluation(
+                first_stage,
+                reranker,
+                loaded,
+                k=k,
+                include_seen=include_seen,
+                strict=strict,
+                embedder=embedder,
+                say=status.update if status is not None else lambda _: None,
+            )
+    finally:
+        first_stage.close()
+    if picture is not None:
+        from reranker.evaluation.picture import draw
+
+        draw(evaluation, picture)
+    if as_json:
+        print(json.dumps(evaluation.as_dict(), indent=2, ensure_ascii=False))
+    else:
+        print_evaluation(evaluation, Console())
+
+
+def _open(opensearch: str | None, index: str, catalog: Path | None, *, demo: bool, quiet: bool, locale: str | None) -> FirstStage:
+    """Open the first stage that holds the catalogue: for the demo judgments the demo's, whatever the default index holds."""
+    from reranker.demo_data import demo_file
+
+    if demo and catalog is None and opensearch is None and index == DEFAULT_INDEX:
+        catalog = demo_file("products.jsonl.gz")
+    return open_first_stage(opensearch, index, catalog, quiet=quiet, locale=locale)

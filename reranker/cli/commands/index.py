@@ -1,0 +1,71 @@
+"""``reranker index``: make a catalogue searchable, in the embedded engine or in OpenSearch."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reranker import plugins
+from reranker.cli.options import DEFAULT_INDEX, AsJson, Catalog, IndexName, Locale, OpenSearch, home
+from reranker.demo_data import demo_file
+from reranker.first_stage import check_index_name
+
+if TYPE_CHECKING:
+    from reranker.products import CatalogProblem
+
+
+def index(
+    catalog: Catalog = None,
+    opensearch: OpenSearch = None,
+    name: IndexName = DEFAULT_INDEX,
+    locale: Locale = None,
+    skip_invalid: Annotated[bool, typer.Option("--skip-invalid", help="Leave out products that cannot be indexed, and name them.")] = False,
+    shards: Annotated[int | None, typer.Option("--shards", help="OpenSearch only: shards of the index. [default: 1]", show_default=False)] = None,
+    replicas: Annotated[
+        int | None, typer.Option("--replicas", help="OpenSearch only: copies of each shard. [default: 1 where a second node can hold it]", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Index a catalogue. The old index of that name serves until the new one is whole; a failure leaves it as it was."""
+    check_index_name(name)
+    if opensearch is None and (shards is not None or replicas is not None):
+        raise typer.BadParameter("--shards and --replicas are OpenSearch's; give --opensearch URL with them.")
+    path = catalog or demo_file("products.jsonl.gz")
+    problems: list[CatalogProblem] = []
+    left_out: list[dict[str, Any]] = []
+    if opensearch is None:
+        from reranker.embedded import build_with_progress
+
+        where = str(home() / name)
+        count = build_with_progress(home() / name, path, quiet=as_json, skip_invalid=skip_invalid, problems=problems, locale=locale)
+    else:
+        index_catalog = plugins.load(plugins.INDEXERS, "opensearch")
+        rejected: list[Any] = []
+        where = f"'{name}' in OpenSearch"
+        count = index_catalog(
+            opensearch,
+            name,
+            path,
+            shards=1 if shards is None else shards,
+            replicas=replicas,
+            skip_invalid=skip_invalid,
+            problems=problems,
+            rejected=rejected,
+            quiet=as_json,
+            locale=locale,
+        )
+        left_out = [{"line": None, "id": one.product_id, "why": one.message} for one in rejected]
+    left_out = [one.as_dict() for one in problems] + left_out
+    if as_json:
+        first_stage = "embedded" if opensearch is None else "opensearch"
+        print(json.dumps({"first_stage": first_stage, "index": name, "products": count, "left_out": left_out}, ensure_ascii=False))
+        return
+    print(f"{count:,} products indexed into {where}.")
+    if left_out:
+        print(f"{len(left_out):,} left out:")
+        for one in left_out:
+            line = f"line {one['line']:,}" if one["line"] is not None else ""
+            who = f"id {one['id']}" if one["id"] is not None else ""
+            print(f"  {', '.join(part for part in (line, who) if part)}: {one['why']}")

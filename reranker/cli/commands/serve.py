@@ -1,0 +1,162 @@
+"""``reranker serve``: the HTTP service."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reranker.cli.options import DEFAULT_INDEX, ApiKeyFile, BundlePath, Catalog, IndexName, OpenSearch, Vectors, open_first_stage
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from reranker.rollout import Rollout
+    from reranker.service.api_keys import ApiKeys
+    from reranker.service.late_first_stage import LateFirstStage
+    from reranker.service.limits import Limits
+
+Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all of the machine's.")]
+K = Annotated[int, typer.Option("--k", help="How many of BM25's hits the student reorders, 1 to 1,000.")]
+BudgetMs = Annotated[
+    float | None,
+    typer.Option(
+        "--budget-ms", min=1, help="What the student may take, its wait included; when it is or would be late, BM25 order stands. No limit where none is given."
+    ),
+]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads of one scoring; all cores where none is given.")]
+
+
+_LIMITS, _ROLLOUT = "Limits", "Rollout"
+
+
+def serve(
+    host: Host = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    bundle: BundlePath = None,
+    catalog: Catalog = None,
+    index: IndexName = DEFAULT_INDEX,
+    opensearch: OpenSearch = None,
+    k: K = 50,
+    budget_ms: BudgetMs = None,
+    threads: Threads = None,
+    vectors: Vectors = None,
+    cache: Annotated[
+        int, typer.Option("--cache", min=0, help="Of how many queries the student keeps what it computed; 0 keeps none. Scores are the same.")
+    ] = 10_000,
+    api_key_file: ApiKeyFile = None,
+    bundles: Annotated[
+        Path | None, typer.Option("--bundles", metavar="DIR", help="Clients may roll out the bundles in this folder.", rich_help_panel=_ROLLOUT)
+    ] = None,
+    shadow: Annotated[
+        Path | None,
+        typer.Option("--shadow", metavar="DIR|NAME", help="A second bundle that scores all traffic too, unheard; takes as much CPU.", rich_help_panel=_ROLLOUT),
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Roll out whatever --bundle names when it changes.", rich_help_panel=_ROLLOUT)] = False,
+    max_body_bytes: Annotated[int, typer.Option(min=1_000, help="Larger request bodies are refused.", rich_help_panel=_LIMITS)] = 32 * 1024 * 1024,
+    max_documents: Annotated[int, typer.Option(min=1, max=1_000, help="More in one rerank request are refused.", rich_help_panel=_LIMITS)] = 1_000,
+    concurrency: Annotated[int, typer.Option(min=1, max=256, help="How many scorings, and searches, run at once.", rich_help_panel=_LIMITS)] = 4,
+    max_waiting: Annotated[
+        int, typer.Option(min=0, help="How many more may wait; further searches are answered in BM25 order, further scorings refused.", rich_help_panel=_LIMITS)
+    ] = 100,
+    timeout_ms: Annotated[float, typer.Option(min=1, help="A request not done by then is given up.", rich_help_panel=_LIMITS)] = 30_000,
+) -> None:
+    """Serve rerank endpoints (Cohere's, Jina's, text-embeddings-inference's shapes) and two-stage search over HTTP."""
+    from reranker.errors import BundleError, FirstStageError
+    from reranker.rollout import Rollout
+    from reranker.service.access import is_loopback
+    from reranker.service.api_keys import ApiKeys, read_keys
+    from reranker.service.limits import Limits
+    from reranker.service.server import bind, exit_cleanly_on_sigterm, run_until_stopped, url_of
+    from reranker.service.sighup import ignore_sighup, on_sighup
+
+    exit_cleanly_on_sigterm()
+    ignore_sighup()
+    found = read_keys(api_key_file, os.environ)
+    keys = None if found is None else ApiKeys(found)
+    listener = bind(host, port)
+    if keys is None and not is_loopback(listener.getsockname()[0]):
+        typer.echo("warning: other machines reach this service, and it asks for no key. Set one with --api-key-file FILE.", err=True)
+    first_stage = late_first_stage(opensearch, index, catalog)
+    limits = Limits(max_body_bytes, max_documents, concurrency, max_waiting, timeout_ms)
+    rollout = Rollout(bundle, threads=threads, cache=cache, bundles=_folder(bundles), vectors=vectors)
+    tell_vectors(rollout, vectors)
+    app = build_app(first_stage, rollout, k=k, budget_ms=budget_ms, limits=limits, keys=keys, changeable=True)
+    if shadow is not None:
+        with suppress(BundleError):  # told and shown by GET /bundles: a shadow never keeps a service from serving
+            rollout.start_shadow(shadow, trusted=True)
+    if watch:
+        rollout.watch()
+
+    def read_again() -> None:
+        if keys is not None:
+            _replace(keys, api_key_file)
+        rollout.reload_quietly("SIGHUP")
+
+    on_sighup(read_again)
+    try:
+        first_stage.count()
+    except FirstStageError as error:
+        typer.echo(f"warning: /search is not available yet: {error}\nIt is tried again at each search; the rerank endpoints work.", err=True)
+    url = url_of(listener)
+    run_until_stopped(app, listener, on_start=lambda: print(f"Listening on {url} (description: {url}/docs). Ctrl-C stops it.", flush=True))
+
+
+def tell_vectors(rollout: Rollout, vectors: Path | None) -> None:
+    """Warn where a folder of vectors was named and holds none of the bundle's."""
+    if vectors is not None and rollout.student.keeps_vectors and not rollout.student.vectors_stored:
+        typer.echo(f"warning: {vectors} holds no vectors of the bundle {rollout.student.model}. Compute them: reranker vectors --out {vectors}", err=True)
+
+
+def late_first_stage(opensearch: str | None, index: str, catalog: Path | None) -> LateFirstStage:
+    """Return the first stage of the options, opened when it is first used."""
+    from reranker.service.late_first_stage import LateFirstStage
+
+    return LateFirstStage("embedded" if opensearch is None else "opensearch", lambda: open_first_stage(opensearch, index, catalog))
+
+
+def _folder(bundles: Path | None) -> Path | None:
+    from reranker.errors import InputError
+
+    if bundles is not None and not bundles.is_dir():
+        raise InputError(f"There is no folder {bundles}.", hint="Give --bundles a folder whose folders are bundles.")
+    return bundles
+
+
+def _replace(keys: ApiKeys, api_key_file: Path | None) -> None:
+    """Read the keys again; where they cannot be used, those known stay in force."""
+    from reranker.errors import InputError
+    from reranker.service.api_keys import read_keys
+
+    try:
+        keys.replace(read_keys(api_key_file, os.environ) or [])
+    except InputError as error:
+        typer.echo(f"warning: the API keys stay as they were: {error}", err=True)
+
+
+def build_app(
+    first_stage: LateFirstStage,
+    rollout: Rollout,
+    *,
+    k: int,
+    budget_ms: float | None,
+    limits: Limits | None = None,
+    keys: ApiKeys | None = None,
+    changeable: bool = False,
+) -> FastAPI:
+    """Put the service together; ``changeable`` adds the endpoints that change bundles.
+
+    Raises:
+        InputError: k is out of range.
+    """
+    from reranker.search import TwoStageSearch
+    from reranker.service import create_app
+    from reranker.service.limits import DEFAULT_LIMITS
+    from reranker.service.search_pipeline.endpoints import pipeline_router
+
+    limits = limits or DEFAULT_LIMITS
+    searcher = TwoStageSearch(first_stage, rollout.student, k=k, budget_ms=budget_ms, workers=limits.concurrency)
+    return create_app(rollout.student, searcher, limits=limits, keys=keys, rollout=rollout if changeable else None, more=[pipeline_router])

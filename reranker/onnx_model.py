@@ -1,0 +1,114 @@
+"""A student's network in ONNX Runtime, and its tokenizer: texts, or pairs of texts, in batches that hold little padding."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from reranker.bundle import TOKENIZER, Bundle
+from reranker.errors import BundleError
+
+TOKENS_PER_BATCH = 2_048
+"""Rows × longest row of one ONNX run: enough to keep the cores busy, small enough to stay in cache."""
+
+_TRIED = (  # what shoppers type, of several lengths
+    "ssd",
+    "usb c",
+    "27 inch monitor",
+    "black laptop bag 15.6",
+    "hp",
+    "micro sd card 128 gb with adapter",
+    "head set",
+    "wireless gaming mouse",
+)
+
+
+class OnnxModel:
+    """One of a bundle's models, and its tokenizer, loaded. Safe to share between threads."""
+
+    def __init__(self, bundle: Bundle, model: str, threads: int | None) -> None:
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else it keeps a device id in the home folder
+        import onnxruntime as ort
+        from tokenizers import Tokenizer
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads or cores()
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.disable_quant_qdq", "1")  # weights stored in int8 are made floats once, at loading
+        try:
+            self._tokenizer = Tokenizer.from_file(str(bundle.path / TOKENIZER))
+            self._session = ort.InferenceSession(str(bundle.path / model), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # both libraries raise bare exceptions of their own
+            raise BundleError(f"The bundle {bundle.path} cannot be loaded: {error}", hint="Distil it again, or use the shipped bundle.") from error
+        self._tokenizer.enable_truncation(bundle.manifest.max_length, strategy="longest_first")
+        self._tokenizer.no_padding()
+        self._inputs = [i.name for i in self._session.get_inputs()]
+
+    def run(self, texts: Sequence[str] | Sequence[tuple[str, str]], *, alone: bool = False) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
+        """Yield batches: which of the texts or pairs, the model's first output for them (batch, …), their mask int64 (batch, tokens).
+
+        Texts are sorted by length and cut into batches of nearly equal lengths, so that padding costs little. An int8
+        model rounds all of a batch by its largest value, so a text's output depends a little on its neighbours:
+        ``alone`` runs one text at a time, and its output depends on nothing else.
+        """
+        for batch, feeds in self.feeds(self.tokenise(texts), alone=alone):
+            yield batch, self.infer(feeds), feeds["attention_mask"]
+
+    def tokenise(self, texts: Sequence[str] | Sequence[tuple[str, str]]) -> list[Any]:
+        """Return the tokenizer's encodings of texts, or of pairs of texts."""
+        encodings: list[Any] = self._tokenizer.encode_batch(list(texts))
+        return encodings
+
+    def feeds(self, encodings: Sequence[Any], *, alone: bool = False) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
+        """Yield batches: which of the encodings, and what the model is fed, int64 (batch, tokens) each; ``alone`` as ``run``'s."""
+        order = sorted(range(len(encodings)), key=lambda i: len(encodings[i].ids))
+        for batch in [[i] for i in order] if alone else _batches(order, [len(e.ids) for e in encodings]):
+            width = len(encodings[batch[-1]].ids)
+            feeds = {name: np.zeros((len(batch), width), dtype=np.int64) for name in self._inputs}
+            for row, i in enumerate(batch):
+                encoding, n = encodings[i], len(encodings[i].ids)
+                feeds["input_ids"][row, :n] = encoding.ids
+                feeds["attention_mask"][row, :n] = 1
+                if "token_type_ids" in feeds:
+                    feeds["token_type_ids"][row, :n] = encoding.type_ids
+            yield batch, feeds
+
+    @cached_property
+    def keeps_apart(self) -> bool:
+        """Whether a short text's output is the same, to the last bit, whatever short texts are read beside it: tried, once.
+
+        So it is with floats, on the processors seen so far; not with an int8 network, which rounds a batch by its largest value.
+        """
+        encodings = self.tokenise(_TRIED)
+        alone = {i: self.infer(feeds)[0] for (i,), feeds in self.feeds(encodings, alone=True)}
+        for count in (2, 3, 5, 8):
+            for batch, feeds in self.feeds(encodings[:count]):
+                for i, output in zip(batch, self.infer(feeds), strict=True):
+                    if not np.array_equal(output[: len(alone[i])], alone[i]):
+                        return False
+        return True
+
+    def infer(self, feeds: dict[str, np.ndarray]) -> np.ndarray:
+        """Return the model's first output for one batch, (batch, …)."""
+        output: np.ndarray = self._session.run(None, feeds)[0]
+        return output
+
+
+def _batches(order: list[int], lengths: list[int]) -> list[list[int]]:
+    """Cut texts sorted by length into runs of at most ``TOKENS_PER_BATCH`` padded tokens."""
+    batches: list[list[int]] = []
+    for i in order:
+        if batches and (len(batches[-1]) + 1) * lengths[i] <= TOKENS_PER_BATCH:
+            batches[-1].append(i)
+        else:
+            batches.append([i])
+    return batches
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

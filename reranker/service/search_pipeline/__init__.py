@@ -1,0 +1,1 @@
+"""What an OpenSearch search pipeline asks of the service."""

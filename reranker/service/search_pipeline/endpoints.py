@@ -1,0 +1,119 @@
+"""What a search pipeline asks of the service: to rewrite a search request, and to score its hits."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from reranker.errors import BusyError, LateError, NoTimeError, RerankerError
+from reranker.search import TOO_MANY_WAIT, WOULD_BE_LATE
+from reranker.service.answers import ErrorAnswer
+from reranker.service.engine import Engine
+from reranker.service.search_pipeline.hit_scoring import product_of, scores_of_page
+from reranker.service.search_pipeline.request_rewriting import PipelineSettings, as_json_text, rewrite, window_of
+
+log = logging.getLogger(__name__)
+
+REWRITE_PATH = "/opensearch/request"
+SCORE_PATH = "/opensearch/rerank"
+_MOST_HITS = 10_000
+_NOT_RERANKED: dict[int | str, dict[str, Any]] = {409: {"model": ErrorAnswer, "description": "The hits of such a search are not reranked"}}
+_MARGIN_MS = 20.0  # for the way back to OpenSearch
+
+
+class SearchRequest(BaseModel):
+    """A search request's body as OpenSearch holds it, and what the pipeline was installed with."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"request": {"query": {"match": {"title": "laptop"}}}, "settings": {"fields": {"title": "title"}}}})
+
+    request: dict[str, Any]
+    settings: PipelineSettings
+
+
+class RewrittenAnswer(BaseModel):
+    request: str = Field(description="The request to run, as JSON text.")
+    fallback_reason: str | None = Field(description="Why its hits will not be reranked.")
+
+
+class HitsRequest(SearchRequest):
+    """The search request as the client sent it, and the documents of its hits, in BM25's order."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "request": {"query": {"match": {"title": "laptop"}}},
+                "documents": [{"title": "Laptop bag"}, {"title": "HP ProBook 450"}],
+                "settings": {"fields": {"title": "title"}},
+            }
+        }
+    )
+
+    documents: list[dict[str, Any]] = Field(min_length=1, max_length=_MOST_HITS, description="The hits' sources, in BM25's order.")
+
+
+class HitsAnswer(BaseModel):
+    scores: list[float] = Field(description="A score a hit, in their order; they sort the wanted page to the front.")
+    fallback_reason: str | None = Field(description="Why the hits keep BM25's order.")
+
+
+class NotReranked(RerankerError):
+    """A search whose hits are not to be reranked; the pipeline then leaves them as they are."""
+
+    http_status = 409
+
+
+def pipeline_router(engine: Engine) -> APIRouter:
+    """Return the endpoints; OpenSearch's connectors call them, no shopper does."""
+    router = APIRouter(tags=["inside OpenSearch"])
+
+    @router.post(REWRITE_PATH, response_model=RewrittenAnswer, summary="Rewrite a search request so that its hits can be reranked")
+    async def rewrite_request(body: SearchRequest) -> Response:
+        """Enough hits, and the fields that the student reads; a request whose hits cannot be reranked comes back as it is."""
+        rewritten = rewrite(body.request, body.settings.with_fields(engine.reranker.template.fields))
+        if rewritten.fallback_reason is not None:
+            engine.metrics.not_reranked.labels(rewritten.fallback_reason).inc()
+        return JSONResponse({"request": as_json_text(rewritten.request), "fallback_reason": rewritten.fallback_reason})
+
+    @router.post(SCORE_PATH, response_model=HitsAnswer, responses=_NOT_RERANKED, summary="Score the hits of a search")
+    async def score_hits(body: HitsRequest) -> Response:
+        """Scores that sort the wanted page to the front. A failing or late student leaves BM25's order: see `fallback_reason`."""
+        window, fallback_reason = window_of(body.request, body.settings)
+        if window is None:
+            raise NotReranked(f"Not reranked: {fallback_reason}.", hint="Such a search needs no pipeline: search_pipeline=_none")
+        fields = body.settings.with_fields(engine.reranker.template.fields).fields
+        products = [product_of(document, fields) for document in body.documents[: body.settings.k]]
+        relevance, fallback_reason = await _relevance(engine, window.words, products, body.settings.budget_ms)
+        if fallback_reason is not None:
+            engine.metrics.not_reranked.labels(fallback_reason).inc()
+        start = window.start if body.settings.enlarge else 0
+        return JSONResponse({"scores": scores_of_page(relevance, window._replace(start=start), len(body.documents)), "fallback_reason": fallback_reason})
+
+    return router
+
+
+async def _relevance(engine: Engine, words: str, products: list[Any], budget_ms: float) -> tuple[np.ndarray | None, str | None]:
+    """Return the student's scores, (n,), or None and why there are none."""
+    budget_s = max(budget_ms - _MARGIN_MS, 1.0) / 1e3
+    try:
+        scores, _ = await asyncio.wait_for(engine.scores(words, products, within_s=budget_s), budget_s)
+    except (TimeoutError, LateError):
+        return None, "the student was late"
+    except NoTimeError:
+        return None, WOULD_BE_LATE
+    except BusyError:
+        return None, TOO_MANY_WAIT
+    except RerankerError as error:
+        log.warning("hits keep BM25's order: %s", error.message)
+        return None, f"the student failed: {type(error).__name__}"
+    except Exception as error:  # whatever the student does, the shopper gets BM25's order
+        log.exception("the student failed")
+        return None, f"the student failed: {type(error).__name__}"
+    if not np.isfinite(scores).all():
+        return None, "the student gave unusable scores"
+    return scores, None
