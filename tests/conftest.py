@@ -11,8 +11,9 @@ import pytest
 from tests import opensearch_container
 from tests.opensearch_cluster import opensearch_cluster
 from tests.secured_opensearch import secured_opensearch
+from tests.small_run import run
 
-__all__ = ["opensearch_cluster", "secured_opensearch"]
+__all__ = ["opensearch_cluster", "run", "secured_opensearch"]
 
 
 @pytest.fixture(scope="session")

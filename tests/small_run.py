@@ -1,4 +1,4 @@
-"""A finished run of the small recipe, which several test files look at."""
+"""A finished distillation run of the small recipe, shared by all tests that read one."""
 
 from __future__ import annotations
 
