@@ -1,25 +1,19 @@
-"""The choice of the embedded engine, measured: tantivy beside bm25s on the demo catalogue, same analysis, fields and boosts.
+"""``python -m benchmarks first-stage``: tantivy and bm25s on the demo catalogue, with the same analysis, fields and boosts.
 
-    python tests/benchmarks/first_stage.py [--out first_stage.json]
-
-Both must answer the same question: the top 50 products with what the catalogue says of them, from an index on disk.
+Both return the top 50 products with all their fields, from an index on disk.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import bm25s
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.output import DEFAULT_OUT, Out, output_folder, require, write_result
 from reranker.analysis import tokens
 from reranker.demo_data import demo_file
 from reranker.embedded import EmbeddedFirstStage, build_index, field_text
@@ -33,15 +27,19 @@ K = 50
 
 
 class Bm25s:
-    """bm25s with one index a field, their scores weighted and summed: its own retrieval knows a single field only."""
+    """bm25s with one index for each field; scores are weighted and summed, because its own retrieval supports a single field."""
 
     def __init__(self, folder: Path) -> None:
+        import bm25s
+
         self._fields = {field: bm25s.BM25.load(folder / field, mmap=True, load_corpus=field == "title", show_progress=False) for field in FIELD_BOOSTS}
         self._corpus = self._fields["title"].corpus
         self._place = {str(product["id"]): i for i, product in enumerate(self._corpus)}
 
     @staticmethod
     def build(folder: Path, products: Sequence[Product]) -> None:
+        import bm25s
+
         for field in FIELD_BOOSTS:
             index = bm25s.BM25(method="lucene", k1=1.2, b=0.75)
             index.index([list(tokens(field_text(product, field))) for product in products], show_progress=False)
@@ -66,7 +64,7 @@ class Bm25s:
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:
-    """Return the result and the seconds it took."""
+    """Return the result of ``work`` and its seconds."""
     began = time.perf_counter()
     result = work()
     return result, time.perf_counter() - began
@@ -81,7 +79,7 @@ def percentiles(search: Callable[[str, int], Any], queries: Sequence[str]) -> di
 
 
 def measure(scratch: Path) -> dict[str, Any]:
-    """Build, open and search both; return the figures of each, and how far their top 50 agree."""
+    """Build, open and search both; return the figures of each, and the mean overlap of their top 50."""
     products = list(read_catalog(demo_file("products.jsonl.gz")))
     by_id = {str(product["id"]): product for product in products}
     judgments = load_judgments(demo_file("judgments.csv"))
@@ -123,23 +121,21 @@ def _overlap(a: set[str], b: set[str]) -> float:
     return len(a & b) / max(len(a | b), 1)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--out", type=Path, help="write the figures here as JSON")
-    out: Path | None = parser.parse_args().out
+def first_stage(out: Out = DEFAULT_OUT) -> None:
+    """Compare tantivy, the embedded first stage, with bm25s on the demo catalogue. Writes first-stage.json."""
+    require("bm25s", "ir_measures")
+    from rich.console import Console
+    from rich.table import Table
+
+    folder = output_folder(out)
     with tempfile.TemporaryDirectory() as scratch:
-        figures = measure(Path(scratch))
-    if out is not None:
-        out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    engines = figures["engines"]
+        result = measure(Path(scratch))
+    write_result(folder / "first-stage.json", result)
+    engines = result["engines"]
     table = Table("", *engines)
     for row in engines["tantivy"]:
         table.add_row(row, *(str(engine[row]) for engine in engines.values()))
-    console = Console()
-    console.print(table)
-    console.print(f"{figures['products']:,} products, {figures['queries']} log queries, {figures['judged_queries']} judged queries")
-    console.print(f"Top 50 in common: {figures['mean_overlap_at_50']:.0%}")
-
-
-if __name__ == "__main__":
-    main()
+    Console().print(table)
+    print(f"{result['products']:,} products, {result['queries']} log queries, {result['judged_queries']} judged queries")
+    print(f"Common to both top {K}: {result['mean_overlap_at_50']:.0%}")
+    print(f"Written: {folder / 'first-stage.json'}")

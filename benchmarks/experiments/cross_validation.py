@@ -1,4 +1,4 @@
-"""Cross-validation by intent: what the gates of runs with different held-out folds measured, all queries together."""
+"""Cross-validation by intent: pools what the gates of runs with different held-out folds measured."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from benchmarks.experiments.report import LINES, lines, row_by_fold, write
 from reranker.evaluation import Comparison
 from reranker_distill.finished_run import FinishedRun, pooled
 
-QUESTION = "Every ranking on queries whose intents nothing was trained on, over all folds"
+QUESTION = "All rankings on queries with unseen intents, over all folds"
 BASE = "minilm_cosine"
 
 
 def cross_validate(runs: list[FinishedRun], out: Path) -> dict[str, Any]:
     """Pool the runs' held-out queries, and write ``cross-validation.json`` and ``.png``.
 
-    Each fold's students were measured on queries that no stage of their run saw; differences are paired by query.
+    A fold's students were measured on queries that no stage of their run saw. Differences are paired by query.
     """
     measured = pooled(runs)
     parts = [len(run.measured) for run in runs]

@@ -1,4 +1,4 @@
-"""Does the student's quality rise with the amount of labelled data, and does it pass its teacher? (arXiv 2505.07105, data expansion)"""
+"""Does the student's quality rise with the amount of labelled data, and does it surpass its teacher? (arXiv 2505.07105, data expansion)"""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_EPOCHS = 12.0
 
 
 def part_of(labelled: Sequence[LabelledPair], pairs: int, seed: int) -> list[LabelledPair]:
-    """Return about ``pairs`` labelled pairs: whole queries, drawn at random; a larger part holds the smaller ones of its seed."""
+    """Return about ``pairs`` labelled pairs of whole, randomly drawn queries. With one seed, a larger part contains every smaller one."""
     of_query = by_query(labelled)
     queries = list(of_query)
     random.Random(seed).shuffle(queries)
@@ -31,13 +31,13 @@ def part_of(labelled: Sequence[LabelledPair], pairs: int, seed: int) -> list[Lab
 
 
 def epochs(settings: Student, pairs: int) -> float:
-    """Return how often a part of the data is gone through: more often the smaller it is, up to ``FEWEST_STEPS`` batches, so that the curve shows data."""
+    """Return the epochs for a part of the data. Small parts get more, up to ``FEWEST_STEPS`` batches, so that the curve shows the effect of data."""
     steps = pairs / (settings.products_per_list * settings.lists_per_batch)
     return min(MOST_EPOCHS, max(settings.epochs, FEWEST_STEPS / max(steps, 1)))
 
 
 def trials(plan: Plan) -> tuple[list[Trial], list[str]]:
-    """Train a student a size, seed and run; return the trials and the settings from the smallest size up."""
+    """Train a student for each size, seed and run; return the trials, and the settings from the smallest size up."""
     shares = {f"1/{round(1 / share)}" if share < 1 else "all": share for share in SHARES}
     return plan.try_each(shares, _learn)
 

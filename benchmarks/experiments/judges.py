@@ -1,4 +1,4 @@
-"""Who can label: an embedder, its neighbourhoods and a language model beside them, which need no judgments; and a teacher fine-tuned on some."""
+"""Who labels best: the embedder and a language model, which need no judgments, or a teacher that was fine-tuned on some."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from reranker_distill.teacher.soft_targets import expected_relevance
 QUESTION = "Who judges best?"
 WEIGHTS = (0.1, 0.2, 0.3, 0.4)
 SHARES = (0.05, 0.1, 0.2, 0.5)
-"""The parts in a label that a teacher is tried with, where runs have fine-tuned one; the embedder as in their recipe has the rest.
-Each is tried as it is, and by agreement: smaller where the two differ on a query's products."""
+"""The teacher's weights in a label, where the runs fine-tuned one; the recipe's embedder has the rest.
+Each is tried fixed, and scaled by the agreement of the two on a query's products."""
 PLAIN, NEIGHBOURS, ALONE = "embedder", "embedder with neighbours", "language model alone"
-OTHERWISE = "gemma-3-270m"
-"""The language model of runs whose recipe names none."""
+DEFAULT_LANGUAGE_MODEL = "gemma-3-270m"
+"""The language model for runs whose recipe names none."""
 
 
 def compare_judges(runs: list[FinishedRun], out: Path) -> dict[str, Any]:
-    """Measure the judges on the runs' held-out queries, and write ``judges.json`` and ``.png``.
+    """Measure the labellers on the runs' held-out queries, and write ``judges.json`` and ``.png``.
 
-    Where all runs have a teacher that learnt from their other judgments, it is measured too, alone and at several shares.
+    If all runs have a fine-tuned teacher, it is measured too, alone and at several weights.
 
     Raises:
         RerankerError: a run has no embedder, or its language model cannot be loaded.
@@ -52,7 +52,7 @@ def compare_judges(runs: list[FinishedRun], out: Path) -> dict[str, Any]:
 
 
 def _settings(run: FinishedRun) -> LikelihoodSettings:
-    return run.recipe.likelihood if run.recipe.likelihood.judges else LikelihoodSettings(model=OTHERWISE)
+    return run.recipe.likelihood if run.recipe.likelihood.judges else LikelihoodSettings(model=DEFAULT_LANGUAGE_MODEL)
 
 
 def _measure(run: FinishedRun, with_teacher: bool) -> list[QueryScores]:
@@ -71,8 +71,8 @@ def _measure(run: FinishedRun, with_teacher: bool) -> list[QueryScores]:
 
 
 def _with_teacher(run: FinishedRun, vectors: ProductVectors, likely: Likelihood) -> dict[str, Ranker]:
-    """Return the run's teacher alone, and beside the judge that the run's recipe gives it."""
-    of_teacher = _asked(run, load_teacher(run.folder / TEACHER), "asking the teacher")
+    """Return the run's teacher alone, and mixed with the embedder of the run's recipe."""
+    of_teacher = _asked(run, load_teacher(run.folder / TEACHER), "teacher labels")
     judge = judge_of(run.recipe, vectors, run.products, likely if run.recipe.likelihood.judges else None)
     scores_range = run.embedder_range
 
@@ -87,11 +87,11 @@ def _with_teacher(run: FinishedRun, vectors: ProductVectors, likely: Likelihood)
 
 
 def _likelihood(run: FinishedRun) -> Likelihood:
-    return _asked(run, QueryLikelihood(_settings(run), run.recipe.template, run.models), "asking how likely queries are")
+    return _asked(run, QueryLikelihood(_settings(run), run.recipe.template, run.models), "query likelihoods")
 
 
 def _asked(run: FinishedRun, model: Teacher, what: str) -> Callable[[Sequence[tuple[str, str]]], np.ndarray]:
-    """Ask a model about all held-out pairs at once, those of a product together: a decoder reads it once. Return its relevance of pairs."""
+    """Score all held-out pairs, sorted by product so that a decoder reads each product once; return a look-up of their relevance."""
     pairs = sorted({(j.query, j.product_id) for j in run.split.held_out}, key=lambda pair: pair[1])
     with progress(what, len(pairs), Console(stderr=True)) as advance:
         found = model.distributions([(query, run.products[i]) for query, i in pairs], on_pairs=advance)

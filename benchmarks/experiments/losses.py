@@ -1,25 +1,22 @@
-"""Margins against each product by itself, and against orders: every loss on the same lists (arXiv 2505.07105 learns margins)."""
+"""Margins compared with pointwise losses, on the same lists of products (arXiv 2505.07105 trains on margins)."""
 
 from __future__ import annotations
-
-from typing import get_args
 
 from benchmarks.experiments.data_size import part_of
 from benchmarks.experiments.plan import Plan
 from benchmarks.experiments.trials import Outcome, Trial, try_student
 from reranker_distill.finished_run import FinishedRun
-from reranker_distill.recipe import LOSSES_OF_ORDER, LossName
+from reranker_distill.recipe import LossName
 
-QUESTION = "What the student learns from: margins, pointwise labels, orders"
+QUESTION = "What the student learns from: margins or pointwise labels"
 BASE = "margin_mse"
-"""The paper's loss, which the others are compared with."""
+"""The paper's loss. The others are compared with it."""
+LOSSES: tuple[LossName, ...] = ("list_margin_mse", "margin_mse", "bce", "mse")
 
 
 def trials(plan: Plan) -> tuple[list[Trial], list[str]]:
-    """Train a student a loss, seed and run; bi-encoders by those losses that they learn by."""
-    kinds = {plan.student(run).architecture for run in plan.runs}
-    names = [name for name in get_args(LossName) if kinds == {"cross_encoder"} or name not in LOSSES_OF_ORDER]
-    return plan.try_each({name: name for name in names}, _learn, BASE)
+    """Train a student for each loss, seed and run."""
+    return plan.try_each({name: name for name in LOSSES}, _learn, BASE)
 
 
 def _learn(plan: Plan, run: FinishedRun, loss: LossName, seed: int) -> Outcome:

@@ -1,4 +1,4 @@
-"""The experiments as pictures: a curve over the amount of data, or a row a setting."""
+"""Pictures of experiments: a curve over the amount of data, or one row for each setting."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _TITLE_CHARACTERS = 80
 
 
 def draw_curve(rows: Sequence[Row], lines: Mapping[str, Interval], path: Path, *, title: str, queries: int) -> None:
-    """Draw nDCG@10 against the number of labelled pairs: each seed a dot, their mean a line, the interval over queries a band.
+    """Draw nDCG@10 against the number of labelled pairs: seeds as dots, their mean as a line, the interval over queries as a band.
 
-    Where it was measured, a second panel has the agreement with the labels of queries that were left out.
+    A second panel shows the agreement with the labels of left-out queries, where it was measured.
     """
     with rc_context(STYLE):
         pairs = [row.pairs for row in rows]
@@ -56,9 +56,9 @@ def draw_curve(rows: Sequence[Row], lines: Mapping[str, Interval], path: Path, *
 def draw_rows(
     rows: Sequence[Row], lines: Mapping[str, Interval], path: Path, *, title: str, queries: int, base: str | None = None, dots: str = "seeds"
 ) -> None:
-    """Draw a row a setting: mean, interval over queries, a dot for each of its seeds (or folds).
+    """Draw one row for each setting: mean, interval over queries, and a dot for each seed (or fold).
 
-    With ``base`` a second panel has the paired differences from it.
+    With ``base``, a second panel shows the paired differences from it.
     """
     with rc_context(STYLE):
         figure, axes = _figure((11 if base else 8.5, 1.9 + 0.55 * len(rows)), panels=2 if base else 1)

@@ -1,4 +1,4 @@
-"""What an experiment is asked to do."""
+"""What an experiment runs on, and with which settings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from benchmarks.experiments.left_out import Divided, leave_out
+from benchmarks.experiments.label_agreement import Divided, leave_out
 from benchmarks.experiments.trials import Outcome, Trial, Trials
 from reranker.errors import RerankerError
 from reranker_distill.finished_run import FinishedRun
@@ -19,9 +19,9 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Plan:
-    """The runs an experiment is made on, its seeds, which student of the variants it trains, and from how many pairs (None: all that it may).
+    """The runs of an experiment, its seeds, which student it trains, and on how many pairs (None: all).
 
-    ``only`` are the settings that were asked for (None: all).
+    ``only``: the selected settings (None: all).
     """
 
     runs: list[FinishedRun]
@@ -35,30 +35,30 @@ class Plan:
     def try_each(
         self, settings: Mapping[str, Value], action: Callable[[Plan, FinishedRun, Value, int], Outcome], base: str | None = None
     ) -> tuple[list[Trial], list[str]]:
-        """Make a trial a setting, seed and run, by ``action`` of plan, run, the setting's value and seed; return the trials and the settings tried.
+        """Run ``action`` (plan, run, the setting's value, seed) for each setting, seed and run; return the trials and the settings tried.
 
         Args:
-            base: the setting that the others are compared with, which is tried whatever was asked for.
+            base: the setting that the others are compared with; it is always tried.
 
         Raises:
-            RerankerError: a setting was asked for that the experiment does not have.
+            RerankerError: a selected setting does not exist.
         """
         made = []
-        names = self._asked(list(settings), base)
+        names = self._selected(list(settings), base)
         for name in names:
             for seed in self.seeds:
                 made += [self.trials.make(run, name, seed, partial(action, self, run, settings[name], seed)) for run in self.runs]
         return made, names
 
     def student(self, run: FinishedRun) -> Student:
-        """Return the settings of the variants's student that the experiment trains."""
+        """Return the settings of the student that the experiment trains."""
         return student_of(run, self.variant)
 
     def divided(self, run: FinishedRun) -> Divided:
-        """Return the run's labelled pairs, those of some queries left out."""
+        """Return the run's labelled pairs for training and those left out."""
         return leave_out(run.labelled)
 
-    def _asked(self, settings: Sequence[str], base: str | None) -> list[str]:
+    def _selected(self, settings: Sequence[str], base: str | None) -> list[str]:
         if self.only is None:
             return list(settings)
         for name in self.only:
@@ -68,16 +68,16 @@ class Plan:
 
 
 def student_of(run: FinishedRun, variant: str) -> Student:
-    """Return the settings of a student of a run's variants.
+    """Return the settings of a run's main student or of a variant.
 
     Raises:
-        RerankerError: the variants has none of that name.
+        RerankerError: the run has no student of that name.
     """
     if variant == MAIN_STUDENT:
         return run.recipe.student
     variants = {own.name: own for own in run.recipe.variants}
     if variant not in variants:
-        raise RerankerError(f"The run {run.folder} has no student {variant}.", hint=f"Its variants: {', '.join([MAIN_STUDENT, *variants])}.")
+        raise RerankerError(f"The run {run.folder} has no student {variant}.", hint=f"Its students: {', '.join([MAIN_STUDENT, *variants])}.")
     if not variants[variant].learns_from_labels:
-        raise RerankerError(f"The student {variant} learns from no labels.", hint="Name one that does, which it is made of.")
+        raise RerankerError(f"The student {variant} learns from no labels.", hint="Name a student that it is made of.")
     return run.recipe.student_of(variants[variant])

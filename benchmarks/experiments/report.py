@@ -1,4 +1,4 @@
-"""An experiment's result: a row a setting, with intervals over the queries' intents and the spread over seeds."""
+"""An experiment's result: one row for each setting, with intervals over the queries' intents, and each seed's mean."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from reranker.evaluation.bootstrap import Interval, bootstrap
 from reranker_distill.finished_run import FinishedRun, pooled
 
 LINES = {"bm25": "BM25", "minilm_cosine": "all-MiniLM-L6-v2 cosine", "teacher": "teacher", "committee": "teacher with embedder"}
-"""The rankings of the runs' gates that an experiment's trials are set beside, and what a picture calls them."""
+"""Rankings of the runs' gates that trials are compared with, and their names in pictures."""
 
 
 class Row(NamedTuple):
-    """One setting: its mean over queries and seeds with the interval over intents, each seed's mean, and paired differences.
+    """One setting: mean over queries and seeds with the interval over intents, each seed's mean, and paired differences.
 
     ``agreement`` is the mean over the trials that measured it; None where none did.
     """
@@ -34,7 +34,7 @@ class Row(NamedTuple):
 
 
 def rows(trials: Sequence[Trial], runs: list[FinishedRun], settings: Sequence[str], *, against: Sequence[str] = (), base: str | None = None) -> list[Row]:
-    """Return a row a setting.
+    """Return one row for each setting.
 
     Args:
         against: rankings of the runs' gates that each setting is compared with, paired by query.
@@ -69,11 +69,11 @@ def rows(trials: Sequence[Trial], runs: list[FinishedRun], settings: Sequence[st
 
 
 def row_by_fold(measured: Comparison, name: str, runs: list[FinishedRun], queries: Sequence[int], against: Sequence[str]) -> Row:
-    """Return the row of a ranking that needed no trial: its mean over all held-out queries, and, as its ``seeds``, over each run's.
+    """Return the row of a ranking that needed no trial; its ``seeds`` are the means over each run's held-out queries.
 
     Args:
-        measured: all runs' held-out queries, the runs' one after another.
-        queries: how many of them are each run's.
+        measured: all runs' held-out queries, in the order of the runs.
+        queries: how many belong to each run.
         against: the rankings to compare with, paired by query.
     """
     scores = [row.ndcg[name] for row in measured.per_query]

@@ -1,4 +1,4 @@
-"""Soft against hard targets for the teacher: the raters' votes as a distribution, or the final grade alone (arXiv 2505.07105)."""
+"""Soft or hard targets for the teacher: the raters' votes as a distribution, or the final grade (arXiv 2505.07105)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ BASE = "hard: final grade"
 
 
 def trials(plan: Plan) -> tuple[list[Trial], list[str]]:
-    """Train a teacher a kind of target, seed and run; the teacher itself is measured.
+    """Train a teacher for each kind of target, seed and run, and measure the teacher.
 
     Raises:
-        RerankerError: a run's teacher learns from no judgments.
+        RerankerError: a run has no teacher that learns from judgments.
     """
     for run in plan.runs:
         if not run.recipe.learns_from_judgments:

@@ -1,4 +1,4 @@
-"""A trial: one student or teacher, trained by one setting with one seed, and its nDCG@10 on a run's held-out queries."""
+"""A trial: one student or teacher, trained with one setting and seed, and its nDCG@10 on a run's held-out queries."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.experiments.left_out import agreement
+from benchmarks.experiments.label_agreement import agreement
 from reranker.evaluation import evaluate_rankings
 from reranker.products import Product
 from reranker_distill.checkpoints import resolve_checkpoint
@@ -20,7 +20,7 @@ from reranker_distill.recipe import Student
 
 
 class Outcome(NamedTuple):
-    """What a trial's work came to: how many pairs it learnt from, nDCG@10 by query, and ``left_out.agreement``, where queries were left out."""
+    """The outcome of a trial: how many pairs it learnt from, nDCG@10 by query, and ``label_agreement.agreement``, where measured."""
 
     pairs: int
     ndcg: dict[str, float]
@@ -28,7 +28,7 @@ class Outcome(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """A trial that was made: which, and its outcome. ``setting`` is the value that the experiment varies."""
+    """A finished trial. ``setting`` names the value that the experiment varies."""
 
     run: str
     setting: str
@@ -43,9 +43,9 @@ class Trial(NamedTuple):
 
 
 class Trials:
-    """The trials of an experiment, kept a line each as they end: a stopped experiment makes none of them twice.
+    """The trials of an experiment, appended to a file as they end, so that a stopped experiment resumes.
 
-    ``reads`` is what the trials depend on, such as settings and fingerprints; trials that depended on something else are left aside.
+    ``reads`` is what trials depend on, such as settings and fingerprints; stored trials with other dependencies are ignored.
     """
 
     def __init__(self, path: Path, reads: dict[str, Any], say: Callable[[str], None]) -> None:
@@ -55,18 +55,18 @@ class Trials:
         for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
             try:
                 row = json.loads(line)
-            except ValueError:  # cut
+            except ValueError:  # incomplete: the experiment was killed while writing
                 continue
             if row.pop("reads", None) == self._reads:
                 self.done.append(Trial(**row))
 
     def make(self, run: FinishedRun, setting: str, seed: int, action: Callable[[], Outcome]) -> Trial:
-        """Return the trial that was made before, or make it by ``action``."""
+        """Return the stored trial, or run ``action`` and store its outcome."""
         for trial in self.done:
             if (trial.run, trial.setting, trial.seed) == (run.name, setting, seed):
                 return trial
         found = action()
-        cut = self.path.is_file() and not self.path.read_bytes().endswith(b"\n")  # a killed experiment's last line
+        cut = self.path.is_file() and not self.path.read_bytes().endswith(b"\n")  # the last line of a killed experiment
         trial = Trial(run.name, setting, seed, *found)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(("\n" if cut else "") + json.dumps({**trial._asdict(), "reads": self._reads}, ensure_ascii=False) + "\n")
@@ -79,10 +79,10 @@ class Trials:
 def try_student(
     run: FinishedRun, labelled: Sequence[LabelledPair], settings: Student, *, left_out: Sequence[LabelledPair] = (), seed: int, work: Path
 ) -> Outcome:
-    """Train a student on labelled pairs and measure it, in floats, on the run's held-out queries; ``work`` is used and cleared.
+    """Train a student on labelled pairs, and measure it in float32 on the run's held-out queries. ``work`` is a scratch folder.
 
     Args:
-        left_out: pairs of other queries, whose labels it should follow too.
+        left_out: pairs of queries not trained on, for the agreement with their labels.
     """
     from reranker_distill.student.scoring import load_scores
     from reranker_distill.student.training import train_student

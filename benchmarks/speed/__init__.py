@@ -1,1 +1,1 @@
-"""The reranker beside what else one could use: quality and time of each in one run, where a query's time goes, and how it grows."""
+"""Quality and latency of bundles beside other rerankers, the stages of one query, and how latency grows."""

@@ -1,4 +1,4 @@
-"""The comparison: every contender's quality and times on the same queries in one run."""
+"""Quality and latency of all systems on the same queries in one run."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.speed.contenders.contender import Contender
-from benchmarks.speed.contenders.line_up import LineUp, Wanted
-from benchmarks.speed.contenders.own_bundle import OwnBundle
 from benchmarks.speed.cost import assumptions, cost
+from benchmarks.speed.interleaved_timing import time_interleaved
 from benchmarks.speed.machine import describe
-from benchmarks.speed.rounds import measure_rounds
 from benchmarks.speed.settings import Settings
 from benchmarks.speed.statistics import Estimate, percentile, ratio, rounded
+from benchmarks.speed.systems.bundle import BundleSystem
+from benchmarks.speed.systems.registry import Selection, Systems
+from benchmarks.speed.systems.system import System
 from benchmarks.speed.workload import first_queries, measure_quality, timed_queries, unseen_judgments
 from reranker.errors import InputError
 from reranker.evaluation.bootstrap import Interval
@@ -25,7 +25,7 @@ from reranker.first_stage import FirstStage
 
 @dataclass(frozen=True)
 class Times:
-    """One contender with one number of hits: milliseconds, and CPU-milliseconds of all threads (median)."""
+    """Latency of one system at one number of hits: milliseconds, and CPU milliseconds of all threads (median)."""
 
     p50: Estimate
     p95: Estimate
@@ -33,8 +33,8 @@ class Times:
 
 
 @dataclass(frozen=True)
-class Standing:
-    """One contender in the comparison. ``quality``: nDCG@10; None where ``no_quality`` says why."""
+class SystemResult:
+    """One system's result. ``quality``: nDCG@10; None where ``no_quality`` gives the reason."""
 
     name: str
     label: str
@@ -47,12 +47,12 @@ class Standing:
 
 @dataclass(frozen=True)
 class Report:
-    """What a comparison found.
+    """The result of a comparison.
 
-    ``ratios``: by hits, (of, to) → how many times longer the first takes; ``orders``: who came after whom, by turn.
+    ``ratios``: by hits, (of, to) → latency of the first divided by that of the second; ``orders``: the order of the systems in each turn.
     """
 
-    standings: list[Standing]
+    results: list[SystemResult]
     left_out: dict[str, str]
     ratios: dict[int, dict[tuple[str, str], Estimate]]
     orders: list[list[str]]
@@ -65,7 +65,7 @@ class Report:
     cross_encoder: str | None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what ``benchmark.json`` holds: times in milliseconds, figures with 95 % bootstrap intervals over queries."""
+        """Return the content of ``benchmark.json``: milliseconds, with 95 % bootstrap intervals over queries."""
         return {
             "quick": self.settings.quick,
             "machine": self.machine,
@@ -74,14 +74,14 @@ class Report:
             "rounds": self.settings.rounds,
             "queries": self.queries,
             "quality_queries": self.quality_queries,
-            "contenders": {
-                standing.name: {
-                    "label": standing.label,
-                    "note": standing.note,
+            "systems": {
+                result.name: {
+                    "label": result.label,
+                    "note": result.note,
                     "ndcg@10": None
-                    if standing.quality is None
-                    else {"mean": rounded(standing.quality.mean), "interval": [rounded(standing.quality.low), rounded(standing.quality.high)]},
-                    "no_quality": standing.no_quality,
+                    if result.quality is None
+                    else {"mean": rounded(result.quality.mean), "interval": [rounded(result.quality.low), rounded(result.quality.high)]},
+                    "no_quality": result.no_quality,
                     "hits": {
                         str(k): {
                             "p50_ms": times.p50.as_dict(),
@@ -89,10 +89,10 @@ class Report:
                             "cpu_p50_ms": times.cpu_p50.as_dict(),
                             "cost": cost(times.cpu_p50.value, self.core_hour_price),
                         }
-                        for k, times in standing.times.items()
+                        for k, times in result.times.items()
                     },
                 }
-                for standing in self.standings
+                for result in self.results
             },
             "left_out": self.left_out,
             "ratios": {str(k): {f"{of} / {to}": value.as_dict() for (of, to), value in ratios.items()} for k, ratios in self.ratios.items()},
@@ -103,8 +103,8 @@ class Report:
 
 def compare(
     first_stage: FirstStage,
-    wanted: Wanted,
-    lined_up: LineUp,
+    selection: Selection,
+    loaded: Systems,
     settings: Settings,
     *,
     threads: int,
@@ -112,32 +112,32 @@ def compare(
     say: Callable[[str], None] = lambda _: None,
     on_turn: Callable[[str], None] = lambda _: None,
 ) -> Report:
-    """Measure the quality of every contender, then time them by turns.
+    """Measure the quality of every system, then time them in interleaved rounds.
 
     Args:
-        say, on_turn: told what is being done, for progress.
+        say, on_turn: progress callbacks.
 
     Raises:
-        InputError: no contender can take part, the bundles were trained on all judged queries, or too few queries find enough products.
+        InputError: no system is available, the bundles were trained on all judged queries, or too few queries find enough products.
         FirstStageError: the first stage cannot answer.
     """
-    contenders = lined_up.contenders
-    if not contenders:
-        told = "; ".join(f"{name}: {why}" for name, why in lined_up.left_out.items() if not why.startswith("not asked for"))
-        raise InputError(f"No contender can take part. {told}", hint="Install what is missing, or ask for others with --only.")
+    systems = loaded.systems
+    if not systems:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in loaded.left_out.items() if not reason.startswith("not selected"))
+        raise InputError(f"No system is available. {reasons}", hint="Install what is missing, or select others with --only.")
     say("Measuring quality")
-    unseen = unseen_judgments(first_stage, list(wanted.bundles.values()))
+    unseen = unseen_judgments(first_stage, list(selection.bundles.values()))
     if settings.quality_queries is not None:
         unseen = first_queries(unseen, settings.quality_queries)
-    quality = measure_quality(unseen, contenders)
+    quality = measure_quality(unseen, systems)
     say("Finding hits")
     queries = timed_queries(first_stage, settings.queries, max(settings.ks))
     say("Warming up")
-    took, cpu, orders = measure_rounds(contenders, queries, settings.ks, settings.rounds, on_turn=on_turn)
+    took, cpu, orders = time_interleaved(systems, queries, settings.ks, settings.rounds, on_turn=on_turn)
     return Report(
-        standings=[_standing(contender, took[i], cpu[i], settings, quality) for i, contender in enumerate(contenders)],
-        left_out=lined_up.left_out,
-        ratios={k: _ratios(contenders, took[:, at]) for at, k in enumerate(settings.ks)},
+        results=[_result(system, took[i], cpu[i], settings, quality) for i, system in enumerate(systems)],
+        left_out=loaded.left_out,
+        ratios={k: _ratios(systems, took[:, at]) for at, k in enumerate(settings.ks)},
         orders=orders,
         settings=settings,
         quality_queries=0 if quality is None else quality.queries,
@@ -145,18 +145,18 @@ def compare(
         machine=describe(threads),
         first_stage=first_stage.name,
         core_hour_price=core_hour_price,
-        cross_encoder=None if wanted.cross_encoder is None else wanted.cross_encoder.name,
+        cross_encoder=None if selection.cross_encoder is None else selection.cross_encoder.name,
     )
 
 
-def _standing(contender: Contender, took: np.ndarray, cpu: np.ndarray, settings: Settings, quality: Any) -> Standing:
-    measured = quality.interval(contender.name) if contender.no_quality is None else None
+def _result(system: System, took: np.ndarray, cpu: np.ndarray, settings: Settings, quality: Any) -> SystemResult:
+    measured = quality.interval(system.name) if system.no_quality is None else None
     times = {k: Times(percentile(took[at], 50), percentile(took[at], 95), percentile(cpu[at], 50)) for at, k in enumerate(settings.ks)}
-    return Standing(contender.name, contender.label, measured, contender.no_quality, contender.note, isinstance(contender, OwnBundle), times)
+    return SystemResult(system.name, system.label, measured, system.no_quality, system.note, isinstance(system, BundleSystem), times)
 
 
-def _ratios(contenders: list[Contender], took: np.ndarray) -> dict[tuple[str, str], Estimate]:
-    """Compare every contender with each of our bundles; with each other where none of ours takes part."""
-    ours = [i for i, contender in enumerate(contenders) if isinstance(contender, OwnBundle)] or list(range(len(contenders)))
-    pairs = [(of, to) for of, to in permutations(range(len(contenders)), 2) if to in ours]
-    return {(contenders[of].name, contenders[to].name): ratio(took[of], took[to]) for of, to in pairs}
+def _ratios(systems: list[System], took: np.ndarray) -> dict[tuple[str, str], Estimate]:
+    """Return the latency ratios of every system to each bundle; of all pairs where no bundle was measured."""
+    ours = [i for i, system in enumerate(systems) if isinstance(system, BundleSystem)] or list(range(len(systems)))
+    pairs = [(of, to) for of, to in permutations(range(len(systems)), 2) if to in ours]
+    return {(systems[of].name, systems[to].name): ratio(took[of], took[to]) for of, to in pairs}

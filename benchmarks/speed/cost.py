@@ -1,4 +1,4 @@
-"""What reranking costs, from the CPU-seconds of one query."""
+"""The cost of reranking, from the CPU time of one query."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MILLION = 1_000_000
 
 
 def cost(cpu_ms: float, core_hour_price: float) -> dict[str, Any]:
-    """Return what ``cpu_ms`` CPU-milliseconds a query come to: for a million queries, and as cores for 1,000 queries/s at 60 % utilisation."""
+    """Return the cost at ``cpu_ms`` CPU milliseconds a query: of a million queries, and in cores for 1,000 queries/s at 60 % utilisation."""
     cpu_s = cpu_ms / 1e3
     return {
         "cpu_ms_per_query": rounded(cpu_ms),
@@ -23,5 +23,5 @@ def cost(cpu_ms: float, core_hour_price: float) -> dict[str, Any]:
 
 
 def assumptions(core_hour_price: float) -> dict[str, Any]:
-    """Return what ``cost`` assumes."""
+    """Return the assumptions of ``cost``."""
     return {"core_hour_price": core_hour_price, "queries_per_second": QUERIES_PER_SECOND, "utilisation": UTILISATION}

@@ -1,4 +1,4 @@
-"""What a benchmark ran on, and how many cores it uses."""
+"""The machine that a benchmark runs on, and the cores it may use."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ _LIBRARIES = ("onnxruntime", "tokenizers", "numpy", "tantivy", "sentence-transfo
 
 
 def keep_to(threads: int | None) -> int:
-    """Keep this process, and those that it starts, to that many cores, where the system can; return the number of threads of one run.
+    """Limit this process and its children to a number of cores, where the operating system can; return the number of threads of one run.
 
-    Libraries that choose their own number of threads then have no more cores than the others.
+    Libraries that choose their own number of threads then get no more cores than the others.
 
     Raises:
-        InputError: there are not as many cores.
+        InputError: the machine has fewer cores.
     """
     if threads is None:
         return cores()
     if not 1 <= threads <= cores():
-        raise InputError(f"{threads} threads were asked for.", hint=f"This process may use {cores()} cores.")
+        raise InputError(f"--threads is {threads}.", hint=f"This process may use {cores()} cores.")
     if hasattr(os, "sched_setaffinity"):
         chosen = sorted(os.sched_getaffinity(0))[:threads]
         os.sched_setaffinity(0, chosen)
         for task in Path("/proc/self/task").glob("*") if Path("/proc/self/task").is_dir() else ():
-            with suppress(ProcessLookupError):  # it has ended meanwhile
-                os.sched_setaffinity(int(task.name), chosen)  # threads that libraries started at import, such as numpy's
+            with suppress(ProcessLookupError):  # the thread has ended
+                os.sched_setaffinity(int(task.name), chosen)  # also threads that libraries started at import, such as numpy's
     return threads
 
 
 def describe(threads: int) -> dict[str, Any]:
-    """Return processor, cores, threads, load average (one minute; None where unknown) and versions."""
+    """Return processor, cores, threads, one-minute load average (None where unknown) and library versions."""
     versions = {}
     for library in _LIBRARIES:
         try:

@@ -1,4 +1,4 @@
-"""Labels beside points, so that none covers another, a point, or the edge."""
+"""Point labels that overlap neither each other, nor a point, nor the edge."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ _POINT = 7.0
 
 
 def label_points(axes: Axes, points: Sequence[tuple[float, float]], labels: Sequence[str], *, size: float = 8.5) -> None:
-    """Write each label at the place nearest to its point that is free, with a thin line to the point where it is not beside it.
+    """Write each label at the nearest free place, with a thin line to its point where the two are apart.
 
     Call it last: limits and size of the axes must not change afterwards.
+
+    Raises:
+        ValueError: there is no free place for a label.
     """
     figure = axes.figure
     assert isinstance(figure.canvas, FigureCanvasAgg)
@@ -41,7 +44,7 @@ def label_points(axes: Axes, points: Sequence[tuple[float, float]], labels: Sequ
                 fontsize=size,
                 color=INK,
                 zorder=4,
-                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1},  # intervals run behind it
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1},  # error bars pass behind it
             )
             box = text.get_window_extent(renderer).padded(_MARGIN)
             if inside.contains(box.x0, box.y0) and inside.contains(box.x1, box.y1) and not any(box.overlaps(other) for other in taken):
@@ -59,5 +62,5 @@ def label_points(axes: Axes, points: Sequence[tuple[float, float]], labels: Sequ
 
 
 def _offsets() -> list[tuple[float, float]]:
-    """Points from a marker to its label: beside it, above and below, and farther off on all sides."""
+    """Return candidate offsets of a label from its marker, in points: beside it, above, below, and farther away on all sides."""
     return [(dx, dy) for dx in (0, *(side * far for far in (9, 22, 40, 65, 95) for side in (1, -1))) for dy in range(-230, 231, 11) if abs(dx) + abs(dy) >= 9]

@@ -1,4 +1,4 @@
-"""Where the microseconds of one reranked query go, stage by stage, and what the service adds around them."""
+"""The latency of one reranked query by stage, and what the HTTP service adds."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.speed.interleaved_timing import SETTLE_S, without_garbage_collection
 from benchmarks.speed.machine import describe
-from benchmarks.speed.rounds import SETTLE_S, no_collection
+from benchmarks.speed.search_requests import SIZE, InProcessClient, service
 from benchmarks.speed.settings import Settings
 from benchmarks.speed.statistics import Estimate, percentile, ratio, rounded
-from benchmarks.speed.whole_search import SIZE, InProcess, service
 from benchmarks.speed.workload import TimedQuery, timed_queries
-from reranker.bundle import MODEL, QUERIES, VECTORS, Bundle
+from reranker.bundle import MODEL, QUERIES, Bundle
 from reranker.first_stage import FirstStage
 from reranker.onnx_model import OnnxModel
 from reranker.reranker import Reranker
-from reranker.scorers import BI_ENCODER, CROSS_ENCODER, DUET, BiEncoder, unit_means
+from reranker.scorers import CROSS_ENCODER, BiEncoder, unit_means
 from reranker.search import TwoStageSearch
 from reranker.text import clean
 
 STAGES = {
     "first_stage": "first stage: BM25's hits, products included",
     "render": "rendering products as text",
-    "look_up": "hashing texts, looking up vectors",
+    "look_up": "hashing texts, looking up product vectors",
     "tokenise_query": "tokenising the query",
     "onnx_query": "ONNX run of the query",
     "dot": "pooling, dot products",
@@ -45,16 +45,16 @@ _WHOLE = {
 
 
 class _Student(NamedTuple):
-    """A bundle's parts, to be timed one by one. ``vectors``, ``apart``: what reads texts apart; ``together``: what reads pairs."""
+    """A bundle's parts, to time one by one. A bi-encoder has ``vectors`` and a query encoder; a cross-encoder has ``pairs``."""
 
     vectors: BiEncoder | None
-    apart: OnnxModel | None
-    together: OnnxModel | None
+    queries: OnnxModel | None
+    pairs: OnnxModel | None
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Microseconds, float64 (rounds, queries), by stage and by whole; products' vectors are known."""
+    """Microseconds, float64 (rounds, queries), by stage and by whole search. Product vectors are cached."""
 
     stages: dict[str, np.ndarray]
     wholes: dict[str, np.ndarray]
@@ -66,16 +66,16 @@ class Profile:
 
     @property
     def rest(self) -> np.ndarray:
-        """What the stages do not explain of both stages in Python: (rounds, queries); noise may make it negative."""
+        """The part of the search in Python that no timed stage explains: (rounds, queries). Noise may make it negative."""
         rest: np.ndarray = self.wholes["python"] - np.sum(list(self.stages.values()), axis=0)
         return rest
 
     def ratio(self, whole: str) -> Estimate:
-        """Return how many times longer a whole search takes than the first stage and the bare ONNX run."""
+        """Return the latency of a whole search divided by that of the first stage plus the bare ONNX run."""
         return ratio(self.wholes[whole], self.wholes["bare"])
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what ``profile.json`` holds: microseconds with 95 % intervals over queries."""
+        """Return the content of ``benchmark-profile.json``: microseconds with 95 % intervals over queries."""
         whole = float(np.median(self.wholes["python"]))
         stages = {**self.stages, "rest": self.rest}
         return {
@@ -94,26 +94,26 @@ class Profile:
                 name: {"label": _WHOLE[name], "p50": percentile(took, 50).as_dict(), "p95": percentile(took, 95).as_dict()}
                 for name, took in self.wholes.items()
             },
-            "times_the_bare": {name: self.ratio(name).as_dict() for name in self.wholes if name != "bare"},
+            "ratio_to_bare_run": {name: self.ratio(name).as_dict() for name in self.wholes if name != "bare"},
         }
 
 
 def label(name: str) -> str:
-    """Return what a stage or a whole is called."""
-    return {**STAGES, **_WHOLE, "rest": "the rest: checks, the page, and what the parts do not show"}[name]
+    """Return the display name of a stage or a whole search."""
+    return {**STAGES, **_WHOLE, "rest": "rest: checks, building the page, everything not timed by itself"}[name]
 
 
-def profile(
+def measure_profile(
     first_stage: FirstStage,
     bundle: Bundle,
-    called: str,
+    name: str,
     settings: Settings,
     *,
     threads: int,
     say: Callable[[str], None] = lambda _: None,
     on_round: Callable[[str], None] = lambda _: None,
 ) -> Profile:
-    """Time every stage, both stages as a whole, and the service, on the same queries by turns; the vectors of all hits are known.
+    """Time every stage, the whole search in Python, and the service, on the same queries in turn. The vectors of all hits are cached.
 
     Raises:
         InputError: too few queries find enough products.
@@ -125,13 +125,13 @@ def profile(
     reranker = Reranker(bundle, threads=threads)
     student = _parts(bundle, reranker.architecture, threads)
     say("Starting the service")
-    with InProcess(first_stage, reranker, k) as in_process, service(bundle.path, k, threads) as http:
+    with InProcessClient(first_stage, reranker, k) as in_process, service(bundle.path, k, threads) as http:
         search = TwoStageSearch(first_stage, reranker, k=k)
         stages: dict[str, np.ndarray] = {}
         wholes: dict[str, np.ndarray] = {name: np.zeros((settings.rounds, len(queries))) for name in _WHOLE}
-        for i in range(-1, settings.rounds):  # the first warms up
+        for i in range(-1, settings.rounds):  # round -1 warms up
             on_round("Warming up" if i < 0 else f"Round {i + 1} of {settings.rounds}")
-            with no_collection():
+            with without_garbage_collection():
                 for q in range(len(queries)):
                     parts = _time_stages(student, first_stage, reranker, search, queries[q])
                     took = {
@@ -144,23 +144,20 @@ def profile(
                         stages.setdefault(name, np.zeros((settings.rounds, len(queries))))[i, q] = seconds * 1e6
                     for name, seconds in took.items() if i >= 0 else ():
                         wholes[name][i, q] = seconds * 1e6
-    return Profile({name: stages[name] for name in STAGES if name in stages}, wholes, k, called, reranker.architecture, settings, describe(threads))
+    return Profile({name: stages[name] for name in STAGES if name in stages}, wholes, k, name, reranker.architecture, settings, describe(threads))
 
 
 def _parts(bundle: Bundle, architecture: str, threads: int) -> _Student:
     scale = float(bundle.manifest.student.get("scale", 1.0))
-    model = {BI_ENCODER: MODEL, DUET: VECTORS}.get(architecture)
-    apart = None if model is None else OnnxModel(bundle, model, threads)
-    queries = OnnxModel(bundle, QUERIES, threads) if QUERIES in bundle.manifest.files else apart
-    return _Student(
-        None if apart is None else BiEncoder(apart, scale),
-        queries,
-        OnnxModel(bundle, MODEL, threads) if architecture in (CROSS_ENCODER, DUET) else None,
-    )
+    model = OnnxModel(bundle, MODEL, threads)
+    if architecture == CROSS_ENCODER:
+        return _Student(None, None, model)
+    queries = OnnxModel(bundle, QUERIES, threads) if QUERIES in bundle.manifest.files else model
+    return _Student(BiEncoder(model, scale), queries, None)
 
 
 def _time_stages(student: _Student, first_stage: FirstStage, reranker: Reranker, search: TwoStageSearch, asked: TimedQuery) -> dict[str, float]:
-    """Return the seconds of each stage of one query, each done once more by itself."""
+    """Run each stage of one query by itself, and return its seconds."""
     took: dict[str, float] = {}
     products, query = asked.products, clean(asked.query)
 
@@ -171,25 +168,25 @@ def _time_stages(student: _Student, first_stage: FirstStage, reranker: Reranker,
         return result
 
     response = search.search(asked.query, size=SIZE)
-    if student.apart is not None and student.vectors is not None:
-        student.vectors.vectors([reranker.template.render(product) for product in products])  # so that all are known
-        list(student.apart.run([query]))
+    if student.queries is not None and student.vectors is not None:
+        student.vectors.vectors([reranker.template.render(product) for product in products])  # fills the cache
+        list(student.queries.run([query]))
     time.sleep(SETTLE_S)
     timed("first_stage", lambda: first_stage.search(asked.query, len(products)))
     texts: Sequence[str] = timed("render", lambda: [reranker.template.render(product) for product in products])
     scores = np.zeros(len(products), dtype=np.float32)
-    if student.vectors is not None and student.apart is not None:
-        apart = student.apart
+    if student.vectors is not None and student.queries is not None:
+        encoder = student.queries
         vectors = timed("look_up", lambda: student.vectors.vectors(texts) if student.vectors is not None else None)
-        encodings = timed("tokenise_query", lambda: apart.tokenise([query]))
-        ((_, feeds),) = apart.feeds(encodings)
-        hidden = timed("onnx_query", lambda: apart.infer(feeds))
+        encodings = timed("tokenise_query", lambda: encoder.tokenise([query]))
+        ((_, feeds),) = encoder.feeds(encodings)
+        hidden = timed("onnx_query", lambda: encoder.infer(feeds))
         scores = timed("dot", lambda: _dot(hidden, feeds["attention_mask"], vectors))
-    if student.together is not None:
-        together = student.together
-        encodings = timed("tokenise_pairs", lambda: together.tokenise([(query, text) for text in texts]))
-        batches = [feeds for _, feeds in together.feeds(encodings)]
-        timed("onnx_pairs", lambda: [together.infer(feeds) for feeds in batches])
+    if student.pairs is not None:
+        pairs = student.pairs
+        encodings = timed("tokenise_pairs", lambda: pairs.tokenise([(query, text) for text in texts]))
+        batches = [feeds for _, feeds in pairs.feeds(encodings)]
+        timed("onnx_pairs", lambda: [pairs.infer(feeds) for feeds in batches])
     timed("order", lambda: np.argsort(-1 / (1 + np.exp(-scores)), kind="stable"))
     timed("json", response.as_json)
     return took
@@ -206,7 +203,7 @@ def _in_python(search: TwoStageSearch, asked: TimedQuery) -> bytes:
 
 
 def _settled(measure: Callable[[], float]) -> float:
-    """Measure the second time: after the first, and a pause, caches hold what is needed and nobody else's threads run."""
+    """Measure twice with a pause between, and return the second: the CPU caches are warm and no other threads run."""
     measure()
     time.sleep(SETTLE_S)
     return measure()

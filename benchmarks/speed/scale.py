@@ -1,4 +1,4 @@
-"""How a bundle's time grows: with hits, with the length of documents, with clients at once; and what it costs."""
+"""How a bundle's latency grows with hits, document length and concurrent clients, and the cost."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.speed.cost import assumptions, cost
+from benchmarks.speed.interleaved_timing import without_garbage_collection
 from benchmarks.speed.machine import describe
-from benchmarks.speed.rounds import no_collection
 from benchmarks.speed.settings import Settings
 from benchmarks.speed.statistics import Estimate, Line, line, percentile, rounded
 from benchmarks.speed.workload import TimedQuery, timed_queries
@@ -28,7 +28,7 @@ TOKENS = (16, 32, 64, 96, 128, 192, 256)
 CHARACTERS = (60, 120, 240, 600)
 CLIENTS = (1, 2, 4, 8, 16)
 LOADED = 4
-"""Clients at once whose cost is that of a service under load."""
+"""The number of concurrent clients whose cost stands for a service under load."""
 
 _MOST_CHARACTERS = 4_000
 _MOST_LENGTH_QUERIES = 5
@@ -36,7 +36,7 @@ _MOST_LENGTH_QUERIES = 5
 
 @dataclass(frozen=True)
 class Growth:
-    """Milliseconds against something: ``x`` and ``took`` float64 (points, queries), medians over rounds; ``fit``: fixed + slope · x."""
+    """Milliseconds as a function of ``x``: ``x`` and ``took`` float64 (points, queries), medians over rounds; ``fit``: fixed + slope · x."""
 
     x: np.ndarray
     took: np.ndarray
@@ -49,7 +49,7 @@ class Growth:
 
 @dataclass(frozen=True)
 class Load:
-    """So many clients at once: queries a second, latency in milliseconds, CPU-milliseconds a query."""
+    """Concurrent clients: queries a second, latency in milliseconds, CPU milliseconds a query."""
 
     clients: int
     throughput: Estimate
@@ -60,7 +60,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Scale:
-    """What ``--scale`` found. ``hits``: by whether the products are known or new; ``costs``: CPU-milliseconds a query by path."""
+    """The result. ``hits``: by whether product vectors are cached; ``costs``: CPU milliseconds a query by path."""
 
     hits: dict[str, Growth]
     tokens: Growth
@@ -75,7 +75,7 @@ class Scale:
     machine: dict[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what ``scale.json`` holds; figures with 95 % intervals."""
+        """Return the content of ``benchmark-scale.json``: figures with 95 % intervals."""
         return {
             "quick": self.settings.quick,
             "machine": self.machine,
@@ -107,14 +107,14 @@ class Scale:
 def measure_scale(
     first_stage: FirstStage,
     bundle: Bundle,
-    called: str,
+    name: str,
     settings: Settings,
     *,
     threads: int,
     core_hour_price: float,
     say: Callable[[str], None] = lambda _: None,
 ) -> Scale:
-    """Measure how time grows; the vectors of a bundle that keeps none are never known.
+    """Measure how latency grows. A cross-encoder has no product vectors to cache.
 
     Raises:
         InputError: too few queries find enough products.
@@ -125,9 +125,9 @@ def measure_scale(
     queries = timed_queries(first_stage, settings.queries, ks[-1])
     reranker = Reranker(bundle, threads=threads)
     hits = {}
-    for name in ("products known", "products new") if reranker.keeps_vectors else ("all products",):
-        say(f"Hits, {name}")
-        hits[name] = _by_hits(reranker, queries, ks, settings.rounds, new=name == "products new")
+    for products in ("products known", "products new") if reranker.keeps_vectors else ("all products",):
+        say(f"Hits, {products}")
+        hits[products] = _by_hits(reranker, queries, ks, settings.rounds, new=products == "products new")
     few = queries[:_MOST_LENGTH_QUERIES]
     limits, lengths = (TOKENS[:2], CHARACTERS[:2]) if settings.quick else (TOKENS, CHARACTERS)
     say("Length of documents, by tokens")
@@ -138,18 +138,18 @@ def measure_scale(
     loads = _by_clients(reranker, queries, k, settings.rounds, seconds / settings.rounds)
     say("Cost")
     costs = _costs(first_stage, reranker, queries, k, loads, samples=20 if settings.quick else 200)
-    return Scale(hits, tokens, characters, loads, costs, k, k, called, settings, core_hour_price, describe(threads))
+    return Scale(hits, tokens, characters, loads, costs, k, k, name, settings, core_hour_price, describe(threads))
 
 
 def _by_hits(reranker: Reranker, queries: Sequence[TimedQuery], ks: Sequence[int], rounds: int, *, new: bool) -> Growth:
     for query in queries:
         reranker.remember([] if new else query.products)
     took = np.zeros((len(ks), rounds, len(queries)))
-    for i in range(-1, rounds):  # the first warms up
-        with no_collection():
+    for i in range(-1, rounds):  # round -1 warms up
+        with without_garbage_collection():
             for q, query in enumerate(queries if i >= 0 else queries[:2]):
                 for place in range(len(ks)):
-                    at = (place + max(i, 0) + q) % len(ks)  # another number of hits first each time
+                    at = (place + max(i, 0) + q) % len(ks)  # each time another number of hits comes first
                     if new:
                         reranker.forget()
                     took[at, max(i, 0), q] = _ms(lambda at=at, query=query: reranker.rerank(query.query, query.products[: ks[at]]))  # type: ignore[misc]
@@ -159,7 +159,7 @@ def _by_hits(reranker: Reranker, queries: Sequence[TimedQuery], ks: Sequence[int
 
 
 def _by_length(bundle: Bundle, queries: Sequence[TimedQuery], k: int, rounds: int, threads: int, limits: Sequence[tuple[int, int]]) -> Growth:
-    """Time new products with texts cut to (tokens, characters); x: mean tokens of a document, y: milliseconds a document."""
+    """Time uncached products with texts cut to (tokens, characters). x: mean tokens of a document; y: milliseconds a document."""
     cut = []
     for tokens, characters in limits:
         template = bundle.manifest.template.model_copy(update={"max_characters": characters})
@@ -167,13 +167,13 @@ def _by_length(bundle: Bundle, queries: Sequence[TimedQuery], k: int, rounds: in
     rerankers = [Reranker(shorter, threads=threads) for shorter in cut]
     x, took = np.zeros((len(limits), len(queries))), np.zeros((len(limits), rounds, len(queries)))
     for at, (shorter, reranker) in enumerate(zip(cut, rerankers, strict=True)):
-        network = OnnxModel(shorter, MODEL, 1)
+        model = OnnxModel(shorter, MODEL, 1)
         for q, query in enumerate(queries):
             texts = [reranker.template.render(product) for product in query.products[:k]]
-            read = network.tokenise(texts if reranker.keeps_vectors else [(clean(query.query), text) for text in texts])
+            read = model.tokenise(texts if reranker.keeps_vectors else [(clean(query.query), text) for text in texts])
             x[at, q] = np.mean([len(encoding.ids) for encoding in read])
     for i in range(-1, rounds):
-        with no_collection():
+        with without_garbage_collection():
             for q, query in enumerate(queries if i >= 0 else queries[:1]):
                 for place in range(len(limits)):
                     at = (place + max(i, 0) + q) % len(limits)
@@ -190,7 +190,7 @@ def _by_clients(reranker: Reranker, queries: Sequence[TimedQuery], k: int, round
     for i in range(rounds):
         for place in range(len(CLIENTS)):
             clients = CLIENTS[(place + i) % len(CLIENTS)]
-            with no_collection():
+            with without_garbage_collection():
                 done[clients].append(_under_load(reranker, queries, k, clients, seconds))
     loads = []
     for clients, runs in done.items():
@@ -203,7 +203,7 @@ def _by_clients(reranker: Reranker, queries: Sequence[TimedQuery], k: int, round
 
 
 def _under_load(reranker: Reranker, queries: Sequence[TimedQuery], k: int, clients: int, seconds: float) -> tuple[float, list[float], float]:
-    """Let clients ask one query after another; return the seconds it took, the milliseconds of each query, CPU-seconds."""
+    """Run clients that send one query after another; return elapsed seconds, milliseconds of each query, and CPU seconds."""
     took: list[list[float]] = [[] for _ in range(clients)]
     began, cpu = time.perf_counter(), time.process_time()
 
@@ -223,7 +223,7 @@ def _under_load(reranker: Reranker, queries: Sequence[TimedQuery], k: int, clien
 
 
 def _costs(first_stage: FirstStage, reranker: Reranker, queries: Sequence[TimedQuery], k: int, loads: Sequence[Load], *, samples: int) -> dict[str, float]:
-    """Return the mean CPU-milliseconds of all threads a query, by path."""
+    """Return the mean CPU milliseconds of all threads a query, by path."""
     search = TwoStageSearch(first_stage, reranker, k=k)
     known = "rerank, products known" if reranker.keeps_vectors else "rerank"
     costs = {

@@ -1,4 +1,4 @@
-"""How time grows, and what it costs, as a picture."""
+"""Latency growth and cost as a picture."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _COLOURS = ("#1f6feb", "#d1495b", "#1a7f37")
 
 
 def draw_scale(scale: Scale, path: Path) -> None:
-    """Write the picture as PNG, whole or not at all."""
+    """Write the picture as PNG, atomically."""
     with rc_context(STYLE):
         figure = new_figure((14, 10))
         grid = figure.add_gridspec(2, 2)

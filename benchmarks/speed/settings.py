@@ -1,4 +1,4 @@
-"""How much a benchmark measures."""
+"""How much a command measures."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import NamedTuple
 from reranker.errors import InputError
 from reranker.first_stage import check_k
 
+MOST_HITS = 100
+
 
 class Settings(NamedTuple):
-    """``queries``: how many are timed · ``rounds``: how often each · ``ks``: hits of a query · ``quality_queries``: judged queries; all where None."""
+    """``queries``: how many are timed · ``rounds``: how often each · ``ks``: hits of a query · ``quality_queries``: judged queries; None means all."""
 
     queries: int
     rounds: int
@@ -19,7 +21,7 @@ class Settings(NamedTuple):
 
 
 def settings(queries: int | None, rounds: int | None, ks: list[int], *, quick: bool, scale: bool = False) -> Settings:
-    """Return the settings of a run; ``quick`` and ``scale``, which measures a thousand new hits too, only lower what is not given.
+    """Return the settings of a run. ``quick`` and ``scale`` lower the defaults; values that are given stay as they are.
 
     Raises:
         InputError: a number is out of range.
@@ -33,6 +35,6 @@ def settings(queries: int | None, rounds: int | None, ks: list[int], *, quick: b
     )
     for k in chosen.ks:
         check_k(k)
-    if chosen.ks[-1] > 100:
-        raise InputError(f"k is {chosen.ks[-1]}.", hint="Few of the demo's queries find more than 100 products; --scale measures up to 1,000.")
+    if chosen.ks[-1] > MOST_HITS:
+        raise InputError(f"k is {chosen.ks[-1]}.", hint=f"Few demo queries find more than {MOST_HITS} products; `python -m benchmarks scale` goes to 1,000.")
     return chosen

@@ -31,21 +31,21 @@ class Line(NamedTuple):
 
 
 def rounded(value: float) -> float:
-    """Return a number with five significant digits, as results are written."""
+    """Round to five significant digits, as in result files."""
     return float(f"{value:.5g}")
 
 
 def percentile(samples: np.ndarray, share: float) -> Estimate:
-    """Return a percentile of all samples (rounds, queries); queries are drawn with replacement, each with all of its rounds."""
+    """Return a percentile of all samples (rounds, queries). The bootstrap resamples queries, each with all of its rounds."""
     flat = samples.shape[0] * samples.shape[1]
     return _estimate(samples.shape[1], lambda drawn: np.percentile(np.moveaxis(samples[:, drawn], 0, -1).reshape(len(drawn), flat), share, axis=1))
 
 
 def ratio(of: np.ndarray, to: np.ndarray) -> Estimate:
-    """Return the median over queries of how many times longer one takes than the other.
+    """Return the median over queries of the latency ratio of two systems.
 
     Args:
-        of, to: samples (rounds, queries) of the same queries; each query's ratio is that of its medians over rounds.
+        of, to: samples (rounds, queries) of the same queries; a query's ratio is that of its medians over rounds.
     """
     ratios = np.median(of, axis=0) / np.maximum(np.median(to, axis=0), 1e-9)
     return _estimate(len(ratios), lambda drawn: np.median(ratios[drawn], axis=1))
@@ -54,7 +54,7 @@ def ratio(of: np.ndarray, to: np.ndarray) -> Estimate:
 def line(x: np.ndarray, y: np.ndarray) -> Line:
     """Fit y = fixed + slope · x by least squares of relative errors, over queries.
 
-    Each point weighs 1/y²: otherwise the largest would settle the line alone, and the fixed part would be noise.
+    Each point is weighted by 1/y². Unweighted, the largest points would determine the line, and the fixed part would be noise.
 
     Args:
         x, y: (points, queries); each resample draws queries.
@@ -73,7 +73,7 @@ def line(x: np.ndarray, y: np.ndarray) -> Line:
 
 
 def _estimate(queries: int, figure: Callable[[np.ndarray], np.ndarray]) -> Estimate:
-    """Return a figure of all queries, and its interval over resamples; ``figure`` takes places of queries (resamples, queries)."""
+    """Return a statistic of all queries with its bootstrap interval. ``figure`` takes query indices (resamples, queries)."""
     rng = np.random.default_rng(_SEED)
     value = float(figure(np.arange(queries)[None])[0])
     tail = (1 - CONFIDENCE) / 2

@@ -1,4 +1,4 @@
-"""What a benchmark asks: the demo's queries with the same hits for all, and judgments on intents that no bundle was trained on."""
+"""Queries with the same hits for all systems, and judgments on intents that no bundle was trained on; both from the demo."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from benchmarks.speed.contenders.contender import Contender
+from benchmarks.speed.systems.system import System
 from reranker.bundle import Bundle, Seen
 from reranker.demo_data import demo_file
 from reranker.errors import InputError
@@ -20,7 +20,7 @@ _SEED = 13
 
 
 class TimedQuery(NamedTuple):
-    """A query and what the first stage finds for it, best first."""
+    """A query and its hits from the first stage, best first."""
 
     query: str
     products: list[Product]
@@ -34,7 +34,7 @@ class Unseen(NamedTuple):
 
 
 def timed_queries(first_stage: FirstStage, count: int, hits: int) -> list[TimedQuery]:
-    """Return queries that find ``hits`` products each: judged ones and ones from the demo's log by turns, the same in every run.
+    """Return queries with ``hits`` hits each, alternately judged queries and queries of the demo's log; the same in every run.
 
     Raises:
         InputError: the catalogue has fewer such queries than ``count``.
@@ -54,17 +54,17 @@ def timed_queries(first_stage: FirstStage, count: int, hits: int) -> list[TimedQ
                 break
     if len(chosen) < count:
         raise InputError(
-            f"Only {len(chosen):,} of the demo's queries find {hits:,} products; {count:,} were asked for.",
-            hint="Ask for fewer with --queries, or a smaller --k.",
+            f"Only {len(chosen):,} of the demo's queries find {hits:,} products; --queries is {count:,}.",
+            hint="Lower --queries or --k.",
         )
     return list(chosen.values())
 
 
 def unseen_judgments(first_stage: FirstStage, bundles: Sequence[Bundle]) -> Unseen:
-    """Return the demo's judgments without the queries that any of the bundles was trained on.
+    """Return the demo's judgments without the queries that a bundle was trained on.
 
     Raises:
-        InputError: no query is left that tells rankings apart.
+        InputError: no remaining query can tell rankings apart.
     """
     judgments = load_judgments(demo_file("judgments.csv"))
     products = judged_products(first_stage, judgments)
@@ -78,12 +78,12 @@ def unseen_judgments(first_stage: FirstStage, bundles: Sequence[Bundle]) -> Unse
 
 
 def first_queries(unseen: Unseen, most: int) -> Unseen:
-    """Return the judgments of the first ``most`` queries that tell rankings apart, for a quick look."""
+    """Return the judgments of the first ``most`` queries that tell rankings apart, for ``--quick``."""
     told = [q.query for q in evaluate_rankings(unseen.judgments, unseen.products, {"any": lambda _, products: [0.0] * len(products)}).per_query][:most]
     return Unseen([judgment for judgment in unseen.judgments if judgment.query in told], unseen.products)
 
 
-def measure_quality(unseen: Unseen, contenders: Sequence[Contender]) -> Comparison | None:
-    """Return nDCG@10 of every contender whose weights were trained, by query; None where there is none."""
-    rankers = {contender.name: contender.quality for contender in contenders if contender.no_quality is None}
+def measure_quality(unseen: Unseen, systems: Sequence[System]) -> Comparison | None:
+    """Return nDCG@10 by query of every system with trained weights; None where there is none."""
+    rankers = {system.name: system.quality for system in systems if system.no_quality is None}
     return evaluate_rankings(unseen.judgments, unseen.products, rankers) if rankers else None

@@ -1,1 +1,0 @@
-"""What the benchmark compares: each contender a small class behind ``Contender``, in a file of its own."""
