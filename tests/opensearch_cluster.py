@@ -1,4 +1,4 @@
-"""A fixture: three OpenSearch nodes that make one cluster, each of which a test may take away."""
+"""Fixture: an OpenSearch cluster of three nodes that tests may stop and start."""
 
 from __future__ import annotations
 
@@ -22,36 +22,36 @@ SETTLE_S = 240
 
 
 class OpenSearchCluster:
-    """The nodes by name, and how to take them away and bring them back; data and address of each outlive that."""
+    """The nodes by name. A node that is stopped and started again keeps its data and its address."""
 
     def __init__(self, containers: dict[str, DockerContainer], urls: dict[str, str]) -> None:
         self._containers = containers
         self.urls = urls
-        self.url = ",".join(urls.values())  # all of them, as our commands take them
+        self.url = ",".join(urls.values())  # as the option --opensearch takes several nodes
 
     def client(self, node: str) -> OpenSearch:
         """Return a plain client of one node."""
         return OpenSearch(self.urls[node], timeout=60, max_retries=0)
 
     def kill(self, node: str) -> None:
-        """End a node as a power failure does."""
+        """Kill a node, as a power failure does."""
         self._containers[node].get_wrapped_container().kill()
 
     def stop(self, node: str) -> None:
-        """End a node in good order."""
+        """Shut a node down."""
         self._containers[node].get_wrapped_container().stop(timeout=60)
 
     def start(self, node: str) -> None:
-        """Start a node that was ended; it joins the others later."""
+        """Start a stopped node. It joins the cluster some seconds later."""
         self._containers[node].get_wrapped_container().start()
 
     def await_nodes(self, count: int, *, asked: str) -> None:
-        """Wait until the cluster, as one node sees it, has so many nodes and, where it has all, every copy of every shard."""
+        """Wait until a node sees a cluster of ``count`` nodes, and all shard copies if that is every node."""
         color = "green" if count == len(NAMES) else "red"
         self._await(asked, {"wait_for_nodes": str(count), "wait_for_status": color, "wait_for_no_relocating_shards": "true"})
 
     def heal(self) -> None:
-        """Start whatever is ended and wait until the cluster is as it was."""
+        """Start the stopped nodes and wait until the cluster is green."""
         for node, container in self._containers.items():
             wrapped = container.get_wrapped_container()
             wrapped.reload()
@@ -61,7 +61,7 @@ class OpenSearchCluster:
             self.await_nodes(len(NAMES), asked=node)
 
     def holders(self, index: str, *, primaries: bool = False) -> set[str]:
-        """Return the nodes that hold shards of an index or alias, asking whoever answers."""
+        """Return the names of the nodes that hold shards of an index or alias."""
         client = OpenSearch(list(self.urls.values()), timeout=60)
         shards = client.cat.shards(index=index, params={"format": "json"})
         client.close()
@@ -84,11 +84,11 @@ class OpenSearchCluster:
 
 @pytest.fixture(scope="session")
 def opensearch_cluster() -> Iterator[OpenSearchCluster]:
-    """A cluster of three nodes without a password. Whoever takes nodes away calls ``heal()`` in the end.
+    """A cluster of three nodes without a password. A test that stops nodes calls ``heal()`` at its end.
 
-    The nodes share the network of a fourth container, which does nothing. So they find each other on the loopback
-    interface, where OpenSearch does not insist on kernel settings that a test machine may not have, and their
-    published ports stay the same when they are started again.
+    The nodes share the network of a fourth container, which does nothing. They find each other on the loopback
+    interface, where OpenSearch does not check kernel settings that a test machine may lack, and their published
+    ports stay the same after a restart.
     """
     with ExitStack() as undo:
         network = opensearch_container.node("512m").with_exposed_ports(*HTTP_PORTS.values()).with_kwargs(entrypoint=["sleep", "infinity"])

@@ -1,4 +1,4 @@
-"""Starting OpenSearch nodes in containers, for the fixtures that need one."""
+"""Starts OpenSearch nodes in containers."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ START_S = 240
 
 
 def no_opensearch(why: str) -> NoReturn:
-    """Skip the test, or fail where OpenSearch must not be missing."""
+    """Skip the test; with CI set, fail."""
     if os.environ.get("CI"):
         pytest.fail(f"no OpenSearch: {why}")
     pytest.skip(f"no OpenSearch: {why}; `bash tests/run` sets one up")
 
 
 def node(heap: str, **environment: str) -> DockerContainer:
-    """Return a container, not started, of the image OPENSEARCH_IMAGE (the official one where none is named)."""
+    """Return an unstarted container of the image OPENSEARCH_IMAGE, by default the official one."""
     from testcontainers.core.container import DockerContainer
 
     import docker
@@ -49,7 +49,7 @@ def node(heap: str, **environment: str) -> DockerContainer:
 
 
 def start(container: DockerContainer) -> None:
-    """Start a node; it needs a while to answer."""
+    """Start a node without waiting for it to answer."""
     import docker
 
     try:
@@ -59,13 +59,13 @@ def start(container: DockerContainer) -> None:
 
 
 def address(container: DockerContainer, inside: int = 9200) -> str:
-    """Return host and port at which a port of the container is reached."""
+    """Return the host and port that are mapped to a port of the container."""
     port = int(container.get_exposed_port(inside))
     return f"{'127.0.0.1' if _listens(port) else container.get_container_host_ip()}:{port}"
 
 
 def await_answer(container: DockerContainer, url: str, *, tls: ssl.SSLContext | None = None, headers: dict[str, str] | None = None) -> None:
-    """Wait until the node's cluster can be searched."""
+    """Wait until the node's cluster is yellow or green."""
     question = urllib.request.Request(f"{url}/_cluster/health?wait_for_status=yellow&timeout=5s", headers=headers or {})
     until = time.monotonic() + START_S
     while time.monotonic() < until:
@@ -81,7 +81,7 @@ def await_answer(container: DockerContainer, url: str, *, tls: ssl.SSLContext | 
 
 
 def _listens(port: int) -> bool:
-    """Say whether the container's port is one of this machine's, as with a daemon that is not remote."""
+    """Return whether the port is open on this machine, as it is with a local Docker daemon."""
     with socket.socket() as s:
         s.settimeout(5)
         return s.connect_ex(("127.0.0.1", port)) == 0

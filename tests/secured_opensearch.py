@@ -1,4 +1,4 @@
-"""A fixture: an OpenSearch as shops run it, with the security plugin on: TLS from an authority of its own, users with passwords."""
+"""Fixture: an OpenSearch with the security plugin: TLS with a private certificate authority, users and passwords."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests import opensearch_container
 
 CONFIG = "/usr/share/opensearch/config"
 USER = "admin"
-PASSWORD = "sh0p:pass/word@1"  # with signs that mean something in a URL
+PASSWORD = "sh0p:pass/word@1"  # with characters that have a meaning in a URL
 USERS = """
 _meta:
   type: internalusers
@@ -28,7 +28,7 @@ admin:
 
 
 class SecuredOpenSearch(NamedTuple):
-    """What a client needs to know."""
+    """Address and credentials for clients."""
 
     url: str
     user: str
@@ -36,13 +36,13 @@ class SecuredOpenSearch(NamedTuple):
     authority: Path  # the certificate to trust
 
     def environment(self) -> dict[str, str]:
-        """Return the variables by which our commands get user, password and authority."""
+        """Return the environment variables that give user, password and certificate authority to commands."""
         return {"OPENSEARCH_USER": self.user, "OPENSEARCH_PASSWORD": self.password, "OPENSEARCH_CA_CERTS": str(self.authority)}
 
 
 @pytest.fixture(scope="session")
 def secured_opensearch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredOpenSearch]:
-    """An OpenSearch that wants https, a user and a password."""
+    """An OpenSearch that requires https, a user and a password."""
     folder = tmp_path_factory.mktemp("certificates")
     certify(folder)
     settings = {
@@ -51,7 +51,7 @@ def secured_opensearch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sec
         "plugins.security.allow_default_init_securityindex": "true",
         "plugins.security.ssl.http.enabled": "true",
         "plugins.security.nodes_dn": "CN=node",
-        "plugins.security.restapi.roles_enabled": "all_access",  # who may make users and roles
+        "plugins.security.restapi.roles_enabled": "all_access",  # may create users and roles
     }
     for layer in ("http", "transport"):
         settings |= {
@@ -75,7 +75,7 @@ def secured_opensearch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sec
 
 
 def certify(folder: Path) -> None:
-    """Make an authority, and a node's certificate for this machine that it signed."""
+    """Create a certificate authority, and a node certificate for this machine signed by it."""
     _openssl(folder, "authority", "basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign,cRLSign")
     _openssl(
         folder,

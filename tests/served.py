@@ -1,4 +1,4 @@
-"""A real `reranker serve` for tests, requests to it, and free ports."""
+"""Runs `reranker serve` as a process, sends requests to it, and finds free ports."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ COMMAND = [sys.executable, "-c", "from reranker.cli.app import main; main()"]
 
 
 class Served(NamedTuple):
-    """A running service, its address, and the file that its error output goes to."""
+    """A running service, its address, and the file with its error output."""
 
     process: subprocess.Popen[str]
     url: str
     stderr: Path
 
     def ask(self, path: str, body: object = None, *, method: str | None = None, key: str | None = None) -> tuple[int, Any, dict[str, str]]:
-        """Return status, JSON (or text) and headers of the answer; a body makes it a POST."""
+        """Send a request, a POST if there is a body. Return status, JSON (or text) and headers of the response."""
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
         request = urllib.request.Request(self.url + path, None if body is None else json.dumps(body).encode(), headers, method=method)
         try:
@@ -48,14 +48,14 @@ def served(folder: Path, *arguments: str, environment: dict[str, str] | None = N
 
 @contextmanager
 def launched(folder: Path, *arguments: str, environment: dict[str, str] | None = None) -> Iterator[Served]:
-    """Run a command of `reranker` that serves until it is stopped, and says where once it listens."""
+    """Run a command of `reranker` that prints its address once it listens. Killed at the end."""
     stderr = folder / "stderr"
     home = {"RERANKER_HOME": str(folder / "home")}
     with stderr.open("w") as errors:
         process = subprocess.Popen([*COMMAND, *arguments], env={**os.environ, **home, **(environment or {})}, stdout=subprocess.PIPE, stderr=errors, text=True)
     try:
         assert process.stdout is not None
-        found = re.search(r"http://[\d.]+:\d+", process.stdout.readline())  # an empty line when it ended before
+        found = re.search(r"http://[\d.]+:\d+", process.stdout.readline())  # an empty line if it has ended
         assert found, stderr.read_text()
         yield Served(process, found.group(), stderr)
     finally:
@@ -65,7 +65,7 @@ def launched(folder: Path, *arguments: str, environment: dict[str, str] | None =
 
 
 def free_port() -> int:
-    """Return a port of this host that nothing listens on."""
+    """Return an unused port."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port: int = listening.getsockname()[1]

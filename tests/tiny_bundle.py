@@ -1,4 +1,4 @@
-"""A bundle with a student of a few kilobytes: its score is the share of the query's words that the product's text holds."""
+"""A bundle with a student of a few kilobytes. Its score grows with the share of the query's words that the product's text contains."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ MAX_LENGTH = 64
 def make_tiny_bundle(folder: Path, *, words: Iterable[str] = (), name: str = "tiny", level: float = 4.0) -> Path:
     """Write the bundle to ``folder`` and return it.
 
-    A product that holds every word of the query scores sigmoid(level), 0.982 at 4, one that holds none sigmoid(-level), 0.018.
-    Each level is another version.
-    Only words of the demo judgments' queries, and ``words``, are known; unknown ones match nothing.
+    A product that contains every word of the query scores sigmoid(level), 0.982 at 4; one that contains none
+    sigmoid(-level), 0.018. Bundles of different levels have different versions.
+    The vocabulary is the words of the demo judgments' queries and ``words``; other words match nothing.
     """
     with tempfile.TemporaryDirectory() as scratch:
         tokenizer, model = Path(scratch, TOKENIZER), Path(scratch, MODEL)
@@ -48,7 +48,7 @@ def _tokenizer(words: Iterable[str]) -> Tokenizer:
 
 
 def _model(level: float) -> onnx.ModelProto:
-    """Logit = level · (2 · matched query words / query words - 1), over the tokens that the attention mask leaves."""
+    """Logit = level · (2 · matched query words / query words - 1), over the tokens in the attention mask."""
 
     def node(op: str, inputs: list[str], output: str, **attributes: object) -> onnx.NodeProto:
         return helper.make_node(op, inputs, [output], **attributes)
@@ -70,7 +70,7 @@ def _model(level: float) -> onnx.ModelProto:
         node("And", ["known", "seen"], "word"),
         node("Equal", ["token_type_ids", "zero"], "first"),
         node("Not", ["first"], "second"),
-        # every real token of the query counts, known or not; its two special tokens are taken off below
+        # counts every token of the query, known or not; its two special tokens are subtracted below
         node("And", ["first", "seen"], "query_token"),
         node("And", ["word", "first"], "query_word"),
         node("And", ["word", "second"], "product_word"),

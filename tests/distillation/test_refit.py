@@ -26,9 +26,9 @@ def command(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def again(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def again(run: Path, small_recipe: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("refit") / "all"
-    done = command("small", "--refit", str(run), "--run", str(folder))
+    done = command(small_recipe, "--refit", str(run), "--run", str(folder))
     assert done.returncode == 0, done.stderr
     assert f"2-vectors: taken from {run}" in done.stderr  # no judgment has a part in them
     return folder
@@ -63,18 +63,18 @@ def test_the_refitted_student_is_another(run: Path, again: Path) -> None:
     assert not np.array_equal(Reranker.load(run / "bundle").score("laptop", products), Reranker.load(again / "bundle").score("laptop", products))
 
 
-def test_what_cannot_be_refitted_is_told(run: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_refitted_is_told(run: Path, small_recipe: str, tmp_path: Path) -> None:
     other = tmp_path / "other.toml"
     other.write_text('name = "small"\n[student]\nlayers = 3\n')
     for words, said in (
         (["demo", "--refit", str(run)], "of another recipe than demo: name differs"),
         ([str(other), "--refit", str(run)], "of another recipe than small"),
         (["no-judgments", "--refit", str(run)], "learns nothing from judgments"),
-        (["small", "--refit", str(run), "--refit", str(run)], "hold out the same fold"),
-        (["small", "--refit", str(tmp_path)], "No distillation with judgments has been finished"),
-        (["small", "--refit", str(run), "--fold", "1"], "the runs have settled that"),
-        (["small", "--refit", str(run), "--reuse", str(run)], "a refit reuses what the runs given have"),
-        (["small", "--reuse", str(tmp_path)], "There is nothing to reuse in"),
+        ([small_recipe, "--refit", str(run), "--refit", str(run)], "hold out the same fold"),
+        ([small_recipe, "--refit", str(tmp_path)], "No distillation with judgments has been finished"),
+        ([small_recipe, "--refit", str(run), "--fold", "1"], "the runs have settled that"),
+        ([small_recipe, "--refit", str(run), "--reuse", str(run)], "a refit reuses what the runs given have"),
+        ([small_recipe, "--reuse", str(tmp_path)], "There is nothing to reuse in"),
     ):
         done = command(*words, "--run", str(tmp_path / "out"))
         assert done.returncode != 0

@@ -120,9 +120,9 @@ def test_the_report_sets_quality_against_latency(run: Path) -> None:
     assert (run / "variants.png").stat().st_size > 10_000
 
 
-def test_a_budget_that_cannot_be_met_refuses_and_keeps_the_old_bundle(run: Path) -> None:
+def test_a_budget_that_cannot_be_met_refuses_and_keeps_the_old_bundle(run: Path, small_recipe: str) -> None:
     before = load_bundle(run / "bundle").manifest.created
-    command = [*COMMAND, "small", "--run", str(run), "--budget-ms", "0.01"]
+    command = [*COMMAND, small_recipe, "--run", str(run), "--budget-ms", "0.01"]
     result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
     assert result.returncode == 5
     assert "The gate refuses" in result.stderr

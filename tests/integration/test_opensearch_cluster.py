@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -18,6 +16,7 @@ from reranker_opensearch import patience
 from reranker_opensearch.connection import INDEX_TIMEOUT_S, Cluster
 from reranker_opensearch.first_stage import OpenSearchFirstStage
 from reranker_opensearch.indexing import index_products
+from tests.commands import run_command
 from tests.opensearch_cluster import NAMES, OpenSearchCluster
 
 pytestmark = pytest.mark.integration
@@ -48,8 +47,7 @@ def found_in_order(stage: OpenSearchFirstStage, query: str) -> list[str]:
 
 
 def test_searching_goes_on_while_a_node_is_killed_and_comes_back(whole: OpenSearchCluster) -> None:
-    command = [sys.executable, "-m", "reranker", "index", "--opensearch", whole.url, "--index", "shop", "--shards", "3", "--replicas", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = run_command("index", "--opensearch", whole.url, "--index", "shop", "--shards", "3", "--replicas", "1")
     assert done.returncode == 0, done.stderr
     whole.await_nodes(len(NAMES), asked=NAMES[0])
     victim = next(node for node in sorted(whole.holders("shop", primaries=True)) if node != NAMES[0])

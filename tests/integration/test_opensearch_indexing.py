@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +18,7 @@ from reranker.products import Product
 from reranker_opensearch.connection import Cluster
 from reranker_opensearch.first_stage import OpenSearchFirstStage
 from reranker_opensearch.indexing import index_products
+from tests.commands import run_command
 
 pytestmark = pytest.mark.integration
 
@@ -47,8 +46,7 @@ def indexes(cluster: Cluster) -> set[str]:
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from reranker.cli.app import main; main()", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ, **environment}, check=False)
+    return run_command(*arguments, environment=environment)
 
 
 def write(path: Path, *products: Any) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from reranker.evaluation.report import evaluate
 from reranker.first_stage import FirstStage
 from reranker.judgments import load_judgments
 from reranker_opensearch.first_stage import OpenSearchFirstStage
+from tests.commands import run_command
 
 pytestmark = pytest.mark.integration
 
@@ -69,8 +68,7 @@ def test_searching_with_and_without_the_rerank_stage(cluster: FirstStage) -> Non
 
 
 def test_the_terminal_shows_the_same_from_the_cluster(opensearch_url: str, demo_index: str) -> None:
-    command = [sys.executable, "-m", "reranker", "search", "usb hub", "--opensearch", opensearch_url, "--index", demo_index, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = run_command("search", "usb hub", "--opensearch", opensearch_url, "--index", demo_index, "--json")
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert answer["reranked"] is True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from reranker.reranker import Reranker
 from reranker.search import TwoStageSearch
 from reranker_opensearch.first_stage import OpenSearchFirstStage
 from tests import opensearch_container
+from tests.commands import run_command
 from tests.served import Served, served
 
 pytestmark = pytest.mark.integration
@@ -27,8 +27,7 @@ QUERIES = ["laptop", "usb cable 3m", "hp toner", "wireless mouse", '15.6" notebo
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "reranker", "pipeline", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, **environment}, check=False)
+    return run_command("pipeline", *arguments, environment=environment)
 
 
 @pytest.fixture(scope="module")
@@ -251,11 +250,11 @@ def test_a_dry_run_prints_all_and_changes_nothing(client: OpenSearch, opensearch
 def test_the_default_pipeline_outlives_a_new_index(client: OpenSearch, opensearch_url: str, address: str, tmp_path: Path) -> None:
     catalog = tmp_path / "shop.jsonl"
     catalog.write_text("".join(json.dumps({"id": str(i), "title": f"running shoe {i}"}) + "\n" for i in range(12)))
-    index = [sys.executable, "-m", "reranker", "index", "--catalog", str(catalog), "--opensearch", opensearch_url, "--index", "shop"]
-    subprocess.run(index, check=True, capture_output=True)
+    index = ["index", "--catalog", str(catalog), "--opensearch", opensearch_url, "--index", "shop"]
+    assert run_command(*index).returncode == 0
     try:
         assert run("install", "--opensearch", opensearch_url, "--service", address, "--index", "shop", "--default", "--budget-ms", "20000").returncode == 0
-        subprocess.run(index, check=True, capture_output=True)
+        assert run_command(*index).returncode == 0
         first_stage = OpenSearchFirstStage(opensearch_url, "shop")
         assert len({hit.score for hit in first_stage.search("running shoe", 12)}) == 1, "the first stage is BM25's own"
         assert len(set(first_stage.score("running shoe", [str(i) for i in range(12)]).values())) == 1

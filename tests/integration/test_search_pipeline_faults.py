@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from opensearchpy.exceptions import OpenSearchException
 
 from reranker.reranker import Reranker
 from tests.balancer import balanced
+from tests.commands import run_command
 from tests.faulty_proxy import FaultyProxy
 from tests.opensearch_cluster import NAMES as NODES
 from tests.opensearch_cluster import OpenSearchCluster
@@ -71,8 +71,7 @@ def table() -> Iterator[None]:
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "reranker", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    return run_command(*arguments)
 
 
 @pytest.fixture(scope="module")

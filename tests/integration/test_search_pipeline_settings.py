@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from typing import Any
 
 import pytest
 from opensearchpy import OpenSearch
+
+from tests.commands import run_command
 
 pytestmark = pytest.mark.integration
 
@@ -26,9 +27,7 @@ def test_what_somebody_else_has_changed_since_stays(opensearch_url: str, demo_in
     arguments = ["--opensearch", opensearch_url, "--index", demo_index, "--name", "shared"]
 
     def run(command: str, *more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "reranker", "pipeline", command, *arguments, *more], capture_output=True, text=True, timeout=120, check=False
-        )
+        return run_command("pipeline", command, *arguments, *more)
 
     with OpenSearch(opensearch_url, timeout=60) as client:
         before = persistent(client)

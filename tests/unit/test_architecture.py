@@ -94,6 +94,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_code_data_and_licences_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"reranker", "opensearch", "distill"}
@@ -104,6 +105,7 @@ def test_the_wheel_holds_code_data_and_licences_and_nothing_else(wheel: Path) ->
     assert wheel.stat().st_size < 100_000_000
 
 
+@pytest.mark.slow
 def test_the_wheel_works_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(site), str(wheel)], check=True, timeout=300, capture_output=True)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -16,6 +13,7 @@ from reranker.errors import FirstStageError, InputError
 from reranker.first_stage import check_index_name
 from reranker_opensearch import connection
 from reranker_opensearch.connection import Cluster
+from tests.commands import run_command
 from tests.served import free_port
 
 
@@ -85,9 +83,8 @@ def test_a_node_that_does_not_answer_is_passed_over(answering: tuple[str, dict[s
 
 
 def test_unreachable_at_the_command_line() -> None:
-    environment = {**os.environ, "OPENSEARCH_USER": "me", "OPENSEARCH_PASSWORD": "secret-word"}
-    command = [sys.executable, "-c", "from reranker.cli.app import main; main()", "index", "--opensearch", f"http://127.0.0.1:{free_port()}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
+    environment = {"OPENSEARCH_USER": "me", "OPENSEARCH_PASSWORD": "secret-word"}
+    done = run_command("index", "--opensearch", f"http://127.0.0.1:{free_port()}", environment=environment)
     assert done.returncode == 4
     assert "cannot be reached" in done.stderr
     assert "Traceback" not in done.stderr

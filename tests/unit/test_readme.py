@@ -17,6 +17,8 @@ from reranker_distill.recipe import data_file, load_recipe
 from tests.served import served
 from tests.tiny_bundle import make_tiny_bundle
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", ROOT / "docs" / "experiments.md", ROOT / "docs" / "benchmark.md"]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ from reranker.cache import digest
 from reranker.errors import InputError
 from reranker.neighbourhoods import Neighbourhoods
 from reranker.stored_vectors import open_vectors, store_vectors
+from tests.commands import run_command
 from tests.tiny_bundle import make_tiny_bundle
 
 PRODUCTS = [{"id": str(n), "title": f"Laptop {n}", "brand": "Shop", "description": f"number {n} of a kind " * (n % 7)} for n in range(23)]
@@ -33,10 +32,6 @@ class Counting:
         self._calls -= 1
         self.texts += texts
         return np.array([[len(text), 1] for text in texts], dtype=np.float16)
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "reranker", *arguments], capture_output=True, text=True, timeout=120, check=False)
 
 
 @pytest.fixture
@@ -100,7 +95,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, damage: bytes | None, files: st
     part.write_bytes(part.read_bytes()[:-100] if damage is None else damage)
     with pytest.raises(InputError, match=part.name):
         Reranker.load().use_vectors(tmp_path)
-    done = run("search", "laptop", "--vectors", str(tmp_path))
+    done = run_command("search", "laptop", "--vectors", str(tmp_path))
     assert done.returncode != 0
     assert part.name in done.stderr.replace("\n", "")
     assert "Traceback" not in done.stderr
@@ -108,23 +103,23 @@ def test_a_damaged_file_is_named(tmp_path: Path, damage: bytes | None, files: st
 
 def test_the_command_computes_what_is_new(catalogue: Path, tmp_path: Path) -> None:
     out = tmp_path / "vectors"
-    first = run("vectors", "--catalog", str(catalogue), "--out", str(out))
+    first = run_command("vectors", "--catalog", str(catalogue), "--out", str(out))
     assert first.returncode == 0, first.stderr
     assert "23 products" in first.stdout
     assert "(23 of them new)" in first.stdout
     with catalogue.open("a", encoding="utf-8") as file:
         file.write('\n{"id": "new", "title": "Laptop lock"}\n{"id": "wrong"}')
-    refused = run("vectors", "--catalog", str(catalogue), "--out", str(out), "--json")
+    refused = run_command("vectors", "--catalog", str(catalogue), "--out", str(out), "--json")
     assert refused.returncode != 0
     assert "line 25" in refused.stderr
-    again = json.loads(run("vectors", "--catalog", str(catalogue), "--out", str(out), "--skip-invalid", "--json").stdout)
+    again = json.loads(run_command("vectors", "--catalog", str(catalogue), "--out", str(out), "--skip-invalid", "--json").stdout)
     assert (again["products"], again["computed"]) == (24, 1)
     assert again["left_out"][0]["line"] == 25
 
 
 def test_a_folder_that_cannot_be_written(catalogue: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    done = run("vectors", "--catalog", str(catalogue), "--out", str(tmp_path / "file" / "vectors"))
+    done = run_command("vectors", "--catalog", str(catalogue), "--out", str(tmp_path / "file" / "vectors"))
     assert done.returncode != 0
     assert "cannot be written" in done.stderr
     assert "Traceback" not in done.stderr
