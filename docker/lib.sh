@@ -1,13 +1,13 @@
-# What the build.sh scripts share; sourced by them. They set `me`, the name that their messages begin with.
+# Functions of the build.sh scripts, which source this file. They set `me`, the prefix of their messages.
 export PATH=$PATH:/usr/sbin:/sbin # where debootstrap is
 
 say() { echo "$me: $*" >&2; }
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
-# made_from IMAGE: the hash of the files that the image was made from; nothing where there is no such image
+# made_from IMAGE: print the hash of the files that the image was made from, or nothing if there is no such image
 made_from() { docker image inspect --format '{{ index .Config.Labels "build-files" }}' "$1" 2>/dev/null || true; }
 
-# need TOOL...: end with the packages to install where one is missing
+# need TOOL...: exit with the packages to install if a tool is missing
 need() {
     local tool
     for tool in "$@"; do
@@ -15,12 +15,12 @@ need() {
     done
 }
 
-# debian_base IMAGE PACKAGES: make a Debian bookworm with these packages (separated by commas), where there is no such image
+# debian_base IMAGE PACKAGES: make a Debian bookworm image with these packages (separated by commas), unless it exists
 debian_base() {
     if docker image inspect "$1" >/dev/null 2>&1; then return; fi
     need debootstrap
     say "making $1"
-    local folder mirror= # this machine's own mirror, where it is a Debian; else debootstrap's default
+    local folder mirror= # this machine's own mirror if it runs Debian, else debootstrap's default
     folder=$(mktemp -d)
     if grep -qs '^ID=debian' /etc/os-release; then
         mirror=$(sed -n 's/^URIs: *\([^ ]*\).*/\1/p; s/^deb \(\[[^]]*\] *\)\?\(http[^ ]*\).*/\2/p' \

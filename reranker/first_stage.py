@@ -1,4 +1,4 @@
-"""The first stage: what finds products for a query before the student reorders them."""
+"""The first stage: finds a query's products before the student reranks them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_QUERY_CHARACTERS = 1_000
 MAX_K = 1_000
 
 FIELD_BOOSTS: dict[str, float] = {"title": 3.0, "brand": 2.0, "description": 1.0, "attributes": 0.5}
-"""Weight of each field's BM25 score; a product's score is the sum over fields, in every first stage."""
+"""Weight of each field's BM25 score. A product's score is the sum over its fields, in every first stage."""
 
 
 class Hit(NamedTuple):
@@ -29,18 +29,22 @@ class Hit(NamedTuple):
 class FirstStage(Protocol):
     """BM25 retrieval over one catalogue: the embedded engine, or OpenSearch.
 
-    Every method raises ``FirstStageError`` where the index is missing or cannot be reached. One that computes in this process, and
-    waits for nobody, says so with ``in_process = True``: a service may then ask it without a thread.
+    Every method raises ``FirstStageError`` if the index is missing or cannot be reached.
     """
 
     name: str
+
+    @property
+    def in_process(self) -> bool:
+        """Whether it computes in this process without waiting for anything: a service can then call it without a thread."""
+        ...
 
     def search(self, query: str, k: int) -> list[Hit]:
         """Return at most ``k`` hits, best first; equal scores keep the catalogue's order."""
         ...
 
     def score(self, query: str, product_ids: Sequence[str]) -> dict[str, float]:
-        """Return the BM25 score of each of these products; 0.0 where no word matches, no entry where the id is unknown."""
+        """Return the BM25 score of each of these products: 0.0 if no word matches. Unknown ids are left out."""
         ...
 
     def get(self, product_ids: Sequence[str]) -> dict[str, Product]:
@@ -48,7 +52,7 @@ class FirstStage(Protocol):
         ...
 
     def count(self) -> int:
-        """Return how many products can be found."""
+        """Return the number of products in the index."""
         ...
 
     def close(self) -> None: ...
@@ -61,7 +65,7 @@ def check_query(query: str) -> str:
         InputError: it is empty, or longer than ``MAX_QUERY_CHARACTERS``.
     """
     if len(query) > MAX_QUERY_CHARACTERS:
-        raise InputError(f"The query has {len(query):,} characters.", hint=f"At most {MAX_QUERY_CHARACTERS:,} are searched for.")
+        raise InputError(f"The query has {len(query):,} characters.", hint=f"A query has at most {MAX_QUERY_CHARACTERS:,} characters.")
     cleaned = " ".join("".join(c if c.isprintable() else " " for c in query).split())
     if not cleaned:
         raise InputError("The query is empty.", hint='Give at least one word, such as "gaming laptop".')
@@ -80,10 +84,10 @@ def check_k(k: int) -> int:
 
 
 def check_index_name(name: str) -> str:
-    """Return ``name``, a name for an index that every first stage takes.
+    """Return ``name``, an index name that every first stage accepts.
 
     Raises:
-        InputError: OpenSearch would refuse it, or it is no plain folder name.
+        InputError: OpenSearch does not accept it, or it is not a plain folder name.
     """
     if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,199}", name) or ".." in name:
         raise InputError(

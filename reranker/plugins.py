@@ -1,8 +1,8 @@
-"""What other packages add to the command line, found by their entry points.
+"""Entry points by which other packages extend the command line.
 
 ``reranker.commands``: subcommands, each a function for Typer or a ``typer.Typer``.
-``reranker.first_stages``: classes of first stages that take an address and an index name.
-``reranker.indexers``: functions that index a catalogue into such a first stage.
+``reranker.first_stages``: first stages, each a class that takes an address and an index name.
+``reranker.indexers``: functions that index a catalogue for such a first stage.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ COMMANDS, FIRST_STAGES, INDEXERS = "reranker.commands", "reranker.first_stages",
 
 
 def found(group: str) -> dict[str, EntryPoint]:
-    """Return the entry points of a group by name; where two packages give one name, the first installed is taken."""
+    """Return the entry points of a group by name. If two packages use one name, the first one found counts."""
     points: dict[str, EntryPoint] = {}
     for point in entry_points(group=group):
         points.setdefault(point.name, point)
@@ -24,12 +24,12 @@ def found(group: str) -> dict[str, EntryPoint]:
 
 
 def load(group: str, name: str) -> Any:
-    """Import what an entry point names.
+    """Import the object of an entry point.
 
     Raises:
-        InputError: no installed package brings it.
+        InputError: no installed package provides it.
     """
     point = found(group).get(name)
     if point is None:
-        raise InputError(f"No installed package brings {name} ({group}).", hint="Install the project again: pip install --force-reinstall distilled-reranker")
+        raise InputError(f"No installed package provides {name} ({group}).", hint="Install the project again: pip install --force-reinstall distilled-reranker")
     return point.load()

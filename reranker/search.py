@@ -98,6 +98,7 @@ class SearchResponse:
             "query": self.query,
             "reranked": self.reranked,
             "fallback_reason": self.fallback_reason,
+            "why_not": self.fallback_reason,  # deprecated name, kept for one release
             "scored": self.scored,
             "model": self.model,
             "took_ms": {stage: round(ms, 3) for stage, ms in self.took_ms.items()},

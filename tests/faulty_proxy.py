@@ -1,4 +1,4 @@
-"""A proxy before the real service that can be told to fail in the ways services fail."""
+"""A proxy in front of the real service that can be made to fail in several ways."""
 
 from __future__ import annotations
 
@@ -54,11 +54,7 @@ class FaultyProxy:
                     self.close_connection = True
                     return
                 if fault == "short":
-                    payload = (
-                        payload.replace(b"[", b"[", 1).replace(b',"fallback_reason"', b"", 1)
-                        if b'"scores"' not in payload
-                        else b'{"scores":[0.5],"fallback_reason":null}'
-                    )
+                    payload = b'{"scores":[0.5],"fallback_reason":null,"why_not":null}'
                 self._send(status, payload, cut=fault == "cut")
 
             def _send(self, status: int, payload: bytes, *, cut: bool = False) -> None:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Build local/opensearch:2.19.1 from Debian packages and Maven Central, for machines that reach no image registry.
-# Does nothing where the image was already made from these very files. Needs docker, debootstrap, mvn and javac; root or sudo.
+# Build local/opensearch:2.19.1 from Debian packages and Maven Central, for machines without an image registry.
+# Does nothing if the image was already made from these files. Needs docker, debootstrap, mvn and javac; root or sudo.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -28,7 +28,7 @@ stage=$work/stage
 fetch -f pom.xml -Dout="$stage"
 rm -rf "$stage/markers"
 
-# describe NAME CLASS [EXTENDED]: what OpenSearch wants to know of a module
+# describe NAME CLASS [EXTENDED]: write a module's descriptor
 describe() {
     cat >"$stage/modules/$1/plugin-descriptor.properties" <<EOF
 name=$1
@@ -43,7 +43,7 @@ EOF
     if [ -e "policies/$1.policy" ]; then cp "policies/$1.policy" "$stage/modules/$1/plugin-security.policy"; fi
 }
 
-# module NAME ARTIFACT CLASS [EXTENDED]: a folder as the distribution has it, without what lib/ already holds
+# module NAME ARTIFACT CLASS [EXTENDED]: make a module's folder as in the distribution, without the jars of lib/
 module() {
     local folder=$stage/modules/$1
     fetch -f module.pom.xml -Dmodule="$2" -Dout="$folder"
@@ -54,7 +54,7 @@ module() {
     describe "$1" "$3" "${4:-}"
 }
 
-# compiled NAME CLASS: a module that modules/ holds in source
+# compiled NAME CLASS: compile a module from modules/
 compiled() {
     mkdir -p "$stage/modules/$1" "$work/classes/$1"
     find "modules/$1/src" -name '*.java' -exec javac --release 11 -Xlint:-options -d "$work/classes/$1" -cp "$stage/lib/*" {} +
@@ -72,7 +72,7 @@ module ingest-common ingest-common org.opensearch.ingest.common.IngestCommonPlug
 compiled search-pipeline-common local.searchpipeline.SearchPipelineCommonPlugin
 
 cp -r config entrypoint.sh Dockerfile "$stage/"
-cp -r "$stage/plugins/opensearch-security/config" "$stage/config/opensearch-security"  # where the distribution has it
+cp -r "$stage/plugins/opensearch-security/config" "$stage/config/opensearch-security"  # its place in the distribution
 say "building $IMAGE"
 docker build -q --label "build-files=$files_hash" -t "$IMAGE" "$stage" >/dev/null
 say "built $IMAGE"

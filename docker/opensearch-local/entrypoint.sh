@@ -1,6 +1,6 @@
 #!/bin/bash
-# Settings come as environment variables, as in the official image: discovery.type=single-node and the like.
-# Unlike there, the security plugin is off unless DISABLE_SECURITY_PLUGIN=false: it needs certificates, and none are made here.
+# Settings are environment variables, as in the official image: discovery.type=single-node and the like.
+# Unlike there, the security plugin is off unless DISABLE_SECURITY_PLUGIN=false, because the image has no certificates for it.
 cd /usr/share/opensearch || exit 1
 settings=()
 while IFS='=' read -r -d '' name value; do

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Build the service's image, local/distilled-reranker:latest, or: docker/service/build.sh IMAGE
-# The base is the official Python image, or BASE, or, where no registry can be reached, one made from Debian packages.
-# Wheels are fetched here and not in the build, which needs no network. Does nothing where the image was already made
-# from these very files. Needs docker and a Python 3.11 or later with pip (PYTHON); without a registry debootstrap, as root.
+# The base is the official Python image, or BASE, or, if no registry can be reached, one made from Debian packages.
+# The image holds the project's plain install. Its wheels are fetched here, so the build itself needs no network.
+# Does nothing if the image was already made from these files. Needs docker and a Python 3.11 or later with pip (PYTHON);
+# without a registry also debootstrap, as root.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 me=docker/service
@@ -35,7 +36,6 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 say "fetching wheels"
 "$PYTHON" -m pip wheel -q --no-deps --wheel-dir "$work/project" .
-"$PYTHON" docker/service/serving_requirements.py >"$work/requirements.txt"
 case $(docker version --format '{{.Server.Arch}}') in
     arm64) machine=aarch64 ;;
     *) machine=x86_64 ;;
@@ -43,13 +43,14 @@ esac
 platforms=()
 for glibc in 2_36 2_35 2_34 2_31 2_28 2_27 2_24 2_17; do platforms+=(--platform "manylinux_${glibc}_$machine"); done
 "$PYTHON" -m pip download -q --dest "$work/dependencies" --only-binary=:all: --python-version 3.11 "${platforms[@]}" \
-    --platform "manylinux2014_$machine" -r "$work/requirements.txt" pip
+    --platform "manylinux2014_$machine" "$work"/project/*.whl pip
+rm "$work"/dependencies/distilled_reranker-*.whl # it makes a layer of its own
 
 say "building $IMAGE on $BASE"
 cp docker/service/Dockerfile "$work/"
 old=$(docker image inspect --format '{{.Id}}' "$IMAGE" 2>/dev/null || true)
 docker build -q --build-arg "BASE=$BASE" --label "build-files=$files_hash" -t "$IMAGE" "$work" >/dev/null
 if [ -n "$old" ] && [ "$old" != "$(docker image inspect --format '{{.Id}}' "$IMAGE")" ]; then
-    docker rmi "$old" >/dev/null 2>&1 || true # kept where a container still runs it
+    docker rmi "$old" >/dev/null 2>&1 || true # kept if a container still runs it
 fi
 say "built $IMAGE"

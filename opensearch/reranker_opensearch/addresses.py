@@ -1,4 +1,4 @@
-"""The addresses of a cluster's nodes, as users write them."""
+"""Parses the addresses of a cluster's nodes."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from reranker.errors import InputError
 
 
 class Node(NamedTuple):
-    """Where a node is, and as whom it is asked."""
+    """A node's address and credentials."""
 
-    url: str  # without a password, to be shown
+    url: str  # without a password, for messages
     secure: bool
-    host: dict[str, Any]  # as the client takes it
+    host: dict[str, Any]  # as opensearch-py takes it
 
 
 def nodes(urls: str) -> list[Node]:
-    """Read one or several URLs, separated by commas. No message shows them, for they may hold a password.
+    """Parse one or several URLs, separated by commas. Messages never show them: they may contain a password.
 
     Raises:
         InputError: one of them is not an http or https URL.
     """
-    return [_node(url) for url in re.split(r",(?=\s*https?://)", urls)]  # a password may hold a comma
+    return [_node(url) for url in re.split(r",(?=\s*https?://)", urls)]  # a password may contain a comma
 
 
 def _node(url: str) -> Node:
-    hint = "Give http(s)://host:9200, or several with commas between them; user and password as OPENSEARCH_USER and OPENSEARCH_PASSWORD."
+    hint = "Give http(s)://host:9200, or several separated by commas. Set user and password as OPENSEARCH_USER and OPENSEARCH_PASSWORD."
     try:
         parts = urlsplit(url.strip())
         port = parts.port

@@ -1,4 +1,4 @@
-"""Sending documents in bulk, so that none is lost and none is sent in vain while nodes restart."""
+"""Bulk indexing that survives restarts of nodes and lost answers."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from reranker_opensearch.connection import Cluster
-from reranker_opensearch.patience import NotYet, patiently
+from reranker_opensearch.retry import NotYet, retried
 
 CHUNK_DOCUMENTS = 500
 CHUNK_BYTES = 10_000_000
-SHARD_TIMEOUT = "15s"  # how long OpenSearch waits for a lost shard before it tells us; then we ask again
+SHARD_TIMEOUT = "15s"  # OpenSearch waits so long for a lost shard, then reports it, and we retry
 
 
 class Outcome(NamedTuple):
-    """What became of a document."""
+    """The result for one document."""
 
     document_id: str
-    error: Any  # OpenSearch's reason against it; None where the index holds it
+    error: Any  # why OpenSearch rejected it; None if the index holds it
 
 
 class _Line(NamedTuple):
@@ -27,15 +27,15 @@ class _Line(NamedTuple):
 
 
 def create(cluster: Cluster, index: str, documents: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[Outcome]:
-    """Put documents into an index that nobody else writes to; yield what became of each.
+    """Add documents to an index that nobody else writes to; yield each one's outcome.
 
     Args:
-        cluster: where.
-        index: the index.
-        documents: ids and documents; each document's ``position`` is its own.
+        cluster: the cluster.
+        index: the index's name.
+        documents: ids and documents; each document has a ``position`` that no other has.
 
     Raises:
-        FirstStageError, OpenSearchException: documents could not be brought in however often they were sent.
+        FirstStageError, OpenSearchException: retries did not help.
     """
     for chunk in _chunks(cluster, documents):
         yield from _send(cluster, index, chunk)
@@ -60,7 +60,7 @@ def _chunks(cluster: Cluster, documents: Iterable[tuple[str, dict[str, Any]]]) -
 def _send(cluster: Cluster, index: str, chunk: list[_Line]) -> list[Outcome]:
     outcomes: list[Outcome] = []
     left = chunk
-    times = {"request_timeout": cluster.timeout, "timeout": SHARD_TIMEOUT}  # the client takes the second for its own where the first is missing
+    times = {"request_timeout": cluster.timeout, "timeout": SHARD_TIMEOUT}  # without the first, the client would use the second as its own time-out
 
     def once() -> None:
         nonlocal left
@@ -76,12 +76,12 @@ def _send(cluster: Cluster, index: str, chunk: list[_Line]) -> list[Outcome]:
             reason = why.get("reason") if isinstance(why, dict) else why
             raise NotYet(f"OpenSearch at {cluster.url} did not take {len(left):,} product(s): {str(reason)[:300]}", hint="Are all its nodes up?")
 
-    patiently(once)
+    retried(once)
     return outcomes
 
 
 def _kept_before(cluster: Cluster, index: str, lines: list[_Line]) -> set[_Line]:
-    """Return those that the index holds because an earlier request brought them, its answer having got lost; another product of the same id is none."""
+    """Return the documents that an earlier request indexed although its answer was lost; another product with the same id does not count."""
     if not lines:
         return set()
     answer = cluster.client.mget(index=index, body={"ids": [line.document_id for line in lines]}, params={"_source_includes": "position"})

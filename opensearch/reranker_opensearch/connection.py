@@ -1,4 +1,4 @@
-"""A client for one cluster, and its errors in the user's words. Passwords never get into a message."""
+"""A client for one cluster, with error messages for the user. Passwords never appear in a message."""
 
 from __future__ import annotations
 
@@ -18,36 +18,35 @@ from reranker_opensearch.addresses import nodes
 SEARCH_TIMEOUT_S = 10.0
 INDEX_TIMEOUT_S = 120.0
 
-# The client logs each failed request, tracebacks included; without a handler Python would print them to the terminal.
+# The client logs each failed request with a traceback; without a handler Python would print them to the terminal.
 logging.getLogger("opensearch").addHandler(logging.NullHandler())
 
 
 class Cluster:
-    """A cluster at a URL, or at several, those of its nodes: where one does not answer, another is asked.
+    """A cluster, given by the URL of one or several of its nodes. If one node does not answer, the next is tried.
 
     User and password come from the URL (``https://user:password@host:9200``) or from OPENSEARCH_USER and
     OPENSEARCH_PASSWORD; OPENSEARCH_CA_CERTS names a file of certificates to trust, OPENSEARCH_INSECURE=1 trusts any.
 
     Args:
-        url: ``http(s)://[user:password@]host[:port][/prefix]``; several with commas between them.
-        timeout: seconds that one request may take.
+        url: ``http(s)://[user:password@]host[:port][/prefix]``; several separated by commas.
+        timeout: time-out of one request, in seconds.
 
     Raises:
         InputError: the URL cannot be used.
-        FirstStageError: nothing, or something else than OpenSearch, answers there, or it refuses us.
+        FirstStageError: no OpenSearch answers there, or it refuses access.
     """
 
     def __init__(self, url: str, *, timeout: float = SEARCH_TIMEOUT_S) -> None:
-        there = nodes(url)
-        several = len(there) > 1
+        found = nodes(url)
         self.timeout = timeout
-        self.url = ",".join(node.url for node in there)
-        tls = _tls() if any(node.secure for node in there) else {}
+        self.url = ",".join(node.url for node in found)
+        tls = _tls() if any(node.secure for node in found) else {}
         self.client = OpenSearch(
-            hosts=[{**node.host, **(tls if node.secure else {})} for node in there],
+            hosts=[{**node.host, **(tls if node.secure else {})} for node in found],
             timeout=timeout,
-            max_retries=len(there) - 1,  # a shopper waits: each node is tried once; bulk indexing retries by itself
-            retry_on_timeout=several,  # so that a node that hangs is left alone for a while, too
+            max_retries=len(found) - 1,  # each node once, since a shopper waits; indexing has retries of its own
+            retry_on_timeout=len(found) > 1,  # a node that hangs is skipped for a while, too
             retry_on_status=(),
             pool_maxsize=16,
         )
@@ -55,11 +54,11 @@ class Cluster:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Turn what the client raises into ``FirstStageError``."""
+        """Turn the client's exceptions into ``FirstStageError``."""
         try:
             yield
         except osx.OpenSearchException as error:
-            raise self._told(error) from error
+            raise self._explained(error) from error
 
     def close(self) -> None:
         self.client.close()
@@ -68,11 +67,16 @@ class Cluster:
         try:
             info = self.client.info()
         except osx.AuthorizationException:
-            return  # this user may not ask who answers, but may well search
-        except (osx.SerializationError, osx.NotFoundError, osx.RequestError, AttributeError) as error:  # the last: the client's, on a list
+            return  # this user may not read the version, but may be allowed to search
+        except (
+            osx.SerializationError,
+            osx.NotFoundError,
+            osx.RequestError,
+            AttributeError,
+        ) as error:  # AttributeError: the answer is a list
             raise self._not_opensearch() from error
         except osx.OpenSearchException as error:
-            raise self._told(error) from error
+            raise self._explained(error) from error
         version = info.get("version") if isinstance(info, dict) else None
         if not isinstance(version, dict) or version.get("distribution") != "opensearch":
             raise self._not_opensearch()
@@ -80,23 +84,23 @@ class Cluster:
     def _not_opensearch(self) -> FirstStageError:
         return FirstStageError(f"What answers at {self.url} is not OpenSearch.", hint="Give the address of its REST interface, usually port 9200.")
 
-    def _told(self, error: osx.OpenSearchException) -> FirstStageError:
-        """Return the error that says what went wrong, where, and what to do."""
+    def _explained(self, error: osx.OpenSearchException) -> FirstStageError:
+        """Return an error that says what went wrong, where, and what to do."""
         at = f"OpenSearch at {self.url}"
         if isinstance(error, osx.SSLError):
             return FirstStageError(
                 f"No secure connection to {at}: {_reason(error)}",
-                hint="Name its certificate authority in OPENSEARCH_CA_CERTS, or trust any with OPENSEARCH_INSECURE=1; a server without TLS wants http://.",
+                hint="Set OPENSEARCH_CA_CERTS to its certificate authority, or trust any with OPENSEARCH_INSECURE=1. A server without TLS needs http://.",
             )
         if isinstance(error, osx.ConnectionTimeout):
-            return FirstStageError(f"{at} did not answer within {self.timeout:g} s.", hint="Is it overloaded, or is the address that of another machine?")
+            return FirstStageError(f"{at} did not answer within {self.timeout:g} s.", hint="Is it overloaded, or is the address wrong?")
         if isinstance(error, osx.ConnectionError):
             return FirstStageError(
-                f"{at} cannot be reached: {_reason(error)}", hint="Is it running, and is the address right? A server with TLS wants https://."
+                f"{at} cannot be reached: {_reason(error)}", hint="Is it running, and is the address right? A server with TLS needs https://."
             )
         if isinstance(error, osx.AuthenticationException):
             return FirstStageError(
-                f"{at} is protected by a password, and did not accept ours.",
+                f"{at} did not accept the user and password.",
                 hint="Set OPENSEARCH_USER and OPENSEARCH_PASSWORD.",
             )
         if isinstance(error, osx.AuthorizationException):
@@ -109,9 +113,9 @@ class Cluster:
 
 
 def _tls() -> dict[str, Any]:
-    """Return what the client must know for https."""
+    """Return the client's options for https."""
     insecure = os.environ.get("OPENSEARCH_INSECURE", "").lower() in ("1", "true", "yes")
-    # None compares the certificate with the URL's host name; True would be taken for a name
+    # None checks the certificate against the URL's host name; True would be read as a name
     tls: dict[str, Any] = {"verify_certs": not insecure, "ssl_assert_hostname": False if insecure else None, "ssl_show_warn": False}
     if authorities := os.environ.get("OPENSEARCH_CA_CERTS"):
         if not os.path.isfile(authorities):
@@ -121,7 +125,7 @@ def _tls() -> dict[str, Any]:
 
 
 def _reason(error: osx.TransportError) -> str:
-    """Return the shortest text that says why."""
+    """Return the shortest text that gives the reason."""
     info = error.info
     if isinstance(info, dict):
         cause = info.get("error")
@@ -131,4 +135,4 @@ def _reason(error: osx.TransportError) -> str:
         return str(cause or info)[:300]
     reason = getattr(info, "reason", None) or info
     text = str(reason).strip() or str(error.error)
-    return re.sub(r"^(<[^>]*>|\w+\(.*?\)): ", "", text)[:300]  # the client's own objects say nothing to a reader
+    return re.sub(r"^(<[^>]*>|\w+\(.*?\)): ", "", text)[:300]  # the reprs of the client's own objects do not help a reader

@@ -26,20 +26,21 @@ class OpenSearchFirstStage:
 
     Raises:
         InputError: the URL or the name cannot be used.
-        FirstStageError: no such index, not ours, or the cluster cannot be reached or refuses us.
+        FirstStageError: there is no such index, it was not made by this project, or the cluster cannot be reached or refuses access.
     """
 
     name = "opensearch"
+    in_process = False
 
     def __init__(self, url: str, index: str) -> None:
         self.index = check_index_name(index)
         self._cluster = Cluster(url)
-        self._no_pipeline = {"search_pipeline": "_none"}  # the index's default pipeline may rerank: this is BM25
-        there = indexes_behind(self._cluster, index)
-        if not there:
+        self._no_pipeline = {"search_pipeline": "_none"}  # BM25 order, even if the index's default pipeline reranks
+        found = indexes_behind(self._cluster, index)
+        if not found:
             raise self._missing()
-        check_ours(self._cluster, index, there)
-        if any(meta.get("layout") != LAYOUT for meta in there.values()):
+        check_ours(self._cluster, index, found)
+        if any(meta.get("layout") != LAYOUT for meta in found.values()):
             raise FirstStageError(f"The index '{index}' at {self._cluster.url} was made by another release.", hint=self._how_to_build())
 
     def search(self, query: str, k: int) -> list[Hit]:
@@ -56,7 +57,7 @@ class OpenSearchFirstStage:
     def score(self, query: str, product_ids: Sequence[str]) -> dict[str, float]:
         found: dict[str, float] = {}
         for ids in _pieces(product_ids):
-            # `should` beside a filter need not match: a product without any of the words comes with 0.0
+            # beside a filter, `should` is optional: products without any of the words get 0.0
             scored = {"bool": {"filter": [{"terms": {"id": ids}}], "should": [_any_field(query)]}}
             found |= {h["_id"]: float(h["_score"]) for h in self._search({"query": scored, "size": len(ids), "_source": False})}
         return {i: found[i] for i in product_ids if i in found}
@@ -76,7 +77,7 @@ class OpenSearchFirstStage:
         self._cluster.close()
 
     def _search(self, body: dict[str, Any]) -> list[dict[str, Any]]:
-        """Return the hits. A search that the removal of an old index cut short is sent again: the alias has moved on."""
+        """Return the hits. A search interrupted by the removal of an old index is sent again: the alias points to the new one."""
         with self._cluster.errors():
             try:
                 return self._send(body)
@@ -94,10 +95,10 @@ class OpenSearchFirstStage:
             answer = self._cluster.client.search(index=self.index, body=body, params=params)
         except osx.TransportError as error:
             if self._no_pipeline and error.status_code == 400 and "[search_pipeline]" in str(error.info):
-                self._no_pipeline = {}  # a release that knows no search pipelines
+                self._no_pipeline = {}  # an old release without search pipelines
                 return self._send(body)
             if "too many nested clauses" in str(error.info):
-                raise InputError("The query has more words than OpenSearch searches for at once.", hint="Shorten it to some 200 words.") from error
+                raise InputError("The query has more words than OpenSearch accepts.", hint="Shorten it to some 200 words.") from error
             raise
         hits: list[dict[str, Any]] = answer["hits"]["hits"]
         return hits
@@ -110,7 +111,7 @@ class OpenSearchFirstStage:
 
 
 def _any_field(query: str) -> dict[str, Any]:
-    """Each field's BM25 score times its boost, summed over the fields: what the embedded engine computes."""
+    """Sum each field's BM25 score times its boost, as the embedded engine does."""
     return {"bool": {"should": [{"match": {field: {"query": query, "boost": boost}}} for field, boost in FIELD_BOOSTS.items()], "minimum_should_match": 1}}
 
 

@@ -1,8 +1,7 @@
-"""Indexing a catalogue behind an alias: searchers see the old index or the new one, whole, at every moment."""
+"""Indexes a catalogue behind an alias: at every moment, searches see either the whole old index or the whole new one."""
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -19,14 +18,14 @@ from reranker.products import MAX_PROBLEMS_SHOWN, CatalogProblem, Product, read_
 from reranker_opensearch import bulk
 from reranker_opensearch.connection import INDEX_TIMEOUT_S, Cluster
 from reranker_opensearch.mapping import MAPPING, check_ours, document, indexes_behind, settings
-from reranker_opensearch.patience import NotYet, patiently
+from reranker_opensearch.retry import NotYet, poll, retried
 
 MAX_REJECTED = 1_000
 DRAIN_S = 10.0
 
 
 class Rejected(NamedTuple):
-    """A product that OpenSearch would not index."""
+    """A product that OpenSearch did not accept."""
 
     product_id: str
     message: str
@@ -48,50 +47,51 @@ def index_products(
 ) -> int:
     """Fill a new index and switch the alias ``name`` to it; return how many products it holds.
 
-    A node that restarts meanwhile is waited for. Whatever else goes wrong before the switch, the new index is deleted and the old one goes on serving.
+    Requests are retried while a node restarts. After any other failure before the switch, the new index is deleted and the old one
+    goes on serving.
 
     Args:
-        cluster: where.
-        name: the alias that searchers use; the index itself gets a name made from it and the time.
+        cluster: the cluster.
+        name: the alias for searches; the index's own name is made from it and the time.
         products: as ``read_catalog`` yields them.
-        shards: more than one make each shard's word statistics its own, and scores slightly different.
-        replicas: copies of each shard; None keeps one where there is a second node for it.
-        skip_rejected: leave out products that OpenSearch rejects, instead of giving up.
+        shards: number of shards. With more than one, each shard has its own word statistics, so scores differ slightly.
+        replicas: copies of each shard; None keeps one if there is a second node for it.
+        skip_rejected: leave out products that OpenSearch rejects instead of failing.
         rejected: receives them.
         on_product: called after each product, for progress.
 
     Raises:
         InputError: the name, shards or replicas cannot be used.
-        FirstStageError: the name belongs to an index that is not ours, products were rejected,
-            or the cluster cannot be reached or refuses us.
+        FirstStageError: the name belongs to an index that this project did not make, products were rejected,
+            or the cluster cannot be reached or refuses access.
         CatalogError: from ``products``.
     """
     check_index_name(name)
     if not 1 <= shards <= 1_024 or not 0 <= (replicas or 0) <= 100:
-        raise InputError(f"{shards:,} shards and {replicas} replicas were asked for.", hint="Give 1 to 1,024 shards and 0 to 100 replicas.")
+        raise InputError(f"{shards:,} shards and {replicas} replicas are out of range.", hint="Give 1 to 1,024 shards and 0 to 100 replicas.")
     _check_free(cluster, name)
     new = f"{name}-{datetime.now(UTC):%Y%m%d%H%M%S}-{uuid.uuid4().hex[:6]}"
-    turned_away = rejected if rejected is not None else []
+    rejected = rejected if rejected is not None else []
     client = cluster.client
     with cluster.errors():
         try:
-            patiently(lambda: _create(cluster, new, shards))
-            count = _fill(cluster, new, products, turned_away, on_product)
-            if turned_away and (not skip_rejected or len(turned_away) >= MAX_REJECTED or not count):
-                raise _too_many(cluster, turned_away)
-            found = patiently(lambda: _count(cluster, new))
+            retried(lambda: _create(cluster, new, shards))
+            count = _fill(cluster, new, products, rejected, on_product)
+            if rejected and (not skip_rejected or len(rejected) >= MAX_REJECTED or not count):
+                raise _too_many(cluster, rejected)
+            found = retried(lambda: _count(cluster, new))
             if found != count:
                 raise FirstStageError(f"OpenSearch at {cluster.url} holds {found:,} of the {count:,} products it took.", hint="Index again.")
             _keep_default_pipeline(cluster, name, new)
             kept = {"auto_expand_replicas": "0-1"} if replicas is None else {"number_of_replicas": replicas}
-            patiently(lambda: client.indices.put_settings(index=new, body={"index": {"refresh_interval": None, **kept}}))
+            retried(lambda: client.indices.put_settings(index=new, body={"index": {"refresh_interval": None, **kept}}))
             old = _switch(cluster, name, new)
         except BaseException:
             _discard(cluster, new)
             raise
         for index in old:
-            patiently(partial(_drain, cluster, index))
-            patiently(partial(client.indices.delete, index=index, params={"ignore_unavailable": "true"}))
+            retried(partial(_drain, cluster, index))
+            retried(partial(client.indices.delete, index=index, params={"ignore_unavailable": "true"}))
     return count
 
 
@@ -108,7 +108,7 @@ def index_catalog(
     quiet: bool = False,
     locale: str | None = None,
 ) -> int:
-    """Index a catalogue file, or of ESCI's table one locale, into a cluster, with a progress line on the terminal; return the number of products."""
+    """Index a catalogue file (or one locale of ESCI's table), with a progress line on the terminal; return the number of products."""
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -133,21 +133,22 @@ def index_catalog(
 
 
 def _check_free(cluster: Cluster, name: str) -> dict[str, dict[str, Any]]:
-    """Return our indexes behind the alias; refuse a name that stands for anything else."""
-    there = indexes_behind(cluster, name)
-    check_ours(cluster, name, there)
-    if name in there:
+    """Return our indexes behind the alias; raise FirstStageError if the name is used for anything else."""
+    found = indexes_behind(cluster, name)
+    check_ours(cluster, name, found)
+    if name in found:
         raise FirstStageError(
-            f"'{name}' is an index at {cluster.url}, not an alias, so nothing can be switched to.", hint="Give the alias's name, or another: --index NAME"
+            f"'{name}' is an index at {cluster.url}, not an alias, so it cannot be switched to a new index.",
+            hint="Use another name: --index NAME",
         )
-    return there
+    return found
 
 
 def _create(cluster: Cluster, index: str, shards: int) -> None:
     try:
         cluster.client.indices.create(index=index, body={"settings": settings(shards), "mappings": MAPPING})
     except RequestError as error:
-        if error.error != "resource_already_exists_exception":  # asked before, and the answer got lost: nobody else knows the name
+        if error.error != "resource_already_exists_exception":  # an earlier request made it and its answer was lost: nobody else knows the name
             raise
 
 
@@ -167,7 +168,7 @@ def _fill(cluster: Cluster, index: str, products: Iterable[Product], rejected: l
 
 
 def _count(cluster: Cluster, index: str) -> int:
-    """Return the number of searchable products, when every shard has said its own."""
+    """Return the number of searchable products once every shard has answered."""
     for answer in (cluster.client.indices.refresh(index=index), cluster.client.count(index=index)):
         if answer["_shards"]["successful"] < answer["_shards"]["total"]:
             raise NotYet(f"OpenSearch at {cluster.url} has lost a part of the new index.", hint="Are all its nodes up? Index again.")
@@ -186,7 +187,7 @@ def _too_many(cluster: Cluster, rejected: list[Rejected]) -> FirstStageError:
     more = f"\n  … and {len(rejected) - MAX_PROBLEMS_SHOWN:,} more" if len(rejected) > MAX_PROBLEMS_SHOWN else ""
     return FirstStageError(
         f"OpenSearch at {cluster.url} rejected {len(rejected):,} product(s):\n{shown}{more}",
-        hint="Mend them, or leave them out with --skip-invalid (each is then named). Nothing was changed.",
+        hint="Correct them, or leave them out with --skip-invalid, which lists them. The old index is unchanged.",
     )
 
 
@@ -195,41 +196,41 @@ def _switch(cluster: Cluster, name: str, new: str) -> set[str]:
     old: set[str] = set()
 
     def once() -> None:
-        there = set(_check_free(cluster, name))  # asked again: another run may have switched meanwhile, or this one, and the answer got lost
-        old.update(there - {new})
-        if there != {new}:
-            removed = [{"remove": {"index": index, "alias": name}} for index in there]
+        found = set(_check_free(cluster, name))  # another run may have switched since, or this one and the answer was lost
+        old.update(found - {new})
+        if found != {new}:
+            removed = [{"remove": {"index": index, "alias": name}} for index in found]
             cluster.client.indices.update_aliases(body={"actions": [*removed, {"add": {"index": new, "alias": name}}]})
 
-    patiently(once)
+    retried(once)
     return old
 
 
 def _keep_default_pipeline(cluster: Cluster, name: str, new: str) -> None:
-    """Give the new index the default search pipeline of the one it replaces: searchers should not notice."""
+    """Give the new index the default search pipeline of the one it replaces."""
     setting = "index.search.default_pipeline"
-    told = cluster.client.indices.get_settings(index=name, name=setting, params={"flat_settings": "true", "ignore_unavailable": "true"})
-    found = [about["settings"][setting] for about in told.values() if setting in about["settings"]]
+    answer = cluster.client.indices.get_settings(index=name, name=setting, params={"flat_settings": "true", "ignore_unavailable": "true"})
+    found = [about["settings"][setting] for about in answer.values() if setting in about["settings"]]
     if found:
         cluster.client.indices.put_settings(index=new, body={setting: found[0]})
 
 
 def _drain(cluster: Cluster, index: str) -> None:
-    """Wait until searches that began on the old index have ended, so that its removal breaks none."""
-    until = time.monotonic() + DRAIN_S
-    while time.monotonic() < until:
+    """Wait up to ``DRAIN_S`` until no search runs on the old index any more, so that its removal interrupts none."""
+
+    def busy() -> bool:
         try:
             search = cluster.client.indices.stats(index=index, metric="search")["_all"]["total"]["search"]
         except NotFoundError:
-            return
-        if not any(search.get(busy) for busy in ("query_current", "fetch_current", "open_contexts")):
-            return
-        time.sleep(0.1)
+            return False
+        return any(search.get(count) for count in ("query_current", "fetch_current", "open_contexts"))
+
+    poll(busy, done=lambda still: not still, seconds=DRAIN_S)
 
 
 def _discard(cluster: Cluster, index: str) -> None:
-    """Delete a half-made index, whatever the cluster's state: the first error is the one to tell."""
+    """Delete an incomplete index. Errors are ignored: the caller raises the one that came first."""
     with suppress(OpenSearchException):
         if any(about["aliases"] for about in cluster.client.indices.get_alias(index=index, params={"ignore_unavailable": "true"}).values()):
-            return  # the switch was made, and only its answer got lost: searchers are on this index
+            return  # the switch was made and only its answer was lost: searches use this index
         cluster.client.indices.delete(index=index, params={"ignore_unavailable": "true"})

@@ -1,1 +1,1 @@
-"""The command line: its frame (``app``), shared options, and one file a subcommand in ``commands``."""
+"""The command line: its frame (``app``), shared options, and one file per subcommand in ``commands``."""

@@ -1,4 +1,4 @@
-"""Where a command prints tables to."""
+"""The console on which commands print tables."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-_PIPED = 160  # columns; nothing tells how wide the reader of a pipe is
+_PIPED = 160  # columns; the width of a pipe's reader is unknown
 
 
 def output_console() -> Console:
-    """Return the console of the standard output, as wide as the terminal, or as COLUMNS says, or wide where it is piped."""
+    """Return a console for the standard output: as wide as the terminal or as COLUMNS says, and wide if piped."""
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPED, highlight=False)

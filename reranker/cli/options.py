@@ -1,4 +1,4 @@
-"""Options that several commands share, and the objects they stand for."""
+"""Options that several commands share, and the objects made from them."""
 
 from __future__ import annotations
 
@@ -19,16 +19,20 @@ if TYPE_CHECKING:
 
 Catalog = Annotated[
     Path | None,
-    typer.Option("--catalog", metavar="FILE", help="JSON Lines catalogue (.jsonl, .gz, .zst). [default: what the index holds, at first the demo catalogue]"),
+    typer.Option(
+        "--catalog",
+        metavar="FILE",
+        help="JSON Lines catalogue (.jsonl, .gz, .zst). Default: the demo catalogue, or what the index holds.",
+    ),
 ]
-Locale = Annotated[str | None, typer.Option("--locale", help="For Amazon ESCI's tables: keep only this product_locale, such as us.")]
-BundlePath = Annotated[Path | None, typer.Option("--bundle", metavar="DIR|NAME", help="The student: a bundle's folder, or a shipped one's name.")]
+Locale = Annotated[str | None, typer.Option("--locale", help="For Amazon ESCI's tables: use only this product_locale, such as us.")]
+BundlePath = Annotated[Path | None, typer.Option("--bundle", metavar="DIR|NAME", help="The student: a bundle's folder, or the name of a shipped one.")]
 OpenSearch = Annotated[
     str | None,
     typer.Option(
         "--opensearch",
         metavar="URL",
-        help="Search this cluster instead of the embedded index; several nodes' URLs with commas. User and password: OPENSEARCH_USER, OPENSEARCH_PASSWORD.",
+        help="Use this cluster, not the embedded index. Separate several nodes' URLs with commas. User and password: OPENSEARCH_USER, OPENSEARCH_PASSWORD.",
     ),
 ]
 IndexName = Annotated[str, typer.Option("--index", help="Name of the index (an alias, on OpenSearch).")]
@@ -37,11 +41,12 @@ ApiKeyFile = Annotated[
     typer.Option(
         "--api-key-file",
         metavar="FILE",
-        help="File with the API key; a service takes several, one a line. Otherwise from the environment: RERANKER_API_KEY_FILE, RERANKER_API_KEY.",
+        help="File with the API key; `serve` takes several, one per line. Default: the environment's RERANKER_API_KEY_FILE or RERANKER_API_KEY.",
     ),
 ]
 Vectors = Annotated[
-    Path | None, typer.Option("--vectors", metavar="DIR", help="Product vectors that `reranker vectors` computed; others are computed when first asked about.")
+    Path | None,
+    typer.Option("--vectors", metavar="DIR", help="Product vectors computed by `reranker vectors`. Missing ones are computed at first use."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
@@ -49,32 +54,32 @@ DEFAULT_INDEX = "products"
 
 
 def home() -> Path:
-    """Return the folder that embedded indexes live in, made where missing: $RERANKER_HOME, or ~/.cache/distilled-reranker.
+    """Return the folder of embedded indexes, created if missing: $RERANKER_HOME, or ~/.cache/distilled-reranker.
 
     Raises:
-        InputError: it cannot be made or written to.
+        InputError: it cannot be created or written to.
     """
     folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"Indexes cannot be kept in {folder}: {error.strerror}.", hint="Set RERANKER_HOME to a folder that you may write to.") from error
+        raise InputError(f"Indexes cannot be kept in {folder}: {error.strerror}.", hint="Set RERANKER_HOME to a writable folder.") from error
     if not os.access(folder, os.W_OK):
-        raise InputError(f"Indexes cannot be kept in {folder}: it may not be written to.", hint="Set RERANKER_HOME to a folder that you may write to.")
+        raise InputError(f"Indexes cannot be kept in {folder}: it is not writable.", hint="Set RERANKER_HOME to a writable folder.")
     return folder
 
 
 def open_first_stage(opensearch: str | None, index: str, catalog: Path | None, *, quiet: bool = False, locale: str | None = None) -> FirstStage:
     """Open the cluster's index, or an embedded one.
 
-    A catalogue gets an index of its own, built at first use and kept by the file's checksum, so that none that
-    ``reranker index`` made is touched. Without one the named index is opened as it stands; the default one is built
-    from the demo catalogue where it is missing. ``locale`` is for ESCI's table: only its products are searched.
+    A catalogue gets an embedded index of its own, built at first use and named by the file's checksum, so that indexes made by
+    ``reranker index`` stay unchanged. Without a catalogue the named index is opened; a missing default index is built
+    from the demo catalogue. ``locale`` selects products from ESCI's table.
 
     Raises:
-        InputError: the name cannot be an index's, or a catalogue is given together with a cluster.
+        InputError: the index name is not allowed, or both a catalogue and a cluster are given.
         CatalogError: the catalogue cannot be read.
-        FirstStageError: there is no such index, or no answer.
+        FirstStageError: there is no such index, or the cluster does not answer.
     """
     check_index_name(index)
     if opensearch is not None:

@@ -1,4 +1,4 @@
-"""Asks a running service, and tells its problems as the command line does."""
+"""Sends requests to a running service, and turns its errors into those of the command line."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ _KEY_HINT = "Give the service's key with --api-key-file FILE or in RERANKER_API_
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect could carry the key to another host."""
+    """Refuses redirects, which could send the key to another host."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
 
 
 def ask(service: str, method: str, path: str, body: dict[str, Any] | None = None, *, api_key_file: Path | None = None) -> dict[str, Any]:
-    """Send a request with the key of ``api_key_file``, or of the environment, and return the JSON answer.
+    """Send a request with the key of ``api_key_file`` or of the environment, and return the JSON answer.
 
     Raises:
-        InputError: ``service`` is no URL, or the key cannot be used.
-        ServiceError: no answer, a wrong key, or the service refuses; with its own message and hint.
+        InputError: ``service`` is not a URL, or the key cannot be used.
+        ServiceError: there is no answer, the key is wrong, or the service refuses, with its message and hint.
     """
     from reranker.service.api_keys import read_keys
 
     url = urlsplit(service)
     if url.scheme not in ("http", "https") or not url.hostname:
-        raise InputError(f"{service} is not the address of a service.", hint="Give --service http://HOST:PORT.")
+        raise InputError(f"{service} is not a service's address.", hint="Give --service http://HOST:PORT.")
     keys = read_keys(api_key_file, os.environ)
     headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {keys[0]}"} if keys else {})
     if body is not None:
@@ -54,15 +54,15 @@ def ask(service: str, method: str, path: str, body: dict[str, Any] | None = None
     except ValueError:
         answer = None
     if not isinstance(answer, dict):
-        raise ServiceError(f"What answers at {service} is not this project's service.", hint="Check --service.")
+        raise ServiceError(f"The server at {service} is not this project's service.", hint="Check --service.")
     return answer
 
 
 def _refusal(service: str, error: urllib.error.HTTPError, *, has_key: bool) -> ServiceError:
     if error.code == 401:
-        return ServiceError(f"The service at {service} does not know this key." if has_key else f"The service at {service} needs a key.", hint=_KEY_HINT)
+        return ServiceError(f"The service at {service} does not accept this key." if has_key else f"The service at {service} needs a key.", hint=_KEY_HINT)
     try:
         problem = json.load(error)["error"]
         return ServiceError(str(problem["message"]), hint=problem["hint"])
     except (ValueError, KeyError, TypeError, OSError, HTTPException):
-        return ServiceError(f"The service at {service} answered with status {error.code}.", hint="Check --service.")
+        return ServiceError(f"The service at {service} answered with HTTP status {error.code}.", hint="Check --service.")

@@ -48,6 +48,14 @@ def measure_latency(search: TwoStageSearch, queries: Sequence[str], k: int, *, f
     return {stage: _summary(samples) for stage, samples in took.items() if samples}
 
 
+def measure_stages(search: TwoStageSearch, queries: Sequence[str], k: int) -> dict[str, Latency]:
+    """Time ``first_stage``, ``rerank`` with all product vectors known, ``rerank_unknown`` with none known (bi-encoders only), and ``total``."""
+    student = search.reranker
+    keeps_vectors = isinstance(student, Reranker) and student.keeps_vectors
+    first_time = measure_latency(search, queries, k, forget=True) if keeps_vectors else {}
+    return measure_latency(search, queries, k) | ({"rerank_unknown": first_time["rerank"]} if "rerank" in first_time else {})
+
+
 def _summary(milliseconds: Sequence[float]) -> Latency:
     p50, p95, p99 = np.percentile(milliseconds, [50, 95, 99])
     return Latency(float(p50), float(p95), float(p99), float(np.mean(milliseconds)), len(milliseconds))

@@ -12,7 +12,7 @@ from reranker.evaluation.bootstrap import Interval
 from reranker.evaluation.comparison import Comparison, Ranker, evaluate_rankings, tells_apart
 from reranker.evaluation.embedder import NAME as EMBEDDER
 from reranker.evaluation.embedder import load_embedder
-from reranker.evaluation.latency import Latency, measure_latency
+from reranker.evaluation.latency import Latency, measure_stages
 from reranker.first_stage import FirstStage
 from reranker.judgments import Judgment
 from reranker.products import Product
@@ -152,8 +152,7 @@ def evaluate(
 
     say("Measuring latency")
     search, queries = TwoStageSearch(first_stage, reranker, k=k), [j.query for j in judgments]
-    first_time = measure_latency(search, queries, k, forget=True) if reranker.keeps_vectors else {}
-    latency = measure_latency(search, queries, k) | ({"rerank_unknown": first_time["rerank"]} if "rerank" in first_time else {})
+    latency = measure_stages(search, queries, k)
     left_out = LeftOut(sorted(seen), comparison.indistinct, unknown)
     return Evaluation(comparison, latency, left_out, absent, warnings, reranker.bundle, first_stage.name, first_stage.count(), k, len(products), ahead)
 

@@ -1,4 +1,4 @@
-"""The HTTP service: rerank endpoints in the shapes that clients already speak, and two-stage search."""
+"""The HTTP service: rerank endpoints in the shapes of Cohere, Jina and text-embeddings-inference, two-stage search, and what a search pipeline calls."""
 
 from reranker.service.app import create_app
 

@@ -1,4 +1,4 @@
-"""Who may ask what: everything but liveness, readiness and metrics needs a key where keys are set."""
+"""Access control: with keys set, every endpoint but liveness, readiness and metrics needs one."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from reranker.service.api_keys import ApiKeys
 from reranker.service.metrics import Metrics
 from reranker.service.problems import problem
 
-_OF_OTHERS = ("origin", "forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
+_PROXY_HEADERS = ("origin", "forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
 OPEN = frozenset({"/health", "/ready", "/metrics"})
 
 
 class RequireKey:
-    """ASGI middleware: answers 401 without a key, and keeps nothing of the body."""
+    """ASGI middleware: answers 401 if no known key comes with the request."""
 
     def __init__(self, app: ASGIApp, keys: ApiKeys, metrics: Metrics, max_body_bytes: int) -> None:
         self.app = app
@@ -33,7 +33,7 @@ class RequireKey:
         self.metrics.refused.labels("no key").inc()
         refusal = problem(
             401,
-            "This service needs an API key, and the request brings none that it knows.",
+            "The API key is missing or unknown.",
             "Send Authorization: Bearer KEY, or X-API-Key: KEY.",
             {"WWW-Authenticate": 'Bearer realm="reranker"'},
         )
@@ -42,9 +42,9 @@ class RequireKey:
         await refusal(scope, receive, send)
 
     async def _drain(self, receive: Receive) -> None:
-        """Read the body for nobody: a client that is still sending when the connection closes sees a broken pipe instead of the answer."""
+        """Read the body and drop it. A client still sending when the connection closes would see a broken pipe, not the answer."""
         arrived, more = 0, True
-        with suppress(HTTPException):  # its time is up
+        with suppress(HTTPException):  # the body did not arrive in time
             while more and arrived <= self.max_body_bytes:
                 message = await receive()
                 arrived += len(message.get("body", b""))
@@ -52,7 +52,7 @@ class RequireKey:
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether an address is this machine's own, reached by nobody else. A name is not."""
+    """Say whether a host is a loopback IP address; a host name is not."""
     try:
         address = ip_address(host)
     except ValueError:
@@ -62,17 +62,17 @@ def is_loopback(host: str) -> bool:
 
 
 def only_from_this_machine(request: Request) -> None:
-    """Let in clients of this machine alone; for where no keys are set.
+    """Refuse clients of other machines, web pages and proxies; used if no keys are set.
 
-    No web page that a browser here shows, and nothing that a proxy passes on: whom it speaks for is only its word. A proxy that
-    says nothing of itself is still told by the name its clients asked for, unless it rewrites that too.
+    Web pages send ``Origin``, most proxies a header of their own. A proxy without one is noticed by the ``Host`` that its clients
+    asked for, unless it rewrites that too.
 
     Raises:
         HTTPException: 403.
     """
-    asked = request.url.hostname or ""
-    near = request.client is not None and is_loopback(request.client.host) and (asked == "localhost" or is_loopback(asked))
-    if not near or any(name in request.headers for name in _OF_OTHERS):
+    host = request.url.hostname or ""
+    near = request.client is not None and is_loopback(request.client.host) and (host == "localhost" or is_loopback(host))
+    if not near or any(name in request.headers for name in _PROXY_HEADERS):
         raise HTTPException(
             403, "Without an API key, bundles can be seen and changed from the service's own machine only, at http://localhost or http://127.0.0.1."
         )

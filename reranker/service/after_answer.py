@@ -1,4 +1,4 @@
-"""Lets the shadow have a request only when its answer went out."""
+"""Hands requests to the shadow bundle after their answers were sent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from reranker.rollout.after_answer import held_until_answered
 
 
 class AfterAnswer:
-    """ASGI middleware: what is held back for after the answer is done when the app has sent it."""
+    """ASGI middleware: runs what ``held_until_answered`` collects once the app has sent its answer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -1,10 +1,12 @@
-"""What the endpoints answer; used for the API's description and to build its answers."""
+"""Models of the endpoints' answers, for the OpenAPI description."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from pydantic import BaseModel, Field
+
+OLD_REASON_KEY = "Old name of `fallback_reason`, kept for one release."
 
 
 class RerankResult(BaseModel):
@@ -18,7 +20,7 @@ class RerankAnswer(BaseModel):
     model: str = Field(description="Name and version of the student's bundle.")
     results: list[RerankResult] = Field(description="Best first; equal scores keep the order of the request.")
     meta: dict[str, Any]
-    usage: dict[str, int] = Field(description="Always 0: nothing is metered. Present because clients read it.")
+    usage: dict[str, int] = Field(description="Always 0: nothing is metered. Some clients require the field.")
 
 
 class TextResult(BaseModel):
@@ -32,16 +34,17 @@ class FoundProduct(BaseModel):
     id: str
     bm25_rank: int
     bm25_score: float
-    student_score: float | None = Field(description="None where the student did not score this hit.")
+    student_score: float | None = Field(description="Null if the student did not score this hit.")
     product: dict[str, Any]
 
 
 class SearchAnswer(BaseModel):
     query: str
     reranked: bool
-    fallback_reason: str | None = Field(description="Why the hits kept BM25 order.")
+    fallback_reason: str | None = Field(description="Why the hits kept BM25 order; null if they were reranked.")
+    why_not: str | None = Field(description=OLD_REASON_KEY, deprecated=True)
     scored: int = Field(description="How many hits the student scored.")
-    model: str | None = Field(description="Name and version of the student's bundle, where it scored.")
+    model: str | None = Field(description="Name and version of the student's bundle; null if it did not score.")
     took_ms: dict[str, float] = Field(description="Milliseconds per stage: first_stage, rerank, total.")
     results: list[FoundProduct]
 
@@ -53,4 +56,4 @@ class Problem(BaseModel):
 
 class ErrorAnswer(BaseModel):
     error: Problem
-    detail: str = Field(description="The message once more, where clients of Jina's look for it.")
+    detail: str = Field(description="The message again: Jina's clients read it here.")

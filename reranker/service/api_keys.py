@@ -1,4 +1,4 @@
-"""The keys that let a client in: where they come from, and whether a request brings one."""
+"""API keys: reading them, and checking a request for one."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from reranker.errors import InputError
 
 KEY, KEY_FILE = "RERANKER_API_KEY", "RERANKER_API_KEY_FILE"
 MIN_CHARACTERS = 16
-_ONE_A_LINE = f"Give one key a line, each of at least {MIN_CHARACTERS} characters, such as `openssl rand -hex 24` prints."
+_ONE_A_LINE = f"Give one key per line, of at least {MIN_CHARACTERS} characters each; `openssl rand -hex 24` prints one."
 
 
 class ApiKeys:
-    """Keeps digests only: no log, traceback or dump of this object can tell a key."""
+    """Accepted keys. Only their digests are kept, so that no log, traceback or memory dump of this object shows a key."""
 
     def __init__(self, keys: Iterable[str]) -> None:
         self.replace(keys)
 
     def replace(self, keys: Iterable[str]) -> None:
-        """Admit these keys and no others from now on."""
+        """Accept these keys and no others from now on."""
         self._digests = [_digest(key) for key in keys]
 
     def admit(self, headers: Headers) -> bool:
-        """Say whether ``Authorization: Bearer KEY`` or ``X-API-Key: KEY`` holds one of the keys, in the same time whichever it is."""
+        """Say whether ``Authorization: Bearer KEY`` or ``X-API-Key: KEY`` holds one of the keys, in constant time."""
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
         offered = [bearer.strip() if scheme.lower() == "bearer" else "", headers.get("x-api-key", "")]
         same = [hmac.compare_digest(_digest(key), digest) for key in offered if key for digest in self._digests]
@@ -39,12 +39,12 @@ def _digest(key: str) -> bytes:
 
 
 def read_keys(file: Path | None, environment: Mapping[str, str]) -> list[str] | None:
-    """Return the keys of ``file``, else of the file that RERANKER_API_KEY_FILE names, else of RERANKER_API_KEY; None where none is set.
+    """Return the keys of ``file``, else of the file named by RERANKER_API_KEY_FILE, else of RERANKER_API_KEY; None if none is set.
 
-    Keys stand one a line; blank lines and lines that begin with # are left out.
+    There is one key per line. Blank lines and lines that begin with # are ignored.
 
     Raises:
-        InputError: the file cannot be read, holds no key, or a key is too short or no plain text. The message never holds a key.
+        InputError: the file cannot be read or holds no key, or a key is too short or not printable ASCII. The message never contains a key.
     """
     named = file or (Path(environment[KEY_FILE]) if environment.get(KEY_FILE) else None)
     if named is None:
@@ -62,7 +62,7 @@ def _keys(text: str, source: str) -> list[str]:
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1)]
     keys = [(number, line) for number, line in lines if line and not line.startswith("#")]
     if not keys:
-        raise InputError(f"{source} holds no API key.", hint=f"{_ONE_A_LINE} Without keys, leave it unset.")
+        raise InputError(f"{source} holds no API key.", hint=f"{_ONE_A_LINE} To serve without keys, leave it unset.")
     for number, key in keys:
         if len(key) < MIN_CHARACTERS:
             raise InputError(f"The API key in line {number} of {source} has {len(key)} characters.", hint=_ONE_A_LINE)

@@ -1,12 +1,13 @@
-"""The service's app, put together."""
+"""Builds the service's ASGI app from its routers and middleware."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 import reranker as package
 from reranker.reranker import Reranker
@@ -26,16 +27,17 @@ from reranker.service.limits import DEFAULT_LIMITS, Limits
 from reranker.service.metrics import CountRequests, Metrics
 from reranker.service.problems import add_handlers
 from reranker.service.rollout_metrics import RolloutMetrics
+from reranker.service.search_pipeline.endpoints import pipeline_router
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorAnswer, "description": "The body is not JSON"},
-    401: {"model": ErrorAnswer, "description": "The service has API keys, and none came"},
+    401: {"model": ErrorAnswer, "description": "The API key is missing or unknown"},
     408: {"model": ErrorAnswer, "description": "The body did not arrive in time"},
     413: {"model": ErrorAnswer, "description": "The body is too large"},
     422: {"model": ErrorAnswer, "description": "The input cannot be used"},
     503: {
         "model": ErrorAnswer,
-        "description": "Too many requests are waiting, or the request would not be or was not done in its time; Retry-After says when to try again",
+        "description": "Too many requests are waiting, or the time-out would pass or has passed; Retry-After says when to try again",
     },
 }
 _SEARCH_ERRORS: dict[int | str, dict[str, Any]] = {
@@ -43,7 +45,7 @@ _SEARCH_ERRORS: dict[int | str, dict[str, Any]] = {
     422: _ERRORS[422],
     503: {
         "model": ErrorAnswer,
-        "description": "The first stage does not answer, too many requests are waiting even for BM25 order, or the request's time is up",
+        "description": "The first stage does not answer, too many requests are waiting even for BM25 order, or the time-out has passed",
     },
 }
 
@@ -55,17 +57,15 @@ def create_app(
     limits: Limits = DEFAULT_LIMITS,
     keys: ApiKeys | None = None,
     rollout: Rollout | None = None,
-    more: Sequence[Callable[[Engine], APIRouter]] = (),
 ) -> FastAPI:
-    """Return the ASGI app. It closes ``searcher`` and ``rollout`` when it shuts down.
+    """Return the ASGI app. It closes ``searcher`` and ``rollout`` when it shuts down; ``app.state.engine`` is its ``Engine``.
 
     Args:
         reranker: the student behind the rerank endpoints.
-        searcher: what ``GET /search`` asks; None answers 503 there.
-        limits: of one request and of many; beyond them requests are refused.
-        keys: what lets a client in; None lets everybody in.
+        searcher: answers ``GET /search``; without one that endpoint returns HTTP 503.
+        limits: limits per request and for all requests together; requests over them are refused.
+        keys: accepted API keys; None accepts every request.
         rollout: owner of ``reranker``, for the endpoints that change its bundle; None leaves them out.
-        more: make further endpoints, from the engine.
     """
     metrics = Metrics()
     metrics.registry.register(CacheMetrics(reranker))
@@ -79,25 +79,24 @@ def create_app(
         if rollout is not None:
             rollout.close()
 
-    app = FastAPI(
+    app = FastAPIOffline(  # serves Swagger UI from the package, for machines without internet access
         title="Distilled reranker",
         description="Reranks products for a query with a small distilled student, and searches a catalogue in two stages.",
         version=package.__version__,
-        docs_url=None,  # Swagger UI and ReDoc load their code from elsewhere; /docs is a page of our own
         redoc_url=None,
         lifespan=lifespan,
     )
+    app.state.engine = engine
     add_handlers(app)
     app.include_router(rerank_router(engine), responses=_ERRORS)
     app.include_router(search_router(engine), responses=_SEARCH_ERRORS)
-    for make_router in more:
-        app.include_router(make_router(engine), responses=_ERRORS)
+    app.include_router(pipeline_router(engine), responses=_ERRORS)
     app.include_router(operations_router(engine))
     if rollout is not None:
         rollout.observer = RolloutMetrics(metrics, rollout)
         app.include_router(bundles_router(rollout, has_keys=keys is not None))
         app.add_middleware(AfterAnswer)
-    # the last one added meets a request first
+    # the middleware added last sees a request first
     app.add_middleware(BodyLimit, max_bytes=limits.max_body_bytes)
     if keys is not None:
         app.add_middleware(RequireKey, keys=keys, metrics=metrics, max_body_bytes=limits.max_body_bytes)

@@ -1,4 +1,4 @@
-"""Refuses request bodies that are too large, before they fill the memory."""
+"""Refuses request bodies over the size limit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from reranker.service.problems import TOO_LARGE_HINT, problem
 
 
 class BodyLimit:
-    """ASGI middleware: answers 413 by the announced length, or as soon as more than the limit has arrived."""
+    """ASGI middleware: answers 413 if the announced length is over the limit, or as soon as more has arrived."""
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self.app = app

@@ -1,4 +1,4 @@
-"""What the student keeps in memory, in the service's metrics: how much, and how often it spared computing."""
+"""Prometheus metrics of the student's caches: size and hits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reranker.rollout import SwitchableReranker
 
 
 class CacheMetrics(Collector):
-    """Read when they are asked for, of the bundle that serves. Each bundle counts for itself, so its name is a label and no count ever falls."""
+    """Reads the serving bundle's caches at each scrape. The bundle's name is a label, so that no counter falls after a rollout."""
 
     def __init__(self, student: Reranker | SwitchableReranker) -> None:
         self._student = student

@@ -1,4 +1,4 @@
-"""When a request must be done: its time begins with its first byte, so that a body that trickles in uses it up."""
+"""A request's deadline. Its time begins with its first byte, so a slow upload uses it up."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 
 def seconds_left() -> float | None:
-    """Return what is left of the current request's time, below 0 when it is over; None where it has no limit."""
+    """Return the seconds until the current request's deadline, negative after it; None without a deadline."""
     deadline = _deadline.get()
     return None if deadline is None else deadline - time.monotonic()
 
 
 class Deadline:
-    """ASGI middleware: gives each request its deadline, and answers 408 where its body has not arrived by then.
+    """ASGI middleware: sets each request's deadline, and answers 408 if the body has not arrived by then.
 
-    Where the event loop is so far behind that no answer would be in time, 503 is answered before anything is read.
+    If the event loop lags so far that no answer would be in time, it answers 503 before it reads anything.
     """
 
     def __init__(self, app: ASGIApp, timeout_ms: float, lag: LoopLag, metrics: Metrics) -> None:
@@ -43,7 +43,7 @@ class Deadline:
         behind_s = self.lag.both_ways_s()
         if behind_s > self.timeout_ms / 1e3 and scope["path"] not in OPEN:
             self.metrics.refused.labels("no time").inc()
-            message = "The service is so busy that no answer would be in time."
+            message = "The service is too busy to answer in time."
             await problem(503, message, "Try again shortly, or send less at once.", {"Retry-After": str(ceil(behind_s))})(scope, receive, send)
             return
         deadline = time.monotonic() + self.timeout_ms / 1e3

@@ -6,19 +6,18 @@ import uuid
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Query, Request
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi import APIRouter, Query
+from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from reranker.errors import FirstStageError
 from reranker.first_stage import MAX_K
 from reranker.products import Product
 from reranker.service.answers import RerankAnswer, SearchAnswer, TextResult
-from reranker.service.docs_page import docs_page
 from reranker.service.engine import Engine
 from reranker.service.requests import QUERY_LIMITS, RerankRequest, TextsRequest
 
-# Answers go out as they are built: checking them against their models again would cost time and find nothing.
+# Answers skip response validation, for speed. The response models only describe them.
 
 MODEL_HEADER = "X-Reranker-Model"
 
@@ -70,7 +69,7 @@ def rerank_router(engine: Engine) -> APIRouter:
         """Score each text for the query and return them best first. The header `X-Reranker-Model` names the student."""
         ranking = await engine.rank(body.query, body.texts, raw=body.raw_scores)
         results = [{"index": i, "score": score} | ({"text": body.texts[i]} if body.return_text else {}) for i, score in ranking.best_first]
-        return JSONResponse(results, headers={MODEL_HEADER: quote(ranking.model, safe="@ ")})  # a bundle may have any name, a header not
+        return JSONResponse(results, headers={MODEL_HEADER: quote(ranking.model, safe="@ ")})  # a bundle's name may hold characters that a header may not
 
     return router
 
@@ -84,15 +83,15 @@ def search_router(engine: Engine) -> APIRouter:
         k: Annotated[
             int | None,
             Query(
-                description="How many hits the student reorders, 1 to 1,000; the service's own k where none is given.",
+                description="How many hits the student reorders, 1 to 1,000. The default is the service's --k.",
                 json_schema_extra={"minimum": 1, "maximum": MAX_K},
             ),
         ] = None,
         size: Annotated[int, Query(ge=1, le=1000, description="Results on the page.")] = 10,
         start: Annotated[int, Query(ge=0, description="Results before the page; start + size is at most 10,000.")] = 0,
-        rerank: Annotated[bool, Query(description="False leaves BM25 order.")] = True,
+        rerank: Annotated[bool, Query(description="False returns BM25 order.")] = True,
     ) -> Response:
-        """BM25 finds, the student reorders the first k. One that fails, is late or has too many waiting leaves BM25 order: see `reranked` and `fallback_reason`."""
+        """BM25 finds the hits, the student reorders the first k. If it fails or is late, they keep BM25 order: see `reranked` and `fallback_reason`."""
         response = await engine.search(q, k=k, size=size, start=start, rerank=rerank)
         return Response(response.as_json(), media_type="application/json")
 
@@ -108,7 +107,7 @@ def operations_router(engine: Engine) -> APIRouter:
 
     @router.get("/ready", summary="Is the student loaded, and does the first stage answer?")
     async def ready() -> Response:
-        """200 when everything works; 503 when the first stage does not answer (the rerank endpoints work all the same)."""
+        """200 if everything works; 503 if the first stage does not answer (the rerank endpoints still work)."""
         first_stage: dict[str, Any] | None = None
         error: FirstStageError | None = None
         try:
@@ -123,9 +122,5 @@ def operations_router(engine: Engine) -> APIRouter:
     @router.get("/metrics", summary="Prometheus metrics")
     async def metrics() -> Response:
         return Response(engine.metrics.text(), media_type=CONTENT_TYPE_LATEST)
-
-    @router.get("/docs", include_in_schema=False)
-    async def docs(request: Request) -> Response:
-        return HTMLResponse(docs_page(request.app.openapi()))
 
     return router

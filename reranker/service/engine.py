@@ -1,4 +1,4 @@
-"""What the endpoints work with: the student and the search, off the event loop, a bounded number at once, measured."""
+"""Runs scoring and searching for the endpoints: in threads, with limits and metrics."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ from reranker.service.limits import Limits
 from reranker.service.loop_lag import LoopLag
 from reranker.service.metrics import Metrics
 from reranker.service.watched_search import WatchedSearch
-from reranker.service.work_queue import OutOfPatience, WorkQueue
+from reranker.service.work_queue import CallerGaveUp, WorkQueue
 
 DECIMALS = 7  # OpenSearch's Cohere post-processor fails on numbers of more than 18 characters
 _FOR_THE_PAGE_S = 0.1
+"""Time kept back for making and sending the page."""
 QUICK_S = 1e-3
-"""A search in BM25 order of at most so many processor seconds is made on the event loop: under load, a thread's turn costs more than it."""
+"""A BM25 search of at most so many processor seconds runs on the event loop: under load, waiting for a thread costs more."""
 
 
 class Ranking(NamedTuple):
@@ -39,11 +40,11 @@ class Ranking(NamedTuple):
 
 
 class Engine:
-    """Searching and scoring have threads of their own: a search may itself wait for a rerank request to this service.
+    """Scores and searches within the limits: documents per request, running and waiting work, and the request's deadline.
 
-    Whatever goes through it keeps to the limits: documents per request, how many run and wait, and the request's time.
-    Searches that the student has no time for have threads of their own too, so that they wait for none that has; where the first
-    stage computes in this process, and quickly (``QUICK_S``), they need none.
+    There are three thread pools. Searching and scoring are separate because a search may itself wait for a rerank request to this
+    service. Searches in BM25 order are separate so that they never wait for reranked ones; if the first stage runs in this process
+    and is quick (``QUICK_S``), they need no thread.
     """
 
     def __init__(self, reranker: Reranker | SwitchableReranker, searcher: TwoStageSearch | None, *, metrics: Metrics, limits: Limits) -> None:
@@ -67,18 +68,18 @@ class Engine:
 
     @property
     def student(self) -> str:
-        """Name and version of the bundle that serves now."""
+        """Name and version of the serving bundle."""
         return self.reranker.model
 
     async def rank(self, query: str, products: Sequence[Product | str], *, raw: bool = False) -> Ranking:
-        """Return (index, rounded score) best first; equal scores keep their order. ``raw`` gives the student's output.
+        """Rank products; equal scores keep their order. ``raw`` gives the student's raw output instead of relevance.
 
         Raises:
             InputError: the query is empty or too long, or there are too many products.
             BusyError: too many requests are waiting.
-            NoTimeError: it would not be done in the request's time.
-            LateError: the request's time is up.
-            RerankerError: the student gave a score that is no number.
+            NoTimeError: it is not expected to be done before the request's deadline.
+            LateError: the deadline has passed.
+            RerankerError: a score is not a finite number.
         """
         with self._counting_refusals():
             scores, model = await self.scores(query, products, raw=raw)
@@ -87,19 +88,19 @@ class Engine:
         return Ranking([(int(i), round(float(scores[i]), DECIMALS)) for i in np.argsort(-scores, kind="stable")], model)
 
     async def scores(self, query: str, products: Sequence[Product | str], *, raw: bool = False, within_s: float | None = None) -> tuple[np.ndarray, str]:
-        """Return a score a product, float32 (n,), in their order, and the student's name and version.
+        """Return one score per product, float32 (n,), in their order, and the student's name and version.
 
         Args:
             query: what the shopper typed.
             products: what to score.
-            raw: give the student's output.
-            within_s: in which it must be expected to be done, where that is less than is left of the request's time.
+            raw: return the student's raw output.
+            within_s: seconds in which scoring must be expected to end, if fewer than until the request's deadline.
 
         Raises:
             InputError: the query is empty or too long, or there are too many products.
             BusyError: too many requests are waiting.
             NoTimeError: it is not expected to be done in time; the student was not asked.
-            LateError: the request's time is up.
+            LateError: the deadline has passed.
         """
         query = check_query(query)
         count = len(products)
@@ -125,20 +126,19 @@ class Engine:
         return scores, student.model
 
     async def search(self, query: str, *, k: int | None = None, rerank: bool = True, **options: Any) -> SearchResponse:
-        """``TwoStageSearch.search``, measured. Where too many wait for the student, or it would be late, BM25 order is returned at once.
+        """Run ``TwoStageSearch.search`` and record metrics. Returns BM25 order at once if the student is overloaded or would be late.
 
         Raises:
             InputError: as ``TwoStageSearch.search``.
             FirstStageError: there is no first stage, or it does not answer.
             BusyError: too many requests wait even for BM25 order.
-            NoTimeError: even that would not be there in the request's time.
-            LateError: the request's time is up; where only the student is late, BM25 order is returned.
+            NoTimeError: even BM25 order would not be ready by the request's deadline.
+            LateError: the deadline has passed; if only the student is late, BM25 order is returned.
         """
         if self.searcher is None:
-            raise FirstStageError("This service searches nothing: it was started without a first stage.", hint="Use the rerank endpoints; see /docs.")
+            raise FirstStageError("This service was started without a first stage, so it cannot search.", hint="Use the rerank endpoints; see /docs.")
         searcher = self.searcher
         left_s = seconds_left()
-        # the page itself must still be made and sent when a late student is given up
         until = None if left_s is None else time.perf_counter() + left_s - min(_FOR_THE_PAGE_S, 0.2 * left_s)
         behind_s = self.lag.both_ways_s()
         slack_s = searcher.slack_s(k, until, waited_s=behind_s)
@@ -148,11 +148,11 @@ class Engine:
             if rerank and (slack_s is None or self._searching.expected_wait_s() <= slack_s):
                 watched = WatchedSearch(searcher, until, behind_s)
                 try:
-                    response = await self._searching.run(lambda: watched.search(query, k=k, **options), begin_within_s=slack_s, patience_s=watched.patience_s)
-                except OutOfPatience:
+                    response = await self._searching.run(lambda: watched.search(query, k=k, **options), begin_within_s=slack_s, give_up_in_s=watched.late_in_s)
+                except CallerGaveUp:
                     response = watched.in_bm25_order()
                 except NoTimeError:
-                    pass  # it would be late
+                    pass  # the student would be late
                 except BusyError:
                     fallback_reason = TOO_MANY_WAIT
             if response is None:
@@ -166,7 +166,7 @@ class Engine:
         return response
 
     async def _without_student(self, searcher: TwoStageSearch, search: Callable[[], SearchResponse]) -> SearchResponse:
-        """Search here and now where that is known to be quick; else in a thread, which refuses what has no time left."""
+        """Search on the event loop if that is known to be quick, else in a thread."""
 
         def measured() -> SearchResponse:
             began = time.thread_time()
@@ -181,7 +181,7 @@ class Engine:
         return await self._in_bm25_order.run(measured)
 
     async def count(self) -> int | None:
-        """Return how many products can be found, or None where the service has no first stage.
+        """Return how many products can be found, or None if the service has no first stage.
 
         Raises:
             FirstStageError: it does not answer.
@@ -189,7 +189,7 @@ class Engine:
         return None if self.searcher is None else await asyncio.to_thread(self.searcher.first_stage.count)
 
     def close(self) -> None:
-        """Let work in progress finish, then release the first stage."""
+        """Wait for running work, then release the first stage."""
         self._scoring.close()
         self._searching.close()
         self._in_bm25_order.close()

@@ -1,4 +1,4 @@
-"""A first stage that may not be there yet: OpenSearch often starts after the service."""
+"""A first stage that is opened at first use: OpenSearch often starts after the service."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from reranker.products import Product
 
 
 class LateFirstStage:
-    """A ``FirstStage`` opened when it is first used, and tried again at each use until it opens.
+    """A ``FirstStage`` opened at first use. If that fails, each later use tries again.
 
     Args:
-        name: shown until it is open.
-        open_it: opens the real one, or raises ``FirstStageError``.
-        retry_s: seconds after a failure in which the same error is raised again at once, so that
+        name: its name until it is open.
+        open_it: opens the real first stage, or raises ``FirstStageError``.
+        retry_s: for so many seconds after a failure the same error is raised without a new attempt, so that
             searches do not queue up behind a cluster that does not answer.
     """
 
@@ -31,14 +31,14 @@ class LateFirstStage:
 
     @property
     def in_process(self) -> bool:
-        """Tell whether the real one says so; False until it is open."""
-        return bool(getattr(self._opened, "in_process", False))
+        """As the first stage that is opened; False until then."""
+        return self._opened is not None and self._opened.in_process
 
     def open(self) -> FirstStage:
         """Return the real first stage.
 
         Raises:
-            FirstStageError: it still cannot be opened.
+            FirstStageError: it cannot be opened.
         """
         with self._lock:
             if self._opened is None:

@@ -1,4 +1,4 @@
-"""How much the service takes on: of one request, and of many at once."""
+"""Limits of one request, and of all requests together."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from reranker.service.requests import MAX_DOCUMENTS
 
 
 class Limits(NamedTuple):
-    """What is refused, and when.
+    """The service's limits.
 
-    ``max_body_bytes``: a larger request body is answered with 413.
-    ``max_documents``: more documents in one rerank request are answered with 422.
+    ``max_body_bytes``: larger request bodies get 413.
+    ``max_documents``: rerank requests with more documents get 422.
     ``concurrency``: how many scorings, and how many searches, run at once.
-    ``max_waiting``: how many further scorings, and searches, may wait. More scorings are answered with 503 at once, more searches
-    in BM25 order; of these too, so many may run and wait, and only further ones are answered with 503.
-    ``timeout_ms``: a request not done by then is answered with 503 (408 where its body had not arrived).
+    ``max_waiting``: how many further scorings, and searches, may wait. Further scorings get 503 at once. Further searches get BM25
+    order; the same two limits hold for these, and those beyond get 503.
+    ``timeout_ms``: time-out of a request. Later it gets 503, or 408 if its body has not arrived.
     """
 
     max_body_bytes: int = 32 * 1024 * 1024
@@ -26,9 +26,9 @@ class Limits(NamedTuple):
     timeout_ms: float = 30_000
 
     def check_documents(self, count: int) -> None:
-        """Raise InputError where one request has too many documents."""
+        """Raise InputError if one request has too many documents."""
         if count > self.max_documents:
-            raise InputError(f"{count:,} documents were sent; this service takes {self.max_documents:,} at most.", hint="Send fewer, in several requests.")
+            raise InputError(f"The request has {count:,} documents; at most {self.max_documents:,} are allowed.", hint="Split them over several requests.")
 
 
 DEFAULT_LIMITS = Limits()

@@ -1,4 +1,4 @@
-"""How far the event loop is behind: under load a request waits in it before anything of the service's own sees it."""
+"""Measures the event loop's lag: under load a request waits in the loop before the service sees it."""
 
 from __future__ import annotations
 
@@ -7,23 +7,22 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 EVERY_S = 0.02
-_NEWS = 0.2
-"""Weight of the latest measurement."""
+_WEIGHT = 0.2  # of the latest measurement
 
 
 class LoopLag:
-    """``seconds``: how much later than due the loop comes to what it has to do, a moving mean over about a tenth of a second."""
+    """``seconds``: how late the loop runs scheduled work, a moving mean over about a tenth of a second."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
 
     def both_ways_s(self) -> float:
-        """Return the seconds that a request loses: before the service sees it, and before its answer goes out."""
+        """Return the seconds that a request loses before the service sees it and before its answer is sent."""
         return 2 * self.seconds
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
-        """Measure as long as the block lasts."""
+        """Measure while the block runs."""
         watching = asyncio.create_task(self._watch())
         try:
             yield
@@ -37,4 +36,4 @@ class LoopLag:
         while True:
             due = loop.time() + EVERY_S
             await asyncio.sleep(EVERY_S)
-            self.seconds += _NEWS * (loop.time() - due - self.seconds)
+            self.seconds += _WEIGHT * (loop.time() - due - self.seconds)

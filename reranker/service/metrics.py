@@ -1,4 +1,4 @@
-"""The service's Prometheus metrics, in a registry of their own so that several apps can live in one process."""
+"""The service's Prometheus metrics, in their own registry so that several apps can run in one process."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Metrics:
         self.not_reranked = Counter("reranker_searches_not_reranked", "Searches answered in BM25 order.", ["reason"], registry=self.registry)
         self.refused = Counter(
             "reranker_refused",
-            "Requests refused: no key, busy (too many waiting), no time (would not be done in time), late (time-out).",
+            "Requests refused: no key, busy (too many waiting), no time (time-out expected), late (time-out).",
             ["reason"],
             registry=self.registry,
         )
-        self.waiting = Gauge("reranker_waiting", "Works that wait for a thread.", ["stage"], registry=self.registry)
-        self.expected_wait = Gauge("reranker_expected_wait_seconds", "Seconds that a work would wait for a thread now.", ["stage"], registry=self.registry)
-        self.loop_lag = Gauge("reranker_event_loop_lag_seconds", "Seconds that the event loop is behind.", registry=self.registry)
+        self.waiting = Gauge("reranker_waiting", "Tasks waiting for a thread.", ["stage"], registry=self.registry)
+        self.expected_wait = Gauge("reranker_expected_wait_seconds", "Expected wait of a new task for a thread, in seconds.", ["stage"], registry=self.registry)
+        self.loop_lag = Gauge("reranker_event_loop_lag_seconds", "Lag of the event loop in seconds.", registry=self.registry)
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
@@ -31,7 +31,7 @@ class Metrics:
 
 
 class CountRequests:
-    """ASGI middleware: counts each answer by its route, so that made-up paths add no time series."""
+    """ASGI middleware: counts answers by route. Unknown paths share one label, so they add no time series."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app

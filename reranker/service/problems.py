@@ -1,4 +1,4 @@
-"""Errors as the service answers them: ``{"error": {"message", "hint"}, "detail"}`` with a fitting status."""
+"""Turns errors into JSON answers: ``{"error": {"message", "hint"}, "detail"}`` with an HTTP status."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from reranker.errors import RerankerError
 log = logging.getLogger(__name__)
 
 TOO_LARGE_HINT = "Send fewer or shorter documents."
-_SEE_DOCS = "See /docs for what this endpoint takes."
+_SEE_DOCS = "See /docs for this endpoint's input."
 _HINTS = {
     403: "Start the service with --api-key-file, and send the key.",
     408: "Send the whole body faster, or raise --timeout-ms of `reranker serve`.",
@@ -29,7 +29,7 @@ def problem(status: int, message: str, hint: str | None = None, headers: Any = N
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Make every error of the app a JSON problem; what nobody foresaw is logged and answered without its details."""
+    """Answer every error of the app with JSON. Unexpected errors are logged, and answered without details."""
 
     @app.exception_handler(RerankerError)
     async def known(_: Request, error: RerankerError) -> JSONResponse:
@@ -49,13 +49,13 @@ def add_handlers(app: FastAPI) -> None:
         return problem(error.status_code, str(error.detail), _HINTS.get(error.status_code), error.headers)
 
     @app.exception_handler(Exception)
-    async def unforeseen(request: Request, error: Exception) -> JSONResponse:
+    async def unexpected(request: Request, error: Exception) -> JSONResponse:
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return problem(500, f"The service failed: {type(error).__name__}.", "This is a fault of the service; its log has the details.")
+        return problem(500, f"The service failed: {type(error).__name__}.", "This is an error of the service; its log has the details.")
 
 
 def _invalid(errors: Sequence[Any]) -> JSONResponse:
-    """Tell the first thing that is wrong, and how many more there are; never echo the input."""
+    """Report the first error and the number of others, without echoing the input."""
     first = errors[0]
     source, *path = first["loc"]
     message = first["msg"].removeprefix("Value error, ")

@@ -1,4 +1,4 @@
-"""What the rerank endpoints take, and their limits."""
+"""Models of the rerank endpoints' requests, with their limits."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def _check_document(document: Any) -> Any:
 
 def _check_text(text: str) -> str:
     if len(text) > MAX_DOCUMENT_CHARACTERS:
-        raise ValueError(f"has {len(text):,} characters; at most {MAX_DOCUMENT_CHARACTERS:,} are taken")
+        raise ValueError(f"has {len(text):,} characters; at most {MAX_DOCUMENT_CHARACTERS:,} are allowed")
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ValueError("holds half a surrogate pair, which is not Unicode text") from None
+        raise ValueError("contains half a surrogate pair, which is not valid Unicode text") from None
     return text
 
 
-# The limits are described for those who read the API's description, and checked above and by the engine, which say more.
+# These limits are for the OpenAPI description only. The checks above and the engine enforce them, with better messages.
 QUERY_LIMITS: dict[str, Any] = {"minLength": 1, "maxLength": MAX_QUERY_CHARACTERS}
 _TEXT_SCHEMA = {"type": "string", "maxLength": MAX_DOCUMENT_CHARACTERS}
 _PRODUCT_SCHEMA = {"type": "object", "anyOf": [{"required": [field], "properties": {field: {"type": "string"}}} for field in ("text", "title")]}
@@ -47,7 +47,7 @@ Text = Annotated[str, AfterValidator(_check_text), WithJsonSchema(_TEXT_SCHEMA)]
 
 
 class RerankRequest(BaseModel):
-    """Cohere's and Jina's shape. Other fields those APIs know (``max_tokens_per_doc``, ``rank_fields``, …) are ignored."""
+    """Cohere's and Jina's shape. Their other fields (``max_tokens_per_doc``, ``rank_fields``, …) are ignored."""
 
     model_config = ConfigDict(
         json_schema_extra={"example": {"query": "gaming laptop", "documents": ["Laptop bag, 15 inch", {"title": "ROG Strix G15", "brand": "ASUS"}], "top_n": 1}}
@@ -59,13 +59,13 @@ class RerankRequest(BaseModel):
         max_length=MAX_DOCUMENTS,
         description=f'Strings, {{"text": …}}, or products (title, brand, description, attributes); at most {MAX_DOCUMENT_CHARACTERS:,} characters each.',
     )
-    top_n: int | None = Field(None, ge=1, description="How many results to return; all of them where none is given.")
+    top_n: int | None = Field(None, ge=1, description="How many results to return. The default is all.")
     return_documents: bool = Field(False, description="Whether each result carries its document.")
     model: Any = Field(None, description="Accepted and ignored: the service has one student.")
 
 
 class TextsRequest(BaseModel):
-    """text-embeddings-inference's shape. ``truncate`` is ignored: long texts are always cut to what the student reads."""
+    """text-embeddings-inference's shape. ``truncate`` is ignored: long texts are always truncated to the student's maximum length."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"query": "gaming laptop", "texts": ["Laptop bag, 15 inch", "ASUS ROG Strix G15"]}})
 

@@ -1,4 +1,4 @@
-"""A rollout in the service's metrics: which bundles there are, what was changed, and how the shadow does."""
+"""Prometheus metrics of the rollout: bundles in memory, changes, and the shadow's results."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from reranker.service.metrics import SECONDS, Metrics
 
 
 class RolloutMetrics(Observer):
-    """Counts in the service's registry what the rollout tells."""
+    """Records the rollout's events in the service's registry."""
 
     def __init__(self, metrics: Metrics, rollout: Rollout) -> None:
         registry = metrics.registry
-        self._changes = Counter("reranker_bundle_changes", "Changes of bundles asked for.", ["action", "outcome"], registry=registry)
+        self._changes = Counter("reranker_bundle_changes", "Requested changes of bundles.", ["action", "outcome"], registry=registry)
         self._seconds = Histogram("reranker_shadow_seconds", "Seconds per scoring of the shadow.", buckets=SECONDS, registry=registry)
         self._samples = Counter("reranker_shadow_samples", "Requests that the shadow scored.", registry=registry)
-        self._failures = Counter("reranker_shadow_failures", "Requests that the shadow failed on.", registry=registry)
-        self._dropped = Counter("reranker_shadow_dropped", "Requests that the shadow had no time for.", registry=registry)
-        agreement = Gauge("reranker_shadow_agreement", "Mean agreement of the shadow there is with the serving bundle.", ["measure"], registry=registry)
+        self._failures = Counter("reranker_shadow_failures", "Requests that the shadow failed to score.", registry=registry)
+        self._dropped = Counter("reranker_shadow_dropped", "Requests that the shadow did not score because its queue was full.", registry=registry)
+        agreement = Gauge("reranker_shadow_agreement", "Mean agreement of the shadow with the serving bundle.", ["measure"], registry=registry)
         agreement.labels("kendall_tau").set_function(lambda: _number(rollout, "kendall_tau"))
         agreement.labels("top_10_overlap").set_function(lambda: _number(rollout, "top_10_overlap"))
         registry.register(_Bundles(rollout))
@@ -49,7 +49,7 @@ def _number(rollout: Rollout, measure: str) -> float:
 
 
 class _Bundles(Collector):
-    """One series per bundle there is, read when it is asked for: a bundle that left leaves no series behind."""
+    """One series per loaded bundle, read at each scrape. An unloaded bundle leaves no series behind."""
 
     def __init__(self, rollout: Rollout) -> None:
         self._rollout = rollout

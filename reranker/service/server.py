@@ -17,10 +17,10 @@ GRACE_SECONDS = 30
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Reserve the port, before anything slow is loaded. Port 0 takes a free one.
+    """Bind the port, before anything slow is loaded. Port 0 takes a free one.
 
     Raises:
-        InputError: the port is in use, forbidden, or the host is not of this machine.
+        InputError: the port is in use or forbidden, or the host is not an address of this machine.
     """
     try:
         family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
@@ -33,7 +33,7 @@ def bind(host: str, port: int) -> socket.socket:
             listener.close()
             raise
     except (OSError, OverflowError) as error:
-        raise InputError(f"Cannot listen on {host} port {port}: {error}", hint="Choose another port with --port, or stop what uses it.") from error
+        raise InputError(f"Cannot listen on {host} port {port}: {error}", hint="Choose another port with --port, or stop the program that uses it.") from error
     return listener
 
 
@@ -47,11 +47,11 @@ def run_until_stopped(app: ASGIApp, listener: socket.socket, *, on_start: Callab
     """Serve until SIGTERM (requests in flight finish, exit code 0) or Ctrl-C."""
     config = uvicorn.Config(
         app,
-        http="h11",  # always there; httptools, where installed, refuses URLs that h11 still reads
+        http="h11",  # always installed; httptools refuses some URLs that h11 accepts
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
-        h11_max_incomplete_event_size=256 * 1024,  # so that a query far too long still gets its message
+        h11_max_incomplete_event_size=256 * 1024,  # so that a far too long query gets our error message
     )
     server = uvicorn.Server(config)
     on_start()
@@ -59,7 +59,7 @@ def run_until_stopped(app: ASGIApp, listener: socket.socket, *, on_start: Callab
 
 
 def exit_cleanly_on_sigterm() -> None:
-    """Make SIGTERM end the process with code 0; uvicorn passes the signal on after its own shutdown."""
+    """Make SIGTERM end the process with code 0; uvicorn raises the signal again after its own shutdown."""
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         sys.exit(0)

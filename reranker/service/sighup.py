@@ -1,4 +1,4 @@
-"""SIGHUP, the signal by which a daemon is told to read its files again."""
+"""Handling of SIGHUP, which tells a daemon to read its files again."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from contextlib import suppress
 
 
 def ignore_sighup() -> None:
-    """Let SIGHUP not end the process while it starts."""
+    """Ignore SIGHUP while the process starts: its default ends the process."""
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def on_sighup(action: Callable[[], None]) -> None:
-    """Do ``action``, which must not raise, in a thread of its own at each SIGHUP; several at once count as one. Nothing where there is no SIGHUP."""
+    """Run ``action``, which must not raise, in a thread at each SIGHUP; several at once count as one. Does nothing on systems without SIGHUP."""
     if not hasattr(signal, "SIGHUP"):
         return
     reading, writing = os.pipe()
@@ -26,9 +26,9 @@ def on_sighup(action: Callable[[], None]) -> None:
         while os.read(reading, 4096):
             action()
 
-    def told(*_: object) -> None:  # runs between any two steps of the main thread: taking a lock here could wait for ever
+    def wake(*_: object) -> None:  # interrupts the main thread anywhere, so taking a lock here could deadlock
         with suppress(BlockingIOError):
             os.write(writing, b".")
 
     threading.Thread(target=wait, name="sighup", daemon=True).start()
-    signal.signal(signal.SIGHUP, told)
+    signal.signal(signal.SIGHUP, wake)

@@ -1,4 +1,4 @@
-"""A search in one thread, watched by another that has BM25's order ready when the student is late."""
+"""A search that another thread can end early, with BM25 order, if the student is late."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _LOOK_AGAIN_S = 0.01
 
 
 class WatchedSearch:
-    """The thread that searches leaves what was found here before it asks the student.
+    """A search in a worker thread. The hits are stored here before the student is asked, so that the watcher can return them.
 
     Args:
-        searcher: what searches.
-        until: when the student must be done, on the clock of ``time.perf_counter``; None where there is no such time.
-        waited_s: seconds of the student's budget that are gone already.
+        searcher: the two-stage search.
+        until: the student's deadline on the clock of ``time.perf_counter``; None for no deadline.
+        waited_s: seconds of the student's budget that are already used.
     """
 
     def __init__(self, searcher: TwoStageSearch, until: float | None, waited_s: float) -> None:
@@ -28,16 +28,16 @@ class WatchedSearch:
         self._late = ""
 
     def search(self, query: str, **options: Any) -> SearchResponse:
-        """As ``TwoStageSearch.search``; for the thread that works. The student is not stopped when it is late."""
+        """Run ``TwoStageSearch.search`` in the worker thread. A late student is not stopped."""
         waited_s = time.perf_counter() - self._asked
         found = self._searcher.find(query, **options)
         time_s, self._late = self._searcher.time_for_student(self._until, waited_s)
         self._late_at = None if time_s is None else time.perf_counter() + time_s
-        self._found = found  # last: the watcher looks for it first
+        self._found = found  # set last: the watcher checks it first
         return self._searcher.rerank(found, until=self._until, waited_s=waited_s, watched=True)
 
-    def patience_s(self) -> float | None:
-        """Return in how many seconds the student will be late, or whether it is should be looked at again; None for never."""
+    def late_in_s(self) -> float | None:
+        """Return the seconds until the student is late, or until this should be called again; None for never."""
         now = time.perf_counter()
         if self._found is not None:
             return None if self._late_at is None else self._late_at - now
@@ -45,6 +45,6 @@ class WatchedSearch:
         return None if time_s is None else max(time_s, _LOOK_AGAIN_S)
 
     def in_bm25_order(self) -> SearchResponse:
-        """Return what was found as it was found; for the watcher, when its patience has ended."""
+        """Return the hits in BM25 order; for the watcher, once the student is late."""
         assert self._found is not None
         return self._found.in_bm25_order(self._late)

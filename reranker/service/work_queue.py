@@ -1,4 +1,4 @@
-"""Work off the event loop: a bounded number at once, a bounded number waiting, each within its request's time."""
+"""A thread pool for requests: bounded running and waiting tasks, each with its request's deadline."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ T = TypeVar("T")
 
 
 class WorkQueue:
-    """Threads that work for requests.
+    """A bounded thread pool.
 
     Args:
-        name: of its threads.
-        concurrency: how many works run at once.
+        name: prefix of the threads' names.
+        concurrency: how many tasks run at once.
         max_waiting: how many more may wait.
     """
 
@@ -36,11 +36,11 @@ class WorkQueue:
         self._lock = threading.Lock()
 
     def waiting(self) -> int:
-        """Return how many works have not begun."""
+        """Return how many tasks have not begun."""
         return max(0, self._pending - self._concurrency)
 
     def expected_wait_s(self) -> float:
-        """Return how many seconds a work would wait for a thread, by how long the latest took; 0 where a thread is free."""
+        """Return how many seconds a new task would wait for a thread, estimated from the latest tasks; 0 if a thread is free."""
         with self._lock:
             if self._pending < self._concurrency:
                 return 0.0
@@ -55,23 +55,23 @@ class WorkQueue:
         takes_s: float = 0.0,
         within_s: float | None = None,
         begin_within_s: float | None = None,
-        patience_s: Callable[[], float | None] | None = None,
+        give_up_in_s: Callable[[], float | None] | None = None,
     ) -> T:
-        """Do ``work`` in a thread, in the caller's context, and return what it returns.
+        """Run ``work`` in a thread, in the caller's context, and return its result.
 
         Args:
-            work: what to do.
-            size: in the unit that its time grows with, the same for all works of the queue.
-            takes_s: what it is expected to take once it has begun.
-            within_s: in which it must be done, where that is less than is left of the request's time.
-            begin_within_s: in which it must have begun; else it is taken back.
-            patience_s: tells, when asked again and again, in how many seconds the caller gives up; None for not yet.
+            work: the task.
+            size: the task's size, in the unit that its time grows with; the same unit for all tasks of the queue.
+            takes_s: expected seconds of the task, waiting not included.
+            within_s: seconds in which it must end, if fewer than until the request's deadline.
+            begin_within_s: seconds in which it must begin; otherwise it is cancelled.
+            give_up_in_s: returns in how many seconds the caller gives up, or None for not yet; called repeatedly.
 
         Raises:
-            BusyError: too much is waiting already; nothing was begun.
-            NoTimeError: it is not expected to be done in time, or had to wait too long; nothing was begun.
-            OutOfPatience: the caller gave up.
-            LateError: the request's time is up. After both, work that has not begun is dropped; a thread that has begun finishes for nobody.
+            BusyError: too many tasks are waiting; this one was not begun.
+            NoTimeError: it is not expected to end in time, or waited too long; it was not begun.
+            CallerGaveUp: the caller gave up.
+            LateError: the deadline has passed. After both, a task that has not begun is dropped; the result of a running one is ignored.
         """
         times = [seconds for seconds in (seconds_left(), within_s) if seconds is not None]
         wait_s = self.expected_wait_s()
@@ -80,7 +80,7 @@ class WorkQueue:
         entry = _Entry(size)
         with self._lock:
             if self._pending >= self._most:
-                raise BusyError(f"The service is busy: {self._most} requests are in work or waiting.", hint="Try again shortly, or send less at once.")
+                raise BusyError(f"The service is busy: {self._most} requests are running or waiting.", hint="Try again shortly, or send less at once.")
             self._pending += 1
             self._waiting_size += size
         try:
@@ -97,19 +97,19 @@ class WorkQueue:
                     raise _no_time(self.expected_wait_s())
             while not answer.done():
                 left = seconds_left()
-                patience = None if patience_s is None else patience_s()
-                if patience is not None and patience <= 0:
-                    raise OutOfPatience
-                limits = [max(0.0, seconds) for seconds in (left, patience) if seconds is not None]
+                give_up_in = None if give_up_in_s is None else give_up_in_s()
+                if give_up_in is not None and give_up_in <= 0:
+                    raise CallerGaveUp
+                limits = [max(0.0, seconds) for seconds in (left, give_up_in) if seconds is not None]
                 done, _ = await asyncio.wait({answer}, timeout=min(limits, default=None))
                 if not done and left is not None and left <= min(limits):
                     raise LateError(
-                        "The request's time was up before its work was done.",
-                        hint="Send fewer documents or try again; --timeout-ms of `reranker serve` sets the time.",
+                        "The request's time-out passed before it was done.",
+                        hint="Send fewer documents or try again; --timeout-ms of `reranker serve` sets the time-out.",
                     )
             return answer.result()
         finally:
-            answer.cancel()  # one that has not begun would keep later ones waiting for nothing; nothing changes where it is done
+            answer.cancel()  # frees the place of a task that has not begun
 
     def _begin(self, work: Callable[[], T], entry: _Entry) -> T:
         with self._lock:
@@ -131,11 +131,11 @@ class WorkQueue:
                 self._waiting_size -= entry.size
 
     def close(self) -> None:
-        """Let work in progress finish."""
+        """Wait for running tasks."""
         self._pool.shutdown()
 
 
-class OutOfPatience(Exception):
+class CallerGaveUp(Exception):
     """The caller of ``WorkQueue.run`` gave up."""
 
 
@@ -146,4 +146,4 @@ class _Entry:
 
 
 def _no_time(wait_s: float) -> NoTimeError:
-    return NoTimeError("The service is busy: the request would not be done in its time.", hint="Try again shortly, or send less at once.", after_s=wait_s)
+    return NoTimeError("The service is busy: the request would not be done before its time-out.", hint="Try again later, or send less at once.", after_s=wait_s)

@@ -50,7 +50,7 @@ def chromium() -> str:
 
 @contextmanager
 def demo(home: Path, *arguments: str) -> Iterator[str]:
-    """Run `reranker demo` as a user would; gives its address."""
+    """Run `reranker demo` as a user would and return its address."""
     bundle = make_tiny_bundle(home / "bundle")
     with launched(home, "demo", "--no-open", "--port", "0", "--bundle", str(bundle), *arguments) as running:
         yield running.url
@@ -58,7 +58,7 @@ def demo(home: Path, *arguments: str) -> Iterator[str]:
 
 @contextmanager
 def opened(chromium: str, url: str) -> Iterator[Page]:
-    """A page that fails the test on a request elsewhere, a dialog, or an error in the console."""
+    """A page that fails the test on a request to another host, a dialog, or an error in the console."""
     problems: list[str] = []
 
     def dismiss(dialog: Dialog) -> None:
@@ -151,7 +151,7 @@ def test_an_example_button_searches(page: Page, demo_url: str) -> None:
     expect(page).to_have_url(f"{demo_url}/?q=gaming+laptop")
 
 
-def test_product_text_is_shown_not_run_and_examples_are_the_demo_catalogues_only(chromium: str, tmp_path: Path) -> None:
+def test_product_text_is_escaped_and_examples_need_the_demo_catalogue(chromium: str, tmp_path: Path) -> None:
     catalog = tmp_path / "catalog.jsonl"
     catalog.write_text(json.dumps(HOSTILE), encoding="utf-8")
     with demo(tmp_path, "--catalog", str(catalog)) as url, opened(chromium, url) as page:
@@ -162,7 +162,7 @@ def test_product_text_is_shown_not_run_and_examples_are_the_demo_catalogues_only
         expect(page.get_by_role("navigation", name="Example queries")).to_be_hidden()
 
 
-def test_a_late_student_is_said_and_bm25_order_stands(page: Page) -> None:
+def test_the_page_says_that_the_student_is_late_and_shows_bm25_order(page: Page) -> None:
     page.route("**/search?*", lambda route: route.fulfill(json=NOT_RERANKED))
     search(page, "laptop")
     expect(page.locator("#reranked")).to_contain_text("Not reranked: the student took longer than its 30 ms. BM25's order stands.")

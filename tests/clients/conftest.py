@@ -1,4 +1,4 @@
-"""A real service for the clients, and the student that it should rank like."""
+"""Fixtures: a real service, and the student that it must rank like."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the clients send, and the order that it should come back in."""
+"""The clients' requests, and the expected order."""
 
 from __future__ import annotations
 

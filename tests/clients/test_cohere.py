@@ -11,20 +11,20 @@ from tests.clients.documents import PRODUCTS, QUERY, TEXTS, Place, expected
 
 @pytest.mark.parametrize("top_n", [None, 2, 100])
 @pytest.mark.parametrize("client", [cohere.Client, cohere.ClientV2])
-def test_texts_come_back_in_the_library_s_order(service_url: str, student: Reranker, client: type, top_n: int | None) -> None:
+def test_texts_come_back_in_the_librarys_order(service_url: str, student: Reranker, client: type, top_n: int | None) -> None:
     answer = client(api_key="any", base_url=service_url).rerank(model="rerank-v3.5", query=QUERY, documents=TEXTS, top_n=top_n)
     assert [Place(result.index, result.relevance_score) for result in answer.results] == expected(student, TEXTS, top_n)
     assert answer.id
     assert answer.meta.api_version.version in ("1", "2")
 
 
-def test_objects_are_ranked_as_products_and_come_back_when_asked_for(service_url: str, student: Reranker) -> None:
+def test_objects_are_ranked_as_products_and_returned_on_request(service_url: str, student: Reranker) -> None:
     answer = cohere.Client(api_key="any", base_url=service_url).rerank(model="any", query=QUERY, documents=PRODUCTS, return_documents=True)
     assert [Place(result.index, result.relevance_score) for result in answer.results] == expected(student, PRODUCTS)
     assert [result.document.title for result in answer.results] == [PRODUCTS[place.index]["title"] for place in expected(student, PRODUCTS)]
 
 
-def test_texts_come_back_as_the_sdk_s_documents(service_url: str) -> None:
+def test_texts_come_back_as_the_sdks_documents(service_url: str) -> None:
     answer = cohere.Client(api_key="any", base_url=service_url).rerank(model="any", query=QUERY, documents=TEXTS, top_n=3, return_documents=True)
     assert [result.document.text for result in answer.results] == [TEXTS[result.index] for result in answer.results]
 
@@ -41,7 +41,7 @@ def test_the_asynchronous_client(service_url: str, student: Reranker) -> None:
 
 
 @pytest.mark.parametrize("client", [cohere.Client, cohere.ClientV2])
-def test_a_mistake_is_the_sdk_s_own_exception_with_our_message(service_url: str, client: type) -> None:
+def test_errors_are_the_sdks_exceptions_with_our_message(service_url: str, client: type) -> None:
     with pytest.raises(cohere.UnprocessableEntityError) as caught:
         client(api_key="any", base_url=service_url).rerank(model="any", query=" ", documents=TEXTS)
     assert "The query is empty." in str(caught.value)

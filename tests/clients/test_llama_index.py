@@ -23,13 +23,13 @@ CLIENTS: dict[str, Callable[[str, int], BaseNodePostprocessor]] = {
 
 @pytest.mark.parametrize("top_n", [2, 100])
 @pytest.mark.parametrize("client", CLIENTS)
-def test_nodes_come_back_in_the_library_s_order(service_url: str, student: Reranker, client: str, top_n: int) -> None:
+def test_nodes_come_back_in_the_librarys_order(service_url: str, student: Reranker, client: str, top_n: int) -> None:
     nodes = [NodeWithScore(node=TextNode(text=text, id_=str(place)), score=0.5) for place, text in enumerate(TEXTS)]
     found = CLIENTS[client](service_url, top_n).postprocess_nodes(nodes, query_str=QUERY)
     assert [Place(int(node.node.node_id), node.score) for node in found] == expected(student, TEXTS, top_n)
     assert [node.node.get_content() for node in found] == [TEXTS[int(node.node.node_id)] for node in found]
 
 
-def test_jina_s_mistakes_carry_our_message(service_url: str) -> None:
+def test_jinas_errors_have_our_message(service_url: str) -> None:
     with pytest.raises(RuntimeError, match=r"The query is empty\."):
         CLIENTS["jina"](service_url, 1).postprocess_nodes([NodeWithScore(node=TextNode(text="x"))], query_str=" ")

@@ -16,7 +16,7 @@ def ranker(request: pytest.FixtureRequest, service_url: str) -> rerankers.models
     return rerankers.Reranker(request.param, api_key="any", url=service_url + PATHS[request.param], verbose=0)
 
 
-def test_documents_come_back_in_the_library_s_order(ranker: rerankers.models.ranker.BaseRanker, student: Reranker) -> None:
+def test_documents_come_back_in_the_librarys_order(ranker: rerankers.models.ranker.BaseRanker, student: Reranker) -> None:
     answer = ranker.rank(QUERY, TEXTS, doc_ids=[f"id-{place}" for place in range(len(TEXTS))])
     assert [Place(int(result.doc_id.removeprefix("id-")), result.score) for result in answer.results] == expected(student, TEXTS)
     assert [result.rank for result in answer.results] == list(range(1, len(TEXTS) + 1))

@@ -1,4 +1,4 @@
-"""Ten thousand requests to a running service, most of them malformed: made from its own description, and from broken JSON."""
+"""Ten thousand requests to a running service, most of them malformed: generated from its OpenAPI description, or broken JSON."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def session(url: str) -> Iterator[requests.Session]:
 
 
 def examples(count: int) -> settings:
-    """The same examples in every run: a failure here is the change's."""
+    """The same examples in every run, so that a failure comes from a change of the code."""
     return settings(
         max_examples=count, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate, Phase.shrink]
     )
@@ -106,7 +106,7 @@ def broken() -> st.SearchStrategy[bytes]:
 
 
 @pytest.mark.parametrize("path", ["/v2/rerank", "/v1/rerank", "/rerank"])
-def test_bodies_that_are_no_json(description: Any, session: requests.Session, url: str, path: str) -> None:
+def test_bodies_that_are_not_json(description: Any, session: requests.Session, url: str, path: str) -> None:
     case = description[path]["POST"].Case(body=VALID)
     statuses: Counter[int] = Counter()
 

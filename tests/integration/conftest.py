@@ -1,4 +1,4 @@
-"""The service's container image, built by its script; for the tests that run it."""
+"""A fixture: the service's container image, built by its script."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BUILD = Path(__file__).parents[2] / "docker" / "service" / "build.sh"
 
 @pytest.fixture(scope="session")
 def service_image() -> str:
-    """Name of the image; the script does nothing where it was already made from the files as they are now."""
+    """Name of the image. The script does nothing if the image was already made from the present files."""
     import docker
 
     try:

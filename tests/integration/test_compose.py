@@ -1,4 +1,4 @@
-"""docker/compose.yaml, brought up as it stands: OpenSearch, the demo catalogue, the service, the page."""
+"""docker/compose.yaml, started unchanged: OpenSearch, the demo catalogue, the service, the page."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def get(port: str, path: str) -> bytes:
         return bytes(answer.read())
 
 
-def test_compose_takes_the_file(compose: Run) -> None:
+def test_compose_accepts_the_file(compose: Run) -> None:
     done = compose("config", "--quiet")
     assert done.returncode == 0, done.stderr
 

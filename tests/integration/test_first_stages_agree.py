@@ -55,7 +55,7 @@ def test_scores_differ_by_a_few_percent_at_most(stages: tuple[FirstStage, FirstS
             assert hit.score == pytest.approx(theirs[hit.product_id], rel=0.06)
 
 
-def test_our_analysis_is_opensearchs(opensearch_url: str, demo_index: str) -> None:
+def test_text_analysis_is_the_same_as_opensearchs(opensearch_url: str, demo_index: str) -> None:
     """Every tenth product's words, field by field: at most one word in 20,000 differs."""
     with gzip.open(demo_file("products.jsonl.gz"), "rt", encoding="utf-8") as lines:
         products = [json.loads(line) for line in lines][::10]

@@ -12,7 +12,7 @@ import pytest
 from reranker.demo_data import demo_file
 from reranker.errors import FirstStageError
 from reranker.products import Product
-from reranker_opensearch import patience
+from reranker_opensearch import retry
 from reranker_opensearch.connection import INDEX_TIMEOUT_S, Cluster
 from reranker_opensearch.first_stage import OpenSearchFirstStage
 from reranker_opensearch.indexing import index_products
@@ -33,7 +33,7 @@ def products() -> list[Product]:
 
 @pytest.fixture
 def whole(opensearch_cluster: OpenSearchCluster) -> Iterator[OpenSearchCluster]:
-    """The cluster with all its nodes, whatever the test before did."""
+    """The cluster with all its nodes, whatever the previous test did."""
     opensearch_cluster.heal()
     yield opensearch_cluster
     opensearch_cluster.heal()
@@ -46,7 +46,7 @@ def found_in_order(stage: OpenSearchFirstStage, query: str) -> list[str]:
     return [hit.product_id for hit in stage.search(query, 50)]
 
 
-def test_searching_goes_on_while_a_node_is_killed_and_comes_back(whole: OpenSearchCluster) -> None:
+def test_searches_succeed_while_a_node_is_killed_and_restarted(whole: OpenSearchCluster) -> None:
     done = run_command("index", "--opensearch", whole.url, "--index", "shop", "--shards", "3", "--replicas", "1")
     assert done.returncode == 0, done.stderr
     whole.await_nodes(len(NAMES), asked=NAMES[0])
@@ -117,7 +117,7 @@ def test_indexing_loses_nothing_or_fails_and_leaves_the_old_index(whole: OpenSea
 
     # the node stays away
     with monkeypatch.context() as context:
-        context.setattr(patience, "PATIENCE_S", 3.0)
+        context.setattr(retry, "MAX_WAIT_S", 3.0)
         with pytest.raises(FirstStageError, match=r"did not take [\d,]+ product") as raised:
             index_products(ours, "shop", without_a_node_half_way(whole.kill, lambda node: None), shards=3, replicas=1)
     assert "Are all its nodes up?" in str(raised.value)

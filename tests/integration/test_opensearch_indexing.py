@@ -1,4 +1,4 @@
-"""Indexing into OpenSearch: whole or not at all, and never without an index to search."""
+"""Indexing into OpenSearch: it makes the whole index or changes nothing, and there is always an index to search."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def write(path: Path, *products: Any) -> str:
     return str(path)
 
 
-def test_searching_goes_on_while_indexing_again(cluster: Cluster, opensearch_url: str, name: str) -> None:
+def test_searches_succeed_during_indexing(cluster: Cluster, opensearch_url: str, name: str) -> None:
     with gzip.open(demo_file("products.jsonl.gz"), "rt", encoding="utf-8") as lines:
         products = [json.loads(line) for _, line in zip(range(1_500), lines, strict=False)]
     index_products(cluster, name, products)
@@ -106,7 +106,7 @@ def test_a_broken_catalogue_leaves_the_old_index(cluster: Cluster, opensearch_ur
     assert stage.search("old", 1)
 
 
-def test_rejected_products_leave_the_old_index_and_are_named(cluster: Cluster, opensearch_url: str, name: str, tmp_path: Path) -> None:
+def test_rejected_products_are_listed_and_leave_the_old_index(cluster: Cluster, opensearch_url: str, name: str, tmp_path: Path) -> None:
     index_products(cluster, name, OLD)
     before = indexes(cluster)
     catalog = write(tmp_path / "new.jsonl", {"id": "n1", "title": "new"}, {"id": "n2", "title": "new", "price": HUGE_NUMBER})
@@ -119,7 +119,7 @@ def test_rejected_products_leave_the_old_index_and_are_named(cluster: Cluster, o
     assert OpenSearchFirstStage(opensearch_url, name).count() == 20
 
 
-def test_skip_invalid_leaves_out_and_names(opensearch_url: str, name: str, tmp_path: Path) -> None:
+def test_skip_invalid_leaves_out_and_lists_products(opensearch_url: str, name: str, tmp_path: Path) -> None:
     catalog = write(
         tmp_path / "mixed.jsonl", {"id": "1", "title": "good"}, "not JSON", {"id": "3", "brand": "no title"}, {"id": "4", "title": "x", "price": HUGE_NUMBER}
     )

@@ -1,4 +1,4 @@
-"""A connection that breaks after OpenSearch has done what it was asked to: nothing is lost, refused or indexed twice."""
+"""A connection that breaks after OpenSearch has carried out a request: nothing is lost, refused or indexed twice."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PRODUCTS: list[Product] = [{"id": str(i), "title": f"laptop {i}"} for i in range
 
 @pytest.fixture
 def forgetful(opensearch_url: str) -> Iterator[str]:
-    """URL of a proxy that hands every change on, and drops its answer the first time it is asked for it."""
+    """URL of a proxy that forwards every change, and drops the answer of each one's first request."""
     node = urlsplit(opensearch_url).netloc
     dropped: set[tuple[str, str, bytes]] = set()
 
@@ -59,7 +59,7 @@ def forgetful(opensearch_url: str) -> Iterator[str]:
     server.server_close()
 
 
-def test_answers_get_lost(forgetful: str, opensearch_url: str) -> None:
+def test_lost_answers_lose_no_product(forgetful: str, opensearch_url: str) -> None:
     cluster = Cluster(forgetful)
     for _ in range(2):  # the second time there is an old index to be removed
         assert index_products(cluster, "forgotten", PRODUCTS) == len(PRODUCTS)
@@ -69,7 +69,7 @@ def test_answers_get_lost(forgetful: str, opensearch_url: str) -> None:
     assert len(Cluster(opensearch_url).client.indices.get(index="forgotten-*")) == 1
 
 
-def test_two_products_of_one_id_are_still_told_apart(forgetful: str, opensearch_url: str) -> None:
+def test_a_duplicate_id_is_still_noticed(forgetful: str, opensearch_url: str) -> None:
     rejected: list[Rejected] = []
     products = [*PRODUCTS[:600], {"id": "7", "title": "another"}]
     assert index_products(Cluster(forgetful), "twice", products, skip_rejected=True, rejected=rejected) == 600

@@ -1,4 +1,4 @@
-"""A real OpenSearch behind a proxy that asks for a password, as a protected cluster does."""
+"""A real OpenSearch behind a proxy that requires a password, as a protected cluster does."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ def no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_a_password(protected: str) -> None:
-    with pytest.raises(FirstStageError, match="protected by a password") as raised:
+    with pytest.raises(FirstStageError, match="did not accept the user and password") as raised:
         Cluster(f"http://{protected}")
     assert "OPENSEARCH_PASSWORD" in str(raised.value)
 
 
 def test_with_a_wrong_password(protected: str) -> None:
-    with pytest.raises(FirstStageError, match="protected by a password") as raised:
+    with pytest.raises(FirstStageError, match="did not accept the user and password") as raised:
         Cluster(f"http://{USER}:guessed-secret@{protected}")
     assert "guessed-secret" not in str(raised.value)
 

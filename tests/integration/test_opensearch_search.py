@@ -44,7 +44,7 @@ def test_equal_scores_keep_the_catalogues_order(small: FirstStage) -> None:
     assert plain[0].score == plain[1].score
 
 
-def test_products_come_back_whole(small: FirstStage) -> None:
+def test_whole_products_are_returned(small: FirstStage) -> None:
     assert small.search("16", 1)[0].product == PRODUCTS[0]
     assert small.get(["d", "nope", "b"]) == {"d": PRODUCTS[3], "b": PRODUCTS[0]}
 
@@ -74,7 +74,7 @@ def test_too_many_different_words_get_a_clear_message(small: FirstStage) -> None
 
 
 @pytest.mark.parametrize("wrong", ["nothere", "Capital", "a*", "_all", "x,y"])
-def test_a_name_that_is_no_index_is_refused(opensearch_url: str, wrong: str) -> None:
+def test_an_invalid_index_name_is_refused(opensearch_url: str, wrong: str) -> None:
     with pytest.raises((FirstStageError, InputError), match=r"There is no index|cannot name an index"):
         OpenSearchFirstStage(opensearch_url, wrong)
 

@@ -41,7 +41,7 @@ def report(cluster: FirstStage) -> dict[str, Any]:
     return measured
 
 
-def test_the_reranker_beats_bm25_on_intents_it_never_saw(report: dict[str, Any]) -> None:
+def test_the_reranker_beats_bm25_on_unseen_intents(report: dict[str, Any]) -> None:
     assert report["queries"] >= 12
     assert report["left_out"]["seen_queries"] > 0
     gain = report["difference"]["reranker-bm25"]

@@ -1,4 +1,4 @@
-"""`reranker pipeline` against a real OpenSearch and a real service: what a search engineer and a shopper's client see of it."""
+"""`reranker pipeline` with a real OpenSearch and a real service, as search engineers and clients see it."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_the_order_is_that_of_the_client_side(client: OpenSearch, client_side: T
         assert ids(search(client, demo_index, bm25(query, size=size, **{"from": start}), pipeline)) == wanted, query
 
 
-def test_one_parameter_reranks_a_client_s_own_query(client: OpenSearch, demo_index: str, pipeline: str) -> None:
+def test_one_parameter_reranks_a_clients_own_query(client: OpenSearch, demo_index: str, pipeline: str) -> None:
     body = {
         "query": {"multi_match": {"query": "laptop", "fields": ["title", "description"]}},
         "size": 10,
@@ -107,14 +107,14 @@ def test_one_parameter_reranks_a_client_s_own_query(client: OpenSearch, demo_ind
     assert not any("_reranker_score" in hit["_source"] for hit in reranked["hits"]["hits"])
 
 
-def test_the_query_that_ext_tells_is_the_one_reranked_for(client: OpenSearch, demo_index: str, pipeline: str) -> None:
+def test_the_query_in_ext_takes_precedence(client: OpenSearch, demo_index: str, pipeline: str) -> None:
     body = {"query": {"match": {"title": "notebook case"}}, "size": 5}
     told = {**body, "ext": {"rerank": {"query_context": {"query_text": "notebook"}}}}
     assert ids(search(client, demo_index, told, pipeline)) != ids(search(client, demo_index, body, pipeline))
 
 
 @pytest.mark.parametrize("source", [["id"], False, {"excludes": ["product"]}, "position"])
-def test_a_source_filter_takes_nothing_from_the_student(client: OpenSearch, demo_index: str, pipeline: str, source: Any) -> None:
+def test_source_filters_do_not_change_the_order(client: OpenSearch, demo_index: str, pipeline: str, source: Any) -> None:
     whole = search(client, demo_index, bm25("wireless mouse", size=10), pipeline)
     assert ids(search(client, demo_index, bm25("wireless mouse", size=10, _source=source), pipeline)) == ids(whole)
 
@@ -123,12 +123,12 @@ def test_a_source_filter_takes_nothing_from_the_student(client: OpenSearch, demo
     "more",
     [{"sort": [{"position": "desc"}]}, {"size": 0}, {"from": 70, "size": 5}, {"query": {"match_all": {}}, "sort": [{"_score": "desc"}, {"position": "asc"}]}],
 )
-def test_a_search_that_is_not_to_be_reranked_answers_as_without_the_pipeline(client: OpenSearch, demo_index: str, pipeline: str, more: dict[str, Any]) -> None:
+def test_a_search_that_cannot_be_reranked_is_as_without_the_pipeline(client: OpenSearch, demo_index: str, pipeline: str, more: dict[str, Any]) -> None:
     body = bm25("laptop") | more
     assert search(client, demo_index, body, pipeline)["hits"] == search(client, demo_index, body)["hits"]
 
 
-def test_uncounted_hits_are_reranked_too(client: OpenSearch, demo_index: str, pipeline: str) -> None:
+def test_hits_are_reranked_without_counting_too(client: OpenSearch, demo_index: str, pipeline: str) -> None:
     counted = search(client, demo_index, bm25("laptop"), pipeline)
     assert ids(search(client, demo_index, bm25("laptop", track_total_hits=False), pipeline)) == ids(counted)
 
@@ -165,7 +165,7 @@ def odd_index(client: OpenSearch) -> Iterator[str]:
     client.indices.delete(index="odd")
 
 
-def test_a_shop_s_own_index_and_fields(client: OpenSearch, opensearch_url: str, odd_index: str, address: str) -> None:
+def test_a_shops_own_index_and_fields(client: OpenSearch, opensearch_url: str, odd_index: str, address: str) -> None:
     fields = "title=name,brand=vendor.label,description=text"
     done = run(
         "install", "--opensearch", opensearch_url, "--service", address, "--index", odd_index, "--fields", fields, "--name", "odd", "--budget-ms", "20000"
@@ -200,7 +200,7 @@ def state(client: OpenSearch) -> dict[str, Any]:
     }
 
 
-def test_a_second_installation_changes_nothing_another_k_upgrades_and_removal_restores(
+def test_installing_twice_changes_nothing_a_new_k_updates_and_removal_restores(
     client: OpenSearch, opensearch_url: str, demo_index: str, address: str, pipeline: str
 ) -> None:
     before = state(client)
@@ -224,7 +224,7 @@ def test_a_second_installation_changes_nothing_another_k_upgrades_and_removal_re
     assert "nothing was changed" in run("remove", "--opensearch", opensearch_url, "--name", "second").stdout
 
 
-def test_a_dry_run_prints_all_and_changes_nothing(client: OpenSearch, opensearch_url: str, demo_index: str, address: str, pipeline: str) -> None:
+def test_a_dry_run_prints_the_plan_and_changes_nothing(client: OpenSearch, opensearch_url: str, demo_index: str, address: str, pipeline: str) -> None:
     before = state(client)
     done = run(
         "install",
@@ -247,7 +247,7 @@ def test_a_dry_run_prints_all_and_changes_nothing(client: OpenSearch, opensearch
     assert state(client) == before
 
 
-def test_the_default_pipeline_outlives_a_new_index(client: OpenSearch, opensearch_url: str, address: str, tmp_path: Path) -> None:
+def test_a_new_index_keeps_the_default_pipeline(client: OpenSearch, opensearch_url: str, address: str, tmp_path: Path) -> None:
     catalog = tmp_path / "shop.jsonl"
     catalog.write_text("".join(json.dumps({"id": str(i), "title": f"running shoe {i}"}) + "\n" for i in range(12)))
     index = ["index", "--catalog", str(catalog), "--opensearch", opensearch_url, "--index", "shop"]
@@ -280,7 +280,7 @@ def test_status_says_what_is_wrong(opensearch_url: str, demo_index: str, host_of
             running.process.wait(30)
             stopped = run("status", *arguments)
             assert stopped.returncode == 1
-            assert "BM25's order" in stopped.stdout
+            assert "BM25 order" in stopped.stdout
             assert "refused" in stopped.stdout
             told = without.stdout + without.stderr + stopped.stdout + stopped.stderr + running.stderr.read_text()
             assert KEY not in told
@@ -312,20 +312,20 @@ def test_mistakes_get_a_message_and_change_nothing(client: OpenSearch, opensearc
     assert state(client) == before
 
 
-def test_somebody_else_s_pipeline_is_left_alone(client: OpenSearch, opensearch_url: str, demo_index: str, address: str) -> None:
+def test_somebody_elses_pipeline_is_not_changed(client: OpenSearch, opensearch_url: str, demo_index: str, address: str) -> None:
     client.search_pipeline.put(id="theirs", body={"description": "theirs", "response_processors": []})
     try:
         for command in (["install", "--service", address, "--index", demo_index], ["remove"]):
             done = run(command[0], "--opensearch", opensearch_url, "--name", "theirs", *command[1:])
             assert done.returncode == 4
-            assert "not made by us" in done.stderr
+            assert "was not made by" in done.stderr
         assert client.search_pipeline.get(id="theirs")["theirs"]["description"] == "theirs"
     finally:
         client.search_pipeline.delete(id="theirs")
 
 
-def test_a_cluster_that_has_never_kept_a_credential_and_is_slow_to_begin(address: str, tmp_path: Path) -> None:
-    """On one processor OpenSearch 2.19 takes more than its own three seconds for the key; registering a model is then never answered."""
+def test_installing_on_a_slow_cluster_without_an_encryption_key(address: str, tmp_path: Path) -> None:
+    """On one processor, OpenSearch 2.19 needs more than its limit of three seconds for the key, and never answers the registration of a model."""
     catalogue = tmp_path / "laptops.jsonl"
     catalogue.write_text('{"id": "1", "title": "Laptop bag for a laptop"}\n{"id": "2", "title": "HP ProBook laptop"}\n', encoding="utf-8")
     settings = {"discovery.type": "single-node", "DISABLE_SECURITY_PLUGIN": "true", "node.processors": "1"}

@@ -95,5 +95,5 @@ def test_installing_searching_and_removing(secured_opensearch: SecuredOpenSearch
 def test_a_wrong_password_gets_a_message(secured_opensearch: SecuredOpenSearch) -> None:
     done = reranker(secured_opensearch, "pipeline", "status", "--opensearch", secured_opensearch.url, OPENSEARCH_PASSWORD="wrong-one")
     assert done.returncode == 4
-    assert "protected by a password" in done.stderr
+    assert "did not accept the user and password" in done.stderr
     assert "wrong-one" not in done.stderr

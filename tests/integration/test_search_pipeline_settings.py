@@ -1,4 +1,4 @@
-"""The cluster's settings, which others change too: what `reranker pipeline` puts back and what it leaves."""
+"""Cluster settings that others change too: which ones `reranker pipeline` restores and which it keeps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def persistent(client: OpenSearch) -> dict[str, Any]:
     return found
 
 
-def test_what_somebody_else_has_changed_since_stays(opensearch_url: str, demo_index: str) -> None:
+def test_settings_changed_by_somebody_else_are_kept(opensearch_url: str, demo_index: str) -> None:
     arguments = ["--opensearch", opensearch_url, "--index", demo_index, "--name", "shared"]
 
     def run(command: str, *more: str) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""The processors by which a search pipeline reranks more hits than were asked for: the official image and the local one must agree on them."""
+"""The processors that fetch more hits than requested and truncate them: the official image and the local one must agree."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_fixed_size_needs_no_oversampling(client: OpenSearch) -> None:
     assert ids(search(client, truncate(target_size=30), size=20)) == list(range(20))
 
 
-def test_the_rest_of_the_answer_stays(client: OpenSearch) -> None:
+def test_the_rest_of_the_answer_is_unchanged(client: OpenSearch) -> None:
     groups = {"groups": {"terms": {"field": "group.keyword", "order": {"_key": "asc"}}}}
     suggest = {"spelling": {"text": "g9", "term": {"field": "group"}}}
     body = {"size": 2, "aggs": groups, "suggest": suggest, "profile": True}
@@ -69,7 +69,7 @@ def test_the_rest_of_the_answer_stays(client: OpenSearch) -> None:
     assert cut["profile"]["shards"]
 
 
-def test_collapsed_hits_and_points_in_time_are_cut_too(client: OpenSearch) -> None:
+def test_collapsed_hits_and_points_in_time_are_truncated_too(client: OpenSearch) -> None:
     collapsed = search(client, truncate(target_size=3), size=10, collapse={"field": "group.keyword"})
     assert ids(collapsed) == [0, 1, 2]
     assert [hit["fields"]["group.keyword"] for hit in collapsed["hits"]["hits"]] == [["g0"], ["g1"], ["g2"]]

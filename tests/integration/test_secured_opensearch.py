@@ -1,4 +1,4 @@
-"""Indexing into and searching an OpenSearch that wants TLS, a user and a password."""
+"""Indexing into and searching an OpenSearch that requires TLS, a user and a password."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_indexing_and_searching(secured_opensearch: SecuredOpenSearch, tmp_path:
 def test_a_wrong_password_or_none(secured_opensearch: SecuredOpenSearch, credentials: dict[str, str]) -> None:
     done = search(secured_opensearch.url, **{**secured_opensearch.environment(), **credentials})
     assert done.returncode == 4
-    assert "protected by a password" in done.stderr
+    assert "did not accept the user and password" in done.stderr
     assert "OPENSEARCH_PASSWORD" in done.stderr
     assert "guessed-secret" not in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
@@ -73,7 +73,7 @@ def test_a_certificate_for_another_host_is_refused_unless_any_is_trusted(secured
     assert "There is no index" in reranker("search", "laptop", "--no-rerank", "--opensearch", other_name, "--index", "none-such", **known).stderr
 
 
-def test_a_server_with_tls_asked_without(secured_opensearch: SecuredOpenSearch) -> None:
+def test_http_for_a_server_with_tls(secured_opensearch: SecuredOpenSearch) -> None:
     done = search(secured_opensearch.url.replace("https://", "http://"), **secured_opensearch.environment())
     assert done.returncode == 4
     assert "A server with TLS wants https://" in done.stderr

@@ -1,4 +1,4 @@
-"""The service's container image, run as a cluster would: not as root, on a read-only file system, without capabilities."""
+"""The service's container image, run as in a cluster: not as root, on a read-only file system, without capabilities."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_it_ranks_as_the_library_does(url: str) -> None:
     assert [result["relevance_score"] for result in found] == pytest.approx([ranked.score for ranked in expected], abs=1e-3)
 
 
-def test_it_searches_the_demo_catalogue_that_it_indexed_into_its_volume(url: str) -> None:
+def test_it_indexes_and_searches_the_demo_catalogue(url: str) -> None:
     assert answer(f"{url}/ready")["first_stage"] == {"name": "embedded", "products": 19_406}
     assert answer(f"{url}/search?q=monitor")["reranked"] is True
 
@@ -101,10 +101,10 @@ def test_it_holds_no_training_library(container: Any) -> None:
     assert inside(container, "python3", "-c", code) == (0, "['onnxruntime']")
 
 
-def test_what_it_cannot_do_it_says(container: Any) -> None:
-    code, output = inside(container, "python3", "-m", "reranker", "evaluate")
-    assert code == 1
-    assert "which is not installed" in output
+def test_distilling_says_which_extra_is_missing(container: Any) -> None:
+    code, output = inside(container, "python3", "-m", "reranker", "distill", "demo")
+    assert code == 2
+    assert "distill]" in output
     assert "Traceback" not in output
 
 

@@ -1,4 +1,4 @@
-"""API keys: who is let in, how, and that no key is told anywhere."""
+"""API keys: which requests are accepted, and that no message shows a key."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> TestClient:
         {"Authorization": "Basic dXNlcjpwYXNz", "X-API-Key": SECOND},
     ],
 )
-def test_a_key_lets_in(client: TestClient, headers: dict[str, str]) -> None:
+def test_a_known_key_is_accepted(client: TestClient, headers: dict[str, str]) -> None:
     assert client.post("/v2/rerank", json=BODY, headers=headers).status_code == 200
 
 
@@ -69,12 +69,12 @@ def test_probes_and_metrics_need_no_key_and_count_refusals(client: TestClient) -
     assert KEY not in metrics
 
 
-def test_the_description_tells_of_401_and_503(client: TestClient) -> None:
+def test_the_description_documents_401_and_503(client: TestClient) -> None:
     paths = client.get("/openapi.json", headers={"X-API-Key": KEY}).json()["paths"]
     assert all({"401", "503"} <= paths[path][method]["responses"].keys() for path, method in (("/v2/rerank", "post"), ("/rerank", "post"), ("/search", "get")))
 
 
-def test_keys_come_from_the_option_then_the_named_file_then_the_environment(tmp_path: Path) -> None:
+def test_keys_come_from_the_option_then_the_file_then_the_environment(tmp_path: Path) -> None:
     option, named = tmp_path / "option", tmp_path / "named"
     option.write_text(f"# in use until June\n{KEY}\r\n\n  {SECOND}  \n")
     named.write_bytes(b"\xef\xbb\xbf" + SECOND.encode())
@@ -96,7 +96,7 @@ def test_keys_come_from_the_option_then_the_named_file_then_the_environment(tmp_
         (b"\xff\xfe\x00", "is not text"),
     ],
 )
-def test_keys_that_cannot_be_used_are_named_but_never_told(tmp_path: Path, content: bytes, message: str) -> None:
+def test_errors_about_unusable_keys_never_show_them(tmp_path: Path, content: bytes, message: str) -> None:
     file = tmp_path / "keys"
     file.write_bytes(content)
     with pytest.raises(InputError, match=message) as caught:
@@ -105,7 +105,7 @@ def test_keys_that_cannot_be_used_are_named_but_never_told(tmp_path: Path, conte
     assert all(word not in str(caught.value) for word in ("sesame", "short-secret", "schloss"))
 
 
-def test_a_blank_key_in_the_environment_is_no_open_door() -> None:
+def test_a_blank_key_in_the_environment_is_an_error() -> None:
     with pytest.raises(InputError, match="RERANKER_API_KEY holds no API key"):
         read_keys(None, {"RERANKER_API_KEY": ""})
     with pytest.raises(InputError, match="cannot be read"):

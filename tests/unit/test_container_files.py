@@ -1,4 +1,4 @@
-"""compose.yaml and kubernetes.yaml fit the command line, the service, the image and each other."""
+"""compose.yaml and kubernetes.yaml agree with the command line, the service, the image and each other."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ CONTAINER = POD["spec"]["containers"][0]
 
 @pytest.mark.parametrize("version", ["1.29", "1.33"])
 @pytest.mark.parametrize("found", RESOURCES, ids=lambda found: found["kind"])
-def test_kubernetes_would_take_it(found: dict[str, Any], version: str) -> None:
+def test_kubernetes_accepts_the_resources(found: dict[str, Any], version: str) -> None:
     kubernetes_validate.validate(found, version, strict=True)
 
 
-def test_a_field_that_kubernetes_does_not_know_is_noticed() -> None:
+def test_the_validation_notices_unknown_fields() -> None:
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(RESOURCES[0] | {"spec": resource("Deployment") | {"replica": 2}}, "1.33", strict=True)
 
 
-def test_everything_is_about_the_same_pods() -> None:
+def test_all_resources_select_the_same_pods() -> None:
     labels = POD["metadata"]["labels"]
     assert resource("Deployment")["selector"]["matchLabels"] == resource("Service")["selector"] == resource("PodDisruptionBudget")["selector"]["matchLabels"]
     assert resource("Service")["selector"].items() <= labels.items()
@@ -60,7 +60,7 @@ def test_the_pod_fits_the_image() -> None:
     assert CONTAINER["securityContext"] == {"readOnlyRootFilesystem": True, "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
 
-def test_probes_ask_for_what_the_service_answers(tmp_path: Path) -> None:
+def test_probes_use_endpoints_of_the_service(tmp_path: Path) -> None:
     paths = create_app(Reranker.load(make_tiny_bundle(tmp_path / "bundle"), threads=1)).openapi()["paths"]
     assert {CONTAINER["livenessProbe"]["httpGet"]["path"], CONTAINER["readinessProbe"]["httpGet"]["path"]} <= paths.keys()
 

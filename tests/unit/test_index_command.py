@@ -1,4 +1,4 @@
-"""`reranker index` with the embedded engine: whole, or not at all."""
+"""`reranker index` with the embedded engine: it builds the whole index or changes nothing."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_broken_catalogue_leaves_the_old_index(home: Path, tmp_path: Path) -> 
     assert [p.name for p in home.iterdir()] == ["shop"]
 
 
-def test_lines_left_out_are_named_and_counted(home: Path, tmp_path: Path) -> None:
+def test_skipped_lines_are_listed_and_counted(home: Path, tmp_path: Path) -> None:
     broken = catalog(tmp_path / "new.jsonl", range(5), extra='{"id": "x"}\n{"id": "4", "title": "again"}\n')
     done = run(home, "index", "--catalog", str(broken), "--index", "shop", "--skip-invalid", "--json")
     assert done.returncode == 0
@@ -57,7 +57,7 @@ def test_lines_left_out_are_named_and_counted(home: Path, tmp_path: Path) -> Non
     assert len(search(home, "lamp")["results"]) == 5
 
 
-def test_a_run_that_is_ended_leaves_the_old_index_and_nothing_else(home: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_leaves_the_old_index_and_nothing_else(home: Path, tmp_path: Path) -> None:
     slow = tmp_path / "slow.jsonl"
     os.mkfifo(slow)
     command = [sys.executable, "-m", "reranker", "index", "--catalog", str(slow), "--index", "shop"]
@@ -76,7 +76,7 @@ def test_a_run_that_is_ended_leaves_the_old_index_and_nothing_else(home: Path, t
     assert len(search(home, "lamp")["results"]) == 3
 
 
-def test_a_mistyped_index_is_told_and_not_made(home: Path) -> None:
+def test_a_mistyped_index_is_an_error_and_not_created(home: Path) -> None:
     done = run(home, "search", "lamp", "--index", "shopp", "--no-rerank")
     assert done.returncode == 4
     assert "shopp" in done.stderr
@@ -90,7 +90,7 @@ def test_searching_a_catalogue_file_leaves_the_indexes_as_they_are(home: Path, t
     assert len(search(home, "lamp")["results"]) == 3
 
 
-def test_a_home_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+def test_an_unusable_home_folder_gets_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = run(tmp_path / "file", "search", "lamp", "--no-rerank")
     assert done.returncode == 2

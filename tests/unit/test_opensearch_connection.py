@@ -1,4 +1,4 @@
-"""What a user is told when OpenSearch cannot be used; no real OpenSearch needed."""
+"""The user's error messages if OpenSearch cannot be used; no real OpenSearch needed."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def answering() -> Iterator[tuple[str, dict[str, object]]]:
         "http://a:9200,",
     ],
 )
-def test_what_is_no_url(url: str) -> None:
+def test_addresses_that_are_not_urls(url: str) -> None:
     with pytest.raises(InputError, match=r"OpenSearch is not an? ") as raised:
         Cluster(url)
     assert "sec" not in str(raised.value)
@@ -91,13 +91,13 @@ def test_unreachable_at_the_command_line() -> None:
     assert "secret-word" not in done.stdout + done.stderr
 
 
-def test_tls_where_the_server_has_none(answering: tuple[str, dict[str, object]]) -> None:
+def test_https_for_a_server_without_tls(answering: tuple[str, dict[str, object]]) -> None:
     with pytest.raises(FirstStageError, match="No secure connection") as raised:
         Cluster(answering[0].replace("http:", "https:"))
     assert "OPENSEARCH_CA_CERTS" in str(raised.value)
 
 
-def test_certificates_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_certificate_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENSEARCH_CA_CERTS", "/nowhere/ca.pem")
     with pytest.raises(InputError, match=r"/nowhere/ca\.pem"):
         Cluster("https://127.0.0.1:9200")
@@ -113,22 +113,22 @@ def test_certificates_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> Non
     ],
 )
 @pytest.mark.parametrize("status", [200, 404])
-def test_something_else_answers(answering: tuple[str, dict[str, object]], kind: str, body: bytes, status: int) -> None:
+def test_a_server_that_is_not_opensearch(answering: tuple[str, dict[str, object]], kind: str, body: bytes, status: int) -> None:
     url, reply = answering
     reply |= {"type": kind, "body": body, "status": status}
     with pytest.raises(FirstStageError, match="is not OpenSearch"):
         Cluster(url)
 
 
-def test_password_asked_for(answering: tuple[str, dict[str, object]]) -> None:
+def test_a_server_that_needs_a_password(answering: tuple[str, dict[str, object]]) -> None:
     url, reply = answering
     reply |= {"status": 401, "type": "text/plain", "body": b"Unauthorized"}
-    with pytest.raises(FirstStageError, match="protected by a password") as raised:
+    with pytest.raises(FirstStageError, match="did not accept the user and password") as raised:
         Cluster(url)
     assert "OPENSEARCH_PASSWORD" in str(raised.value)
 
 
-def test_a_server_in_trouble(answering: tuple[str, dict[str, object]]) -> None:
+def test_a_server_that_fails(answering: tuple[str, dict[str, object]]) -> None:
     url, reply = answering
     reply |= {"status": 503, "body": b'{"error": {"type": "x", "reason": "no cluster manager"}}'}
     with pytest.raises(FirstStageError, match="status 503: no cluster manager"):

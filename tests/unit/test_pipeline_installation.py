@@ -1,4 +1,4 @@
-"""What the service makes of a search that came through the search pipeline, without a cluster."""
+"""The search pipeline without a cluster: its definition, rewritten requests and scores of hits."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ LAPTOP: dict[str, Any] = {"query": {"match": {"title": "laptop"}}}
         ({"term": {"category": "laptops"}}, ""),
     ],
 )
-def test_the_words_a_shopper_typed_are_found_in_any_query(query: dict[str, Any], words: str) -> None:
+def test_the_shoppers_words_are_found_in_every_kind_of_query(query: dict[str, Any], words: str) -> None:
     assert query_words({"query": query}) == words
 
 
-def test_a_client_may_tell_the_words_itself() -> None:
+def test_a_client_may_state_the_query_itself() -> None:
     told = {"query": {"match": {"title": "lptop"}}, "ext": {"rerank": {"query_context": {"query_text": "laptop"}}}}
     assert query_words(told) == "laptop"
     told["ext"] = {"rerank": {"query_context": {"query_text_path": "query.match.title"}}}
@@ -63,7 +63,7 @@ def test_a_client_may_tell_the_words_itself() -> None:
         {"stored_fields": "_none_"},
     ],
 )
-def test_a_search_that_cannot_be_reranked_is_left_as_it_is(more: dict[str, Any]) -> None:
+def test_a_search_that_cannot_be_reranked_is_unchanged(more: dict[str, Any]) -> None:
     request = LAPTOP | more
     rewritten = rewrite(request, SETTINGS)
     assert rewritten.request == request
@@ -81,7 +81,7 @@ def test_enough_hits_are_fetched(asked: dict[str, Any], start: int, size: int) -
     assert rewritten.request["query"] == LAPTOP["query"]
 
 
-def test_a_cluster_that_cannot_cut_hits_gets_no_more_than_the_page() -> None:
+def test_without_truncation_no_more_hits_than_the_page_are_fetched() -> None:
     settings = SETTINGS.model_copy(update={"enlarge": False})
     assert "size" not in rewrite(LAPTOP, settings).request
     assert rewrite(LAPTOP | {"from": 10}, settings).fallback_reason
@@ -100,11 +100,11 @@ def test_a_cluster_that_cannot_cut_hits_gets_no_more_than_the_page() -> None:
         ({"includes": ["id"], "excludes": ["product.brand.*"]}, {"includes": ["id", "product.title", "product.brand"], "excludes": []}),
     ],
 )
-def test_what_the_student_reads_comes_whatever_the_client_filters(source: Any, wanted: Any) -> None:
+def test_the_students_fields_are_fetched_whatever_the_client_filters(source: Any, wanted: Any) -> None:
     assert rewrite(LAPTOP | {"_source": source}, SETTINGS).request["_source"] == wanted
 
 
-def test_hits_are_counted_where_the_client_does_not_want_it() -> None:
+def test_hits_are_counted_even_if_the_client_does_not_ask_for_it() -> None:
     assert rewrite(LAPTOP | {"track_total_hits": False}, SETTINGS).request["track_total_hits"] == 1
     assert "track_total_hits" not in rewrite(LAPTOP, SETTINGS).request
 
@@ -117,7 +117,7 @@ def test_a_rewritten_request_holds_no_variable_of_ml_commons() -> None:
 
 
 def order(scores: list[float], size: int) -> list[int]:
-    """What OpenSearch makes of the scores: float32, best first, equal ones in the order they come; cut to the page."""
+    """Sort hits as OpenSearch does: by float32 scores, best first, ties in their order; truncated to the page."""
     return np.argsort(-np.asarray(scores, dtype=np.float32), kind="stable").tolist()[:size]
 
 
@@ -131,7 +131,7 @@ def test_the_scores_sort_the_wanted_page_to_the_front(start: int, hits: int) -> 
     assert order(scores_of_page(relevance, Window("x", start, 10), hits), 10) == whole[start : start + 10]
 
 
-def test_without_relevance_the_page_is_bm25s() -> None:
+def test_without_relevance_the_page_is_in_bm25_order() -> None:
     scores = scores_of_page(None, Window("x", 10, 10), 30)
     assert order(scores, 10) == list(range(10, 20))
     assert max(scores) < 0
@@ -154,7 +154,7 @@ def test_a_product_is_read_through_objects_and_lists() -> None:
     assert product_of(document, fields) == {"title": ["A", "B"], "brand": "Dell", "colours": ["red", "blue"], "c": 1}
 
 
-def test_the_key_is_in_no_printed_definition() -> None:
+def test_printed_definitions_do_not_contain_the_key() -> None:
     wanted = Wanted(name="shop", service="http://reranker:8000", fields={"title": "title"}, api_key="k" * 20)
     told = json.dumps([connector.body for connector in connectors(wanted).values()]) + repr(wanted)
     assert "k" * 20 not in told
@@ -191,7 +191,7 @@ def test_the_window_is_the_one_the_client_asked_for() -> None:
 
 
 @pytest.mark.parametrize(("host", "private"), [("127.0.0.1", True), ("10.1.2.3", True), ("no-such-host.invalid", True), ("8.8.8.8", False)])
-def test_private_addresses_are_told_from_public_ones(host: str, private: bool) -> None:
+def test_private_and_public_addresses_are_distinguished(host: str, private: bool) -> None:
     assert _is_private(host) is private
 
 
@@ -201,7 +201,7 @@ def test_trusted_endpoints_are_recognised() -> None:
     assert not _matches("(", "http://x/")
 
 
-def test_a_bundle_s_own_fields_are_read_of_whole_products_alone() -> None:
+def test_a_bundles_own_fields_are_added_only_for_whole_products() -> None:
     names = ("title", "brand", "category")
     ours = SETTINGS.with_fields(names)
     assert product_of({"product": {"title": "TV", "category": "Electronics", "price": 9}}, ours.fields) == {"title": "TV", "category": "Electronics"}

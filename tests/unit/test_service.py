@@ -1,4 +1,4 @@
-"""The HTTP service as its clients meet it, and `reranker serve`, `reranker search` as commands."""
+"""The HTTP service as clients see it, and the commands `reranker serve` and `reranker search`."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_return_documents_gives_back_what_was_sent(client: TestClient) -> None:
         ({"text": "gaming", "title": "desk", "description": "laptop"}, {"title": "desk", "description": "laptop"}),
     ],
 )
-def test_a_text_beside_a_title_is_read(client: TestClient, document: dict[str, Any], as_if: Any) -> None:
+def test_a_text_beside_a_title_is_its_description(client: TestClient, document: dict[str, Any], as_if: Any) -> None:
     def score(document: Any) -> float:
         answer = client.post("/v2/rerank", json={"query": "gaming laptop", "documents": [document]})
         return float(answer.json()["results"][0]["relevance_score"])
@@ -166,7 +166,7 @@ GOOD = {"query": "laptop", "documents": ["laptop"]}
         ({"documents": []}, "documents: List should have at least 1 item"),
         ({"documents": "laptop"}, "documents: Input should be a valid list"),
         ({"documents": ["x"] * 1_001}, "documents: List should have at most 1000 items"),
-        ({"documents": ["x", "y" * 20_001]}, "documents[1]: has 20,001 characters; at most 20,000 are taken"),
+        ({"documents": ["x", "y" * 20_001]}, "documents[1]: has 20,001 characters; at most 20,000 are allowed"),
         ({"documents": [{"text": "y" * 20_001}]}, "documents[0]: has"),
         ({"documents": ["x", 5]}, "documents[1]: expected a string or an object"),
         ({"documents": ["x", None, []]}, "documents[1]: expected a string or an object (and 1 more)"),
@@ -177,7 +177,7 @@ GOOD = {"query": "laptop", "documents": ["laptop"]}
         ({"return_documents": "perhaps"}, "return_documents: Input should be a valid boolean"),
     ],
 )
-def test_bad_rerank_input_is_named(client: TestClient, change: dict[str, Any], message: str) -> None:
+def test_bad_rerank_input_gets_a_clear_error(client: TestClient, change: dict[str, Any], message: str) -> None:
     assert error_of(client.post("/v2/rerank", json=GOOD | change), 422).startswith(message)
 
 
@@ -196,7 +196,7 @@ def test_bad_rerank_input_is_named(client: TestClient, change: dict[str, Any], m
     ],
     ids=["cut off", "not UTF-8", "nested", "empty", "a list", "no documents", "NaN", "half a surrogate"],
 )
-def test_a_body_that_is_no_request(client: TestClient, endpoint: str, body: bytes, status: int, message: str) -> None:
+def test_a_body_that_is_not_a_request_is_refused(client: TestClient, endpoint: str, body: bytes, status: int, message: str) -> None:
     answer = client.post(endpoint, content=body, headers={"content-type": "application/json"})
     assert error_of(answer, status).startswith(message)
 
@@ -223,12 +223,12 @@ def test_a_body_that_is_too_large_is_refused_announced_or_not(reranker: Reranker
         assert client.post("/rerank", json={"query": "laptop", "texts": ["x"]}).status_code == 200
 
 
-def test_a_student_that_gives_no_number_is_an_error_not_invalid_json(reranker: Reranker, monkeypatch: pytest.MonkeyPatch, client: TestClient) -> None:
+def test_a_score_that_is_not_finite_is_an_error(reranker: Reranker, monkeypatch: pytest.MonkeyPatch, client: TestClient) -> None:
     monkeypatch.setattr(reranker, "score", lambda query, products: np.full(len(products), np.nan, np.float32))
     assert error_of(client.post("/v2/rerank", json=GOOD), 500) == "The student gave unusable scores."
 
 
-def test_an_unforeseen_failure_tells_no_details(reranker: Reranker, monkeypatch: pytest.MonkeyPatch, client: TestClient) -> None:
+def test_an_unexpected_error_shows_no_details(reranker: Reranker, monkeypatch: pytest.MonkeyPatch, client: TestClient) -> None:
     def fail(query: str, products: list[str]) -> None:
         raise RuntimeError("secret path /etc/x")
 
@@ -236,7 +236,7 @@ def test_an_unforeseen_failure_tells_no_details(reranker: Reranker, monkeypatch:
     assert error_of(client.post("/v2/rerank", json=GOOD), 500) == "The service failed: RuntimeError."
 
 
-def test_search_answers_with_what_happened(client: TestClient) -> None:
+def test_search_returns_ranks_scores_and_times(client: TestClient) -> None:
     answer = client.get("/search", params={"q": "gaming laptop", "size": 2}).json()
     assert (answer["query"], answer["reranked"], answer["fallback_reason"]) == ("gaming laptop", True, None)
     assert answer["scored"] == 4
@@ -284,7 +284,7 @@ def test_search_that_finds_nothing(client: TestClient) -> None:
         ({"q": "laptop", "rerank": "perhaps"}, "rerank: Input should be a valid boolean"),
     ],
 )
-def test_bad_search_input_is_named(client: TestClient, parameters: dict[str, Any], message: str) -> None:
+def test_bad_search_input_gets_a_clear_error(client: TestClient, parameters: dict[str, Any], message: str) -> None:
     assert error_of(client.get("/search", params=parameters), 422).startswith(message)
 
 
@@ -296,7 +296,7 @@ def test_a_failing_student_does_not_fail_the_search(client: TestClient, reranker
     assert 'reranker_searches_not_reranked_total{reason="the student gave unusable scores"} 1.0' in client.get("/metrics").text
 
 
-def test_a_first_stage_that_comes_up_later(reranker: Reranker, index: Path) -> None:
+def test_search_works_once_the_first_stage_is_up(reranker: Reranker, index: Path) -> None:
     up = False
 
     def open_it() -> EmbeddedFirstStage:
@@ -324,7 +324,7 @@ def test_a_service_without_a_first_stage_reranks(reranker: Reranker) -> None:
         assert client.post("/v2/rerank", json=GOOD).status_code == 200
 
 
-def test_metrics_count_what_was_done(client: TestClient) -> None:
+def test_metrics_count_requests_stages_and_fallbacks(client: TestClient) -> None:
     client.post("/v2/rerank", json=GOOD)
     client.post("/v2/rerank", json=GOOD | {"query": ""})
     client.get("/search", params={"q": "laptop"})
@@ -349,13 +349,37 @@ def test_unknown_paths_and_methods(client: TestClient) -> None:
     assert error_of(client.get("/v2/rerank"), 405) == "There is no GET /v2/rerank."
 
 
-def test_the_description_names_every_endpoint_and_loads_nothing_from_elsewhere(client: TestClient) -> None:
+def test_the_description_names_every_endpoint(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
-    assert paths.keys() == {"/v2/rerank", "/v1/rerank", "/rerank", "/search", "/health", "/ready", "/metrics"}
+    inside_opensearch = {"/opensearch/request", "/opensearch/rerank"}
+    assert paths.keys() == {"/v2/rerank", "/v1/rerank", "/rerank", "/search", "/health", "/ready", "/metrics", *inside_opensearch}
+
+
+def test_the_docs_page_loads_everything_from_the_service(client: TestClient) -> None:
     page = client.get("/docs").text
-    assert all(path in page for path in paths)
-    assert "<script" not in page
-    assert not re.search(r'(src|href)="(https?:)?//', page)
+    assert "/openapi.json" in page
+    assets = re.findall(r"""(?:src|href)=["']([^"']+)["']""", page)
+    assert any(asset.endswith(".js") for asset in assets)
+    for asset in assets:
+        assert asset.startswith("/")
+        assert not asset.startswith("//")
+        assert client.get(asset).status_code == 200, asset
+
+
+def test_answers_still_have_the_old_key_of_the_fallback_reason(client: TestClient) -> None:
+    found = client.get("/search", params={"q": "laptop", "rerank": False}).json()
+    assert found["why_not"] == found["fallback_reason"] == "not asked for"
+    reranked = client.get("/search", params={"q": "laptop"}).json()
+    assert (reranked["why_not"], reranked["fallback_reason"]) == (None, None)
+    settings = {"fields": {"title": "title"}}
+    body = {"request": {"query": {"match": {"title": "laptop"}}, "size": 0}, "settings": settings}
+    rewritten = client.post("/opensearch/request", json=body).json()
+    assert rewritten["why_not"] == rewritten["fallback_reason"] == "the page is empty"
+    scored = client.post("/opensearch/rerank", json={"request": {"query": {"match": {"title": "laptop"}}}, "settings": settings, "documents": [{}]}).json()
+    assert scored["why_not"] == scored["fallback_reason"]
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    for name in ("SearchAnswer", "RewrittenAnswer", "HitsAnswer"):
+        assert schemas[name]["properties"]["why_not"]["deprecated"] is True
 
 
 # --- the commands -------------------------------------------------------------------------------------------------------
@@ -372,7 +396,7 @@ def catalog(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def serving(bundle: Path, catalog: Path, tmp_path: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[str], str]]]:
-    """Start `reranker serve` with further arguments; gives the process and its address."""
+    """Start `reranker serve` with further arguments and return the process and its address."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str) -> tuple[subprocess.Popen[str], str]:
@@ -444,7 +468,7 @@ def test_serve_without_its_cluster_reranks_and_says_why_it_cannot_search(serving
 
 
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    """Run `reranker …` in this process; gives exit code, output and errors."""
+    """Run `reranker …` in this process and return exit code, output and errors."""
     monkeypatch.setattr(sys, "argv", ["reranker", *arguments])
     try:
         main()
@@ -464,7 +488,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 
 
 @pytest.mark.parametrize("name", ["serve", "demo"])
-def test_a_port_in_use_is_said_clearly(run: Callable[..., tuple[int, str, str]], name: str, bundle: Path) -> None:
+def test_a_port_in_use_gets_a_clear_error(run: Callable[..., tuple[int, str, str]], name: str, bundle: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         code, _, err = run(name, "--port", str(port), "--bundle", str(bundle))
@@ -511,7 +535,7 @@ def test_search_without_reranking_needs_no_student(run: Callable[..., tuple[int,
 
 def test_search_that_finds_nothing_says_so(run: Callable[..., tuple[int, str, str]], bundle: Path, catalog: Path) -> None:
     code, out, _ = run("search", "🎃 zzzz", "--bundle", str(bundle), "--catalog", str(catalog))
-    assert (code, out) == (0, 'Nothing was found for "🎃 zzzz".\n')
+    assert (code, out) == (0, 'No products found for "🎃 zzzz".\n')
 
 
 @pytest.mark.parametrize(
@@ -527,7 +551,7 @@ def test_search_that_finds_nothing_says_so(run: Callable[..., tuple[int, str, st
         (["laptop", "--no-rerank", "--catalog", "nowhere.jsonl"], 2, "There is no catalogue at nowhere.jsonl."),
     ],
 )
-def test_bad_search_arguments_are_named(run: Callable[..., tuple[int, str, str]], arguments: list[str], code: int, message: str) -> None:
+def test_bad_search_arguments_get_a_clear_error(run: Callable[..., tuple[int, str, str]], arguments: list[str], code: int, message: str) -> None:
     ended, out, err = run("search", *arguments)
     assert (ended, out) == (code, "")
     assert message in err

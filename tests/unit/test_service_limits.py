@@ -1,4 +1,4 @@
-"""Limits: what is refused, with which answer, and that what waits for nobody keeps nobody waiting."""
+"""Limits: what the service refuses, and that dropped work frees its place."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BODY = {"query": "laptop", "documents": ["laptop"]}
 
 
 class Gated(Reranker):
-    """A student that scores when its gate is open, and notes what it began."""
+    """A student that scores when its gate is open, and records what it began."""
 
     def open_gate(self) -> None:
         self.gate.set()
@@ -66,7 +66,7 @@ def until(condition: Any) -> None:
         time.sleep(0.01)
 
 
-def test_more_than_may_wait_are_refused_at_once_and_the_others_are_answered(student: Gated) -> None:
+def test_scorings_over_the_waiting_limit_are_refused_at_once(student: Gated) -> None:
     with client_of(create_app(student, limits=Limits(concurrency=1, max_waiting=2))) as client, ThreadPoolExecutor(3) as pool:
         accepted = [pool.submit(client.post, "/v2/rerank", json=BODY) for _ in range(3)]
         until(lambda: 'reranker_waiting{stage="rerank"} 2.0' in client.get("/metrics").text)
@@ -81,12 +81,12 @@ def test_more_than_may_wait_are_refused_at_once_and_the_others_are_answered(stud
         assert 'reranker_refused_total{reason="busy"} 1.0' in client.get("/metrics").text
 
 
-def test_a_late_rerank_is_told_so_and_what_had_not_begun_never_does(student: Gated) -> None:
+def test_a_late_rerank_gets_503_and_waiting_ones_never_start(student: Gated) -> None:
     with client_of(create_app(student, limits=Limits(concurrency=1, timeout_ms=150))) as client:
         with ThreadPoolExecutor(3) as pool:
             late = list(pool.map(lambda i: client.post("/v2/rerank", json=BODY | {"query": f"laptop {i}"}), range(3)))
         assert [answer.status_code for answer in late] == [503] * 3
-        assert all("time was up" in answer.json()["error"]["message"] and answer.headers["retry-after"] for answer in late)
+        assert all("time-out passed" in answer.json()["error"]["message"] and answer.headers["retry-after"] for answer in late)
         assert len(student.begun) == 1
         student.open_gate()
         until(lambda: client.post("/v2/rerank", json=BODY | {"query": "after"}).status_code == 200)
@@ -94,7 +94,7 @@ def test_a_late_rerank_is_told_so_and_what_had_not_begun_never_does(student: Gat
         assert 'reranker_refused_total{reason="late"}' in client.get("/metrics").text
 
 
-def test_a_search_with_a_late_student_keeps_bm25_order_within_the_time(student: Gated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_with_a_late_student_returns_bm25_order_in_time(student: Gated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reranker.service.engine._FOR_THE_PAGE_S", 1.0)  # a machine that stands still for a moment is not what is tested
     build_index(tmp_path / "index", [{"id": "1", "title": "Laptop"}, {"id": "2", "title": "Laptop bag"}])
     with client_of(create_app(student, TwoStageSearch(EmbeddedFirstStage(tmp_path / "index"), student), limits=Limits(timeout_ms=3_000))) as client:
@@ -108,18 +108,18 @@ def test_a_search_with_a_late_student_keeps_bm25_order_within_the_time(student: 
         assert client.get("/search", params={"q": "laptop"}).json()["model"] == student.model
 
 
-def test_documents_beyond_the_services_own_limit(student: Gated) -> None:
+def test_documents_over_the_services_limit_get_422(student: Gated) -> None:
     student.open_gate()
     with client_of(create_app(student, limits=Limits(max_documents=2))) as client:
         assert client.post("/v2/rerank", json={"query": "x", "documents": ["a", "b"]}).status_code == 200
         for path, field in (("/v2/rerank", "documents"), ("/rerank", "texts")):
             answer = client.post(path, json={"query": "x", field: ["a", "b", "c"]})
             assert answer.status_code == 422
-            assert answer.json()["error"]["message"] == "3 documents were sent; this service takes 2 at most."
+            assert answer.json()["error"]["message"] == "The request has 3 documents; at most 2 are allowed."
 
 
-def test_a_body_that_trickles_in_is_given_up(student: Gated) -> None:
-    """Over a real connection: what it has sent keeps no request alive."""
+def test_a_slow_upload_gets_408(student: Gated) -> None:
+    """Over a real connection: sending single bytes does not extend the time-out."""
     listener = bind("127.0.0.1", 0)
     app = create_app(student, limits=Limits(timeout_ms=300))
     threading.Thread(target=run_until_stopped, args=(app, listener), kwargs={"on_start": lambda: None}, daemon=True).start()

@@ -1,4 +1,4 @@
-"""More than the student can do: searches are answered in BM25 order at once, what needs its scores is refused at once."""
+"""Overload: searches return BM25 order at once, and scorings are refused at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fastapi import APIRouter
 from fastapi.testclient import TestClient
 
 from reranker import Hit, Product, Reranker, TwoStageSearch
@@ -24,7 +23,6 @@ from reranker.service import create_app
 from reranker.service.engine import Engine
 from reranker.service.limits import Limits
 from reranker.service.loop_lag import LoopLag
-from reranker.service.search_pipeline.endpoints import pipeline_router
 from reranker.service.work_queue import WorkQueue
 from tests.served import until
 from tests.tiny_bundle import make_tiny_bundle
@@ -35,7 +33,7 @@ AGES_S = 1e6  # an estimate that fades by half a second stays beyond any deadlin
 
 
 class Gated(Reranker):
-    """A student that scores when its gate is open, and notes what it began."""
+    """A student that scores when its gate is open, and records what it began."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -51,6 +49,8 @@ class Shelf:
     """A first stage with a gate that finds a desk before a laptop."""
 
     name = "shelf"
+
+    in_process = False
 
     def __init__(self) -> None:
         self.gate = threading.Event()
@@ -75,12 +75,10 @@ class Service:
         self.clients: list[TestClient] = []
 
     def client(self, *, budget_ms: float | None = None, **limits: Any) -> TestClient:
-        def noted(engine: Engine) -> APIRouter:
-            self.engine = engine
-            return pipeline_router(engine)
-
         self.searcher = TwoStageSearch(self.first_stage, self.student, budget_ms=budget_ms)  # type: ignore[arg-type]
-        client = TestClient(create_app(self.student, self.searcher, limits=Limits(**limits), more=[noted]), raise_server_exceptions=False)
+        app = create_app(self.student, self.searcher, limits=Limits(**limits))
+        self.engine: Engine = app.state.engine
+        client = TestClient(app, raise_server_exceptions=False)
         self.clients.append(client.__enter__())
         return client
 
@@ -116,7 +114,7 @@ def has(client: TestClient, *lines: str) -> bool:
     return set(lines) <= set(client.get("/metrics").text.splitlines())
 
 
-def test_searches_beyond_those_that_may_wait_are_answered_in_bm25_order_at_once(service: Service) -> None:
+def test_searches_over_the_waiting_limit_return_bm25_order_at_once(service: Service) -> None:
     client = service.client(concurrency=1, max_waiting=20)
     with ThreadPoolExecutor(60) as pool:
         waiting = [pool.submit(search, client) for _ in range(21)]
@@ -132,7 +130,7 @@ def test_searches_beyond_those_that_may_wait_are_answered_in_bm25_order_at_once(
     assert "reranker_refused_total{" not in client.get("/metrics").text
 
 
-def test_a_quick_search_in_this_process_takes_no_thread_but_the_first(service: Service) -> None:
+def test_quick_searches_in_this_process_need_no_thread_after_the_first(service: Service) -> None:
     threads = list[str]()
     find = service.first_stage.search
 
@@ -149,7 +147,7 @@ def test_a_quick_search_in_this_process_takes_no_thread_but_the_first(service: S
     for _ in range(2):  # that first stage does not say that it computes here
         search(client, rerank=False)
     assert threads == ["bm25", "bm25"]
-    service.first_stage.in_process = True  # type: ignore[attr-defined]
+    service.first_stage.in_process = True
     search(client, "slow", rerank=False)
     assert threads[2] != "bm25"
     for _ in range(2):
@@ -158,7 +156,7 @@ def test_a_quick_search_in_this_process_takes_no_thread_but_the_first(service: S
     assert ids(search(client, rerank=False)) == ["desk", "laptop"]
 
 
-def test_where_the_first_stage_cannot_keep_up_either_a_search_is_refused(service: Service) -> None:
+def test_a_search_is_refused_if_the_first_stage_is_overloaded_too(service: Service) -> None:
     client = service.client(concurrency=1, max_waiting=1)
     with ThreadPoolExecutor(4) as pool:
         pool.submit(search, client)
@@ -185,7 +183,7 @@ def test_a_student_that_would_be_late_is_not_asked(service: Service) -> None:
     assert has(client, f'reranker_searches_not_reranked_total{{reason="{WOULD_BE_LATE}"}} 1.0')
 
 
-def test_a_search_that_waited_beyond_its_budget_keeps_bm25_order(service: Service) -> None:
+def test_a_search_that_waited_longer_than_its_budget_returns_bm25_order(service: Service) -> None:
     client = service.client(budget_ms=30, concurrency=1)
     with ThreadPoolExecutor(4) as pool:
         answers = [answer.result().json() for answer in [pool.submit(search, client, f"laptop {i}") for i in range(4)]]
@@ -193,7 +191,7 @@ def test_a_search_that_waited_beyond_its_budget_keeps_bm25_order(service: Servic
     assert all([result["bm25_rank"] for result in answer["results"]] == [1, 2] for answer in answers)
 
 
-def test_a_student_late_by_its_budget_is_given_up_and_finishes_for_nobody(service: Service) -> None:
+def test_a_search_does_not_wait_for_a_student_over_its_budget(service: Service) -> None:
     client = service.client(budget_ms=30, concurrency=1)
     answer = search(client)
     assert ids(answer) == ["desk", "laptop"]
@@ -202,7 +200,7 @@ def test_a_student_late_by_its_budget_is_given_up_and_finishes_for_nobody(servic
     until(lambda: search(client).json()["reranked"])
 
 
-def test_the_time_that_the_event_loop_is_behind_counts_as_waited(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_event_loops_lag_counts_as_waiting_time(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     client = service.client(budget_ms=10_000)
     monkeypatch.setattr(LoopLag, "both_ways_s", lambda _: 15.0)
     assert search(client).json()["fallback_reason"] == WOULD_BE_LATE
@@ -211,17 +209,17 @@ def test_the_time_that_the_event_loop_is_behind_counts_as_waited(service: Servic
     assert "reranker_event_loop_lag_seconds" in client.get("/metrics").text
 
 
-def test_where_the_event_loop_is_too_far_behind_only_health_and_metrics_answer(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_a_lagging_event_loop_only_health_and_metrics_answer(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     client = service.client()
     monkeypatch.setattr(LoopLag, "both_ways_s", lambda _: 30.5)
     for refused in (search(client), client.post("/v2/rerank", json=BODY)):
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "31")
-        assert "no answer would be in time" in refused.json()["error"]["message"]
+        assert "too busy to answer in time" in refused.json()["error"]["message"]
     assert [client.get(path).status_code for path in ("/health", "/ready", "/metrics")] == [200] * 3
     assert has(client, 'reranker_refused_total{reason="no time"} 2.0')
 
 
-def test_the_event_loop_is_found_to_be_behind() -> None:
+def test_the_event_loops_lag_is_measured() -> None:
     async def run() -> float:
         lag = LoopLag()
         async with lag.watched():
@@ -234,7 +232,7 @@ def test_the_event_loop_is_found_to_be_behind() -> None:
 
 
 @pytest.mark.parametrize("late", [{"waited_s": 1.0}, {"until": 0.0}])
-def test_when_the_time_is_over_the_student_is_not_asked(service: Service, late: dict[str, float]) -> None:
+def test_the_student_is_not_asked_after_the_deadline(service: Service, late: dict[str, float]) -> None:
     response = TwoStageSearch(service.first_stage, service.student, budget_ms=1_000).search("laptop", **late)  # type: ignore[arg-type]
     assert (response.reranked, response.fallback_reason) == (False, WOULD_BE_LATE)
     assert service.student.begun == []
@@ -246,12 +244,12 @@ def test_a_rerank_that_would_be_late_is_refused_at_once(service: Service, path: 
     service.engine._pace.observe(AGES_S)
     refused = client.post(path, json={"query": "laptop", documents: ["desk", "laptop"]})
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
-    assert refused.json()["error"]["message"] == "The service is busy: the request would not be done in its time."
+    assert refused.json()["error"]["message"] == "The service is busy: the request would not be done before its time-out."
     assert service.student.begun == []
     assert has(client, 'reranker_refused_total{reason="no time"} 1.0')
 
 
-def test_hits_of_opensearch_keep_their_order_where_the_student_would_be_late(service: Service) -> None:
+def test_hits_of_a_pipeline_keep_bm25_order_if_the_student_would_be_late(service: Service) -> None:
     client = service.client()
     service.engine._pace.observe(AGES_S)
     answer = client.post("/opensearch/rerank", json=HITS).json()
@@ -261,7 +259,7 @@ def test_hits_of_opensearch_keep_their_order_where_the_student_would_be_late(ser
     assert has(client, f'reranker_searches_not_reranked_total{{reason="{WOULD_BE_LATE}"}} 1.0')
 
 
-def test_hits_of_opensearch_keep_their_order_where_too_many_wait(service: Service) -> None:
+def test_hits_of_a_pipeline_keep_bm25_order_if_too_many_wait(service: Service) -> None:
     client = service.client(concurrency=1, max_waiting=0)
     with ThreadPoolExecutor(1) as pool:
         scoring = pool.submit(client.post, "/v2/rerank", json=BODY)
@@ -273,7 +271,7 @@ def test_hits_of_opensearch_keep_their_order_where_too_many_wait(service: Servic
         assert scoring.result().status_code == 200
 
 
-def test_work_that_waits_for_others_is_refused_by_how_long_they_take() -> None:
+def test_a_task_is_refused_if_those_before_it_take_too_long() -> None:
     queue, begun, gate = WorkQueue("work", concurrency=1, max_waiting=10), threading.Event(), threading.Event()
 
     def wait() -> None:

@@ -1,1 +1,1 @@
-"""Subcommands of the command line, one file each."""
+"""Subcommands that this package adds to the command line, one file each."""

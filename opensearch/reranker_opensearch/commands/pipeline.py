@@ -1,4 +1,4 @@
-"""``reranker pipeline``: reranking inside OpenSearch, by a search pipeline."""
+"""``reranker pipeline``: reranking inside OpenSearch with a search pipeline."""
 
 from __future__ import annotations
 
@@ -18,74 +18,72 @@ if TYPE_CHECKING:
     from reranker_opensearch.connection import Cluster
     from reranker_opensearch.search_pipeline.status import Status
 
-app = typer.Typer(help="Rerank inside OpenSearch: any client gets it by adding ?search_pipeline=NAME to its search.", no_args_is_help=True)
+app = typer.Typer(help="Rerank inside OpenSearch: clients add ?search_pipeline=NAME to their searches.", no_args_is_help=True)
 
 OpenSearch = Annotated[str, typer.Option("--opensearch", metavar="URL", help="The cluster. User and password: OPENSEARCH_USER, OPENSEARCH_PASSWORD.")]
-Name = Annotated[str | None, typer.Option("--name", help="The pipeline's name. [default: the index's, with -reranked behind it]", show_default=False)]
-KeyFile = Annotated[Path | None, typer.Option("--api-key-file", metavar="FILE", help="Holds the service's API key in its first line; or RERANKER_API_KEY.")]
+Name = Annotated[str | None, typer.Option("--name", help="The pipeline's name. Default: INDEX-reranked.", show_default=False)]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option("--api-key-file", metavar="FILE", help="File with the service's API key in its first line. Default: the environment's RERANKER_API_KEY."),
+]
 
 
 @app.command()
 def install(
     opensearch: OpenSearch,
-    service: Annotated[str, typer.Option("--service", metavar="URL", help="The reranker service (reranker serve), as the cluster reaches it.")],
+    service: Annotated[str, typer.Option("--service", metavar="URL", help="The service (`reranker serve`), as the cluster reaches it.")],
     index: IndexName = DEFAULT_INDEX,
     name: Name = None,
     k: Annotated[int, typer.Option("--k", min=1, max=1_000, help="How many of BM25's hits the student reorders.")] = 50,
-    budget_ms: Annotated[
-        int, typer.Option("--budget-ms", min=100, max=60_000, help="What the rerank may add to a search; later, BM25's order stands.")
-    ] = 1_000,
+    budget_ms: Annotated[int, typer.Option("--budget-ms", min=100, max=60_000, help="Time limit of reranking; later, the search returns BM25 order.")] = 1_000,
     fields: Annotated[
         str | None,
-        typer.Option(
-            "--fields", metavar="FIELD=PATH,…", help="Where the student's fields stand in a document: title=name,brand=vendor.name. Nested paths work."
-        ),
+        typer.Option("--fields", metavar="FIELD=PATH,…", help="Paths of the student's fields in a document, such as title=name,brand=vendor.name."),
     ] = None,
-    default: Annotated[bool, typer.Option("--default", help="Make it the index's default: searches need no parameter then.")] = False,
-    settings: Annotated[bool, typer.Option("--settings/--no-settings", help="Set the cluster's settings where they do not let it call the service.")] = True,
-    model_group: Annotated[str | None, typer.Option("--model-group", help="ML Commons model group for the models; made where missing.")] = None,
+    default: Annotated[bool, typer.Option("--default", help="Make it the index's default pipeline: searches then need no parameter.")] = False,
+    settings: Annotated[bool, typer.Option("--settings/--no-settings", help="Change cluster settings that prevent calls to the service.")] = True,
+    model_group: Annotated[str | None, typer.Option("--model-group", help="ML Commons model group of the models, created if missing.")] = None,
     api_key_file: KeyFile = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be put into the cluster, and change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be installed, and change nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Install the rerank pipeline, or bring the one that is there up to date; a second run changes nothing."""
+    """Install or update the rerank pipeline. A second run changes nothing."""
     from reranker.errors import InputError
     from reranker.service.api_keys import read_keys
+    from reranker_opensearch.search_pipeline import installation
     from reranker_opensearch.search_pipeline.definition import Wanted, check_service
-    from reranker_opensearch.search_pipeline.installation import check_cluster, fields_of, plan
-    from reranker_opensearch.search_pipeline.installation import install as put
-    from reranker_opensearch.search_pipeline.status import status as look
+    from reranker_opensearch.search_pipeline.status import status as check_status
 
     address = check_service(service)
     keys = read_keys(api_key_file, os.environ)
     key = keys[0] if keys else None
     with _cluster(opensearch) as cluster:
         with cluster.errors():
-            ability = check_cluster(cluster)
-            found = fields_of(cluster, index, parse_fields(fields))
+            ability = installation.check_cluster(cluster)
+            found = installation.fields_of(cluster, index, parse_fields(fields))
         pipeline = name or default_name(index)
         try:
             wanted = Wanted(name=pipeline, service=address, k=k, fields=found, budget_ms=budget_ms, enlarge=ability.enlarge, api_key=key)
         except ValueError:
-            raise InputError(f"'{pipeline}' cannot be a search pipeline's name.", hint="Use small letters, digits, '-', '_' and '.'.") from None
+            raise InputError(f"'{pipeline}' cannot be a search pipeline's name.", hint="Use lower-case letters, digits, '-', '_' and '.'.") from None
         if dry_run:
             with cluster.errors():
-                print(json.dumps(plan(cluster, wanted), indent=1, ensure_ascii=False))
+                print(json.dumps(installation.plan(cluster, wanted), indent=1, ensure_ascii=False))
             return
         say = (lambda _: None) if as_json else print
         if not ability.enlarge:
             typer.echo(
                 "warning: this OpenSearch lacks the processors oversample and truncate_hits (module search-pipeline-common): "
-                "only the hits of the page that a client asks for are reranked.",
+                "only the hits of the requested page are reranked.",
                 err=True,
             )
-        done = put(cluster, wanted, index=index, default=default, change_settings=settings, model_group=model_group, say=say)
-        seen = look(cluster, pipeline, index)
+        done = installation.install(cluster, wanted, index=index, default=default, change_settings=settings, model_group=model_group, say=say)
+        seen = check_status(cluster, pipeline, index)
     if as_json:
         print(json.dumps({"pipeline": done.name, "changed": done.changed, "status": seen.as_dict()}, ensure_ascii=False))
     else:
         if not done.changed:
-            print(f"'{done.name}' is installed already; nothing was changed.")
+            print(f"'{done.name}' is already installed; nothing was changed.")
         _print(seen)
         if seen.works:
             print(f"Search with it: POST /{index}/_search?search_pipeline={done.name}" + (" (or without the parameter: it is the default)" if default else ""))
@@ -98,14 +96,14 @@ def status(
     opensearch: OpenSearch,
     index: IndexName = DEFAULT_INDEX,
     name: Name = None,
-    query: Annotated[str | None, typer.Option("--query", help="What to search for. [default: words of a product]", show_default=False)] = None,
+    query: Annotated[str | None, typer.Option("--query", help="The query of the live search. Default: words of a product.", show_default=False)] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Prove the pipeline by a live search, and say what is wrong where it is not reranked (exit code 1)."""
-    from reranker_opensearch.search_pipeline.status import status as look
+    """Check the pipeline with a live search. If it is not reranked, show why and exit with 1."""
+    from reranker_opensearch.search_pipeline.status import status as check_status
 
     with _cluster(opensearch) as cluster:
-        seen = look(cluster, name or default_name(index), index, query)
+        seen = check_status(cluster, name or default_name(index), index, query)
     if as_json:
         print(json.dumps(seen.as_dict(), ensure_ascii=False))
     else:
@@ -116,12 +114,12 @@ def status(
 
 @app.command()
 def remove(opensearch: OpenSearch, index: IndexName = DEFAULT_INDEX, name: Name = None, as_json: AsJson = False) -> None:
-    """Remove the pipeline and its models, and put back the settings that it needed."""
-    from reranker_opensearch.search_pipeline.installation import remove as take_away
+    """Remove the pipeline and its models, and restore the cluster settings."""
+    from reranker_opensearch.search_pipeline import installation
 
     pipeline = name or default_name(index)
     with _cluster(opensearch) as cluster:
-        done = take_away(cluster, pipeline, say=(lambda _: None) if as_json else print)
+        done = installation.remove(cluster, pipeline, say=(lambda _: None) if as_json else print)
     if as_json:
         print(json.dumps({"pipeline": pipeline, "done": done}, ensure_ascii=False))
     elif not done:
@@ -133,7 +131,7 @@ def default_name(index: str) -> str:
 
 
 def parse_fields(text: str | None) -> dict[str, str] | None:
-    """Return field → path of ``title=name,brand`` (a name alone stands for itself), or None where nothing is given.
+    """Parse ``title=name,brand`` into field → path; a field without a path is its own. None stays None.
 
     Raises:
         InputError: a part is empty.

@@ -1,4 +1,4 @@
-"""The cluster's settings that a pipeline needs, changed at the first installation and put back after the last removal."""
+"""The cluster settings that a pipeline needs: changed by the first installation, restored by the last removal."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ ONLY_ML_NODES = "plugins.ml_commons.only_run_on_ml_node"
 PRIVATE_IP = "plugins.ml_commons.connector.private_ip_enabled"
 TRUSTED = "plugins.ml_commons.trusted_connector_endpoints_regex"
 NOTE = "cluster.metadata.distilled-reranker"
-"""A user-defined setting of the cluster, in which installations note what they changed."""
+"""A user-defined cluster setting in which installations record what they changed."""
 
 
 def effective_settings(cluster: Cluster) -> dict[str, Any]:
     """Return the settings in force, flat: transient before persistent before default."""
-    told = cluster.client.cluster.get_settings(params={"include_defaults": "true", "flat_settings": "true"})
-    return {**told.get("defaults", {}), **told.get("persistent", {}), **told.get("transient", {})}
+    answer = cluster.client.cluster.get_settings(params={"include_defaults": "true", "flat_settings": "true"})
+    return {**answer.get("defaults", {}), **answer.get("persistent", {}), **answer.get("transient", {})}
 
 
 def persistent_settings(cluster: Cluster) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def needed_changes(cluster: Cluster, service: str) -> dict[str, Any]:
 
 
 def apply_changes(cluster: Cluster, changes: Mapping[str, Any], pipeline: str, service: str) -> None:
-    """Change the settings, and note what stood there before, what was set, and which pipeline needs them."""
+    """Change the settings, and record their old and new values and the pipeline that needs them."""
     persistent = persistent_settings(cluster)
     note = _note(persistent)
     for name, value in changes.items():
@@ -59,10 +59,10 @@ def apply_changes(cluster: Cluster, changes: Mapping[str, Any], pipeline: str, s
 
 
 def undo(cluster: Cluster, pipeline: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Forget a pipeline; after the last one, put the settings back, as far as nobody else has changed them since.
+    """Remove a pipeline from the record. After the last one, restore the settings that nobody else has changed since.
 
     Returns:
-        What was put back, and what was left as somebody else has it, but for our own part; None is the default.
+        The restored settings, and those that keep somebody else's value (without our part of it); None stands for the default.
     """
     note = read_note(cluster)
     if not note["pipelines"] and not note["before"]:
@@ -71,9 +71,9 @@ def undo(cluster: Cluster, pipeline: str) -> tuple[dict[str, Any], dict[str, Any
     if note["pipelines"]:
         _write(cluster, {NOTE: json.dumps(note, sort_keys=True)})
         return {}, {}
-    back, left = _settings_without_us(note, persistent_settings(cluster))
-    _write(cluster, {**back, **left, NOTE: None})
-    return back, left
+    restored, left = _settings_without_us(note, persistent_settings(cluster))
+    _write(cluster, {**restored, **left, NOTE: None})
+    return restored, left
 
 
 def _settings_without_us(note: Mapping[str, Mapping[str, Any]], now: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -94,8 +94,10 @@ def _settings_without_us(note: Mapping[str, Mapping[str, Any]], now: Mapping[str
 
 
 def read_note(cluster: Cluster) -> dict[str, dict[str, Any]]:
-    """Return ``pipelines`` (name → service), ``before`` (setting → its persistent value, or None), ``set`` (setting → what we made it),
-    ``patterns`` (a trusted one that we added → the pipeline it was for) and ``in_force`` (of trusted patterns: the list before the first of ours).
+    """Return the record of installations.
+
+    ``pipelines``: name → service. ``before``: setting → its persistent value, or None. ``set``: setting → the value we set.
+    ``patterns``: trusted URL pattern that we added → its pipeline. ``in_force``: the list of trusted patterns before our first.
     """
     return _note(persistent_settings(cluster))
 
@@ -119,12 +121,12 @@ def _is_true(value: Any) -> bool:
 def _matches(pattern: str, url: str) -> bool:
     try:
         return re.fullmatch(pattern, url) is not None
-    except re.error:  # Java's patterns are not all Python's
+    except re.error:  # not every Java pattern is valid in Python
         return False
 
 
 def _is_private(host: str) -> bool:
-    """Whether the cluster is likely to see a private address behind this name; a name that is unknown here is taken for one."""
+    """Whether a host probably has a private address for the cluster; a name that is unknown here counts as private."""
     try:
         found = {ipaddress.ip_address(host)}
     except ValueError:

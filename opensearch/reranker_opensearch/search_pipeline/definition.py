@@ -1,4 +1,4 @@
-"""What a pipeline consists of in the cluster: two connectors to the service, a model for each, the pipeline itself."""
+"""The parts of a pipeline in the cluster: two connectors to the service, a model for each, and the pipeline itself."""
 
 from __future__ import annotations
 
@@ -20,24 +20,25 @@ from reranker_opensearch.mapping import OWNER
 MIN_BUDGET_MS, MAX_BUDGET_MS = 50, 60_000
 REWRITE, SCORE = "rewrite", "score"
 SCORE_FIELD = "_reranker_score"
-"""Where a hit's score stands between the processor that asks for it and the one that sorts by it."""
+"""The field that carries a hit's score from the scoring processor to the sorting one."""
 _REWRITE_TIMEOUT_S = 1  # rewriting computes nothing
-_WAY_MS = 200
-"""What a score may be under way beyond the time that scoring takes."""
+_NETWORK_MS = 200
+"""Allowance for the network, added to the time limit of scoring."""
 _CONNECTIONS = 100
 
 
 class Wanted(BaseModel):
-    """A pipeline as it is asked for.
+    """The pipeline to install.
 
     Args:
-        name: the pipeline's, which clients give as ``search_pipeline``.
+        name: the pipeline's name, which clients give as ``search_pipeline``.
         service: the reranker's address as the cluster reaches it, ``http(s)://host[:port][/prefix]``.
         k: how many of BM25's hits the student reorders.
-        fields: the template's field → where it stands in a document.
-        budget_ms: what scoring may take. The service keeps to it; the cluster gives up on a service that does not answer at
-            all after whole seconds, the unit in which OpenSearch 2.x counts a connector's time-outs.
-        api_key: the service's, where it asks for one.
+        fields: the template's field → its path in a document.
+        budget_ms: time limit of scoring, enforced by the service. If the service does not answer, the cluster's time-out is this limit
+            rounded up to whole seconds, the unit of a connector's time-outs in OpenSearch 2.x.
+        enlarge: whether to fetch more hits than the page and truncate them.
+        api_key: the service's API key, if it needs one.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -52,18 +53,18 @@ class Wanted(BaseModel):
 
 
 class Connector(NamedTuple):
-    """A connector's and its model's common name, and the connector's body without its secret."""
+    """The common name of a connector and its model, and the connector's body without the API key."""
 
     name: str
     body: dict[str, Any]
 
     def fingerprint(self, api_key: str | None) -> str:
-        """Return what tells whether a connector in the cluster is this one; the key stands in it as a short salted hash."""
-        told = json.dumps(self.body, sort_keys=True) + hashlib.sha256(f"{self.name}:{api_key or ''}".encode()).hexdigest()[:8]
-        return hashlib.sha256(told.encode()).hexdigest()[:16]
+        """Return a hash that identifies this connector in the cluster; the API key enters as a short salted hash."""
+        content = json.dumps(self.body, sort_keys=True) + hashlib.sha256(f"{self.name}:{api_key or ''}".encode()).hexdigest()[:8]
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def with_secret(self, api_key: str | None) -> dict[str, Any]:
-        """Return the body to send; OpenSearch encrypts the credential and never gives it out."""
+        """Return the body to send. OpenSearch encrypts the credential and never returns it."""
         return {**self.body, "description": f"{OWNER} {self.fingerprint(api_key)}", "credential": {"api_key": api_key or "none"}}
 
 
@@ -71,7 +72,7 @@ def check_service(url: str) -> str:
     """Return the service's address without a slash at its end.
 
     Raises:
-        InputError: it is no http or https URL, or holds a password.
+        InputError: it is not an http or https URL, or contains a password.
     """
     try:
         parts = urlsplit(url.strip())
@@ -81,19 +82,19 @@ def check_service(url: str) -> str:
     if port == -1 or parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
         raise InputError(
             "The service's address is not an http or https URL.",
-            hint="Give --service http://host:8000, as the cluster reaches it; its key goes into RERANKER_API_KEY.",
+            hint="Give --service http://host:8000, as the cluster reaches it. Set the service's key as RERANKER_API_KEY.",
         )
     return url.strip().rstrip("/")
 
 
 def connectors(wanted: Wanted) -> dict[str, Connector]:
-    """Return the connectors by what they are for."""
+    """Return the connectors by purpose."""
     settings = PipelineSettings(k=wanted.k, fields=wanted.fields, enlarge=wanted.enlarge, budget_ms=wanted.budget_ms)
-    score_s = math.ceil((wanted.budget_ms + _WAY_MS) / 1_000)
-    told = settings.model_dump_json()
-    rewrite = {"url": wanted.service + REWRITE_PATH, "request_body": f'{{"request": ${{parameters.request}}, "settings": {told}}}'}
+    score_s = math.ceil((wanted.budget_ms + _NETWORK_MS) / 1_000)
+    settings_json = settings.model_dump_json()
+    rewrite = {"url": wanted.service + REWRITE_PATH, "request_body": f'{{"request": ${{parameters.request}}, "settings": {settings_json}}}'}
     documents = '"documents": ${parameters.documents}'
-    score = {"url": wanted.service + SCORE_PATH, "request_body": f'{{"request": ${{parameters.request}}, {documents}, "settings": {told}}}'}
+    score = {"url": wanted.service + SCORE_PATH, "request_body": f'{{"request": ${{parameters.request}}, {documents}, "settings": {settings_json}}}'}
     return {REWRITE: _connector(wanted, REWRITE, rewrite, _REWRITE_TIMEOUT_S), SCORE: _connector(wanted, SCORE, score, score_s)}
 
 
@@ -104,7 +105,7 @@ def _connector(wanted: Wanted, purpose: str, action: Mapping[str, Any], timeout_
         "name": name,
         "version": 1,
         "protocol": "http",
-        "parameters": {"skip_validating_missing_parameters": "true"},  # a product's own "${…}" is no parameter that we forgot
+        "parameters": {"skip_validating_missing_parameters": "true"},  # a "${…}" in a product's text is not a parameter
         "client_config": {"connection_timeout": timeout_s, "read_timeout": timeout_s, "max_connection": _CONNECTIONS, "max_retry_times": 0},
         "actions": [{"action_type": "predict", "method": "POST", "headers": headers, **action}],
     }
@@ -116,7 +117,7 @@ def connector_name(pipeline: str, purpose: str) -> str:
 
 
 def pipeline_body(wanted: Wanted, models: Mapping[str, str]) -> dict[str, Any]:
-    """Return the search pipeline; ``models`` are the models' ids by what they are for."""
+    """Return the search pipeline; ``models`` are the models' ids by purpose."""
     rewrite = {
         "tag": "rewrite the request",
         "model_id": models[REWRITE],
@@ -135,25 +136,25 @@ def pipeline_body(wanted: Wanted, models: Mapping[str, str]) -> dict[str, Any]:
     }
     rerank = {"tag": "rerank the hits", "ignore_failure": True, "by_field": {"target_field": SCORE_FIELD, "remove_target_field": True}}
     body: dict[str, Any] = {
-        "description": f"{OWNER}: reranks the first {wanted.k} hits; a search whose reranking fails is answered in BM25's order",
+        "description": f"{OWNER}: reranks the first {wanted.k} hits; a search whose reranking fails returns BM25 order",
         "request_processors": [{"ml_inference": rewrite}],
         "response_processors": [{"ml_inference": score}, {"rerank": rerank}],
     }
     if wanted.enlarge:
-        # a factor of 1 changes nothing, but notes the page's size for truncate_hits
-        body["request_processors"].insert(0, {"oversample": {"tag": "note the page's size", "ignore_failure": True, "sample_factor": 1.0}})
-        body["response_processors"].append({"truncate_hits": {"tag": "cut to the page", "ignore_failure": True}})
+        # a factor of 1 only records the page's size for truncate_hits
+        body["request_processors"].insert(0, {"oversample": {"tag": "record the page's size", "ignore_failure": True, "sample_factor": 1.0}})
+        body["response_processors"].append({"truncate_hits": {"tag": "truncate to the page", "ignore_failure": True}})
     return body
 
 
 def documents_path(fields: Mapping[str, str]) -> str:
-    """Return the JSON path that takes as little of a hit's source along as holds the fields."""
-    tops = dict.fromkeys([*(path.split(".")[0] for path in fields.values()), "_"])  # with a single name the path would yield its bare value
+    """Return the JSON path of the top-level fields of a hit's source that hold ``fields``."""
+    tops = dict.fromkeys([*(path.split(".")[0] for path in fields.values()), "_"])  # with a single name the path would return its bare value
     return "$[" + ",".join(f"'{name}'" for name in tops) + "]"
 
 
 def models_of(pipeline: Mapping[str, Any]) -> dict[str, str]:
-    """Return the ids of the models that a pipeline in the cluster uses, by what they are for."""
+    """Return the ids of the models that a pipeline in the cluster uses, by purpose."""
     found: dict[str, str] = {}
     for processor in pipeline.get("request_processors", []):
         if "ml_inference" in processor:
@@ -165,5 +166,5 @@ def models_of(pipeline: Mapping[str, Any]) -> dict[str, str]:
 
 
 def is_ours(pipeline: Mapping[str, Any]) -> bool:
-    """Whether a pipeline in the cluster was made by this project."""
+    """Whether this project made a pipeline in the cluster."""
     return str(pipeline.get("description", "")).startswith(f"{OWNER}:")

@@ -1,4 +1,4 @@
-"""Installing a pipeline, upgrading it in place, and taking it away again."""
+"""Installs, upgrades and removes a pipeline."""
 
 from __future__ import annotations
 
@@ -26,37 +26,37 @@ from reranker_opensearch.search_pipeline.definition import (
 )
 from reranker_opensearch.search_pipeline.ml_commons import MLCommons
 
-_OLDEST = (2, 16)  # ML Commons rewrites requests since then
+_OLDEST = (2, 16)  # the first whose ML Commons can rewrite requests
 _DEFAULT_PIPELINE = "index.search.default_pipeline"
 _TEMPLATE_FIELDS = ("title", "brand", "description", "attributes")
 
 
 class Ability(NamedTuple):
-    """What a cluster can do: its version, and whether it can fetch more hits than the page and cut them again."""
+    """The cluster's version, and whether it can fetch more hits than the page and truncate them."""
 
     version: str
     enlarge: bool
 
 
 class Installed(NamedTuple):
-    """What an installation did: the steps that changed something, in words (none: all was there already), and the pipeline's name."""
+    """The pipeline's name, and a description of each change (none if everything was installed already)."""
 
     name: str
     changed: list[str]
 
 
 def check_cluster(cluster: Cluster) -> Ability:
-    """Return what the cluster can do.
+    """Return the cluster's abilities.
 
     Raises:
-        FirstStageError: its version or plugins do not allow a rerank pipeline.
+        FirstStageError: its version or plugins do not support a rerank pipeline.
     """
     version = str(cluster.client.info()["version"]["number"])
     numbers = tuple(int(part) for part in version.split("-")[0].split(".")[:2])
     if numbers < _OLDEST:
         raise FirstStageError(
             f"OpenSearch at {cluster.url} is version {version}: its ML Commons cannot rewrite requests.",
-            hint="Upgrade to 2.16 or later (2.19 is what we test), or rerank on the client's side: reranker search --opensearch URL",
+            hint="Upgrade to 2.16 or later (2.19 is tested), or rerank outside of OpenSearch: reranker serve --opensearch URL",
         )
     processors = _processors(cluster)
     missing = [f"{kind} processor {name}" for kind, name in (("request", "ml_inference"), ("response", "rerank")) if name not in processors[kind]]
@@ -69,19 +69,19 @@ def check_cluster(cluster: Cluster) -> Ability:
 
 
 def fields_of(cluster: Cluster, index: str, given: Mapping[str, str] | None) -> dict[str, str]:
-    """Return where the student's fields stand in the index's documents.
+    """Return the student's fields and their paths in the index's documents.
 
     Raises:
-        InputError: none of them is known to the index.
+        InputError: the index has none of them.
         FirstStageError: there is no such index.
     """
-    there = indexes_behind(cluster, index)
-    if not there:
+    found = indexes_behind(cluster, index)
+    if not found:
         raise FirstStageError(
             f"There is no index '{index}' at {cluster.url}.", hint=f"Index a catalogue first: reranker index --opensearch {cluster.url} --index {index}"
         )
-    if all(meta.get("owner") == OWNER for meta in there.values()) and not given:
-        return {field: f"product.{field}" for field in _TEMPLATE_FIELDS}  # whole products lie there, as the client side reads them
+    if all(meta.get("owner") == OWNER for meta in found.values()) and not given:
+        return {field: f"product.{field}" for field in _TEMPLATE_FIELDS}  # these documents hold whole products
     mapped = _mapped_fields(cluster, index)
     wanted = dict(given) if given else {field: field for field in _TEMPLATE_FIELDS if field in mapped}
     unknown = [path for path in wanted.values() if path not in mapped and path.split(".")[0] not in mapped]
@@ -89,13 +89,14 @@ def fields_of(cluster: Cluster, index: str, given: Mapping[str, str] | None) -> 
         what = f"has no field {', '.join(unknown)}" if unknown else f"has none of the fields {', '.join(_TEMPLATE_FIELDS)}"
         shown = ", ".join(sorted(mapped)[:30]) or "none"
         raise InputError(
-            f"The index '{index}' {what}. It has: {shown}.", hint="Say where the student's fields stand: --fields title=name,brand=vendor.name,description=text"
+            f"The index '{index}' {what}. It has: {shown}.",
+            hint="Give the student's fields: --fields title=name,brand=vendor.name,description=text",
         )
     return wanted
 
 
 def plan(cluster: Cluster, wanted: Wanted) -> dict[str, Any]:
-    """Return what ``install`` would put into the cluster, secrets left out."""
+    """Return what ``install`` would put into the cluster, without secrets."""
     return {
         "cluster_settings": needed_changes(cluster, wanted.service),
         "connectors": [connector.body for connector in connectors(wanted).values()],
@@ -113,32 +114,34 @@ def install(
     model_group: str | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Installed:
-    """Put the pipeline into the cluster, or bring the one that is there to what is wanted; searches go on meanwhile.
+    """Install the pipeline or update the existing one, without interrupting searches.
 
-    New models, each with its connector, are made beside the old ones, the pipeline is switched to them in one step, then the old
-    ones go. A failure before the switch leaves the cluster as it was.
+    New models, each with its connector, are made beside the old ones. The pipeline is switched to them in one step, then the old
+    ones are deleted. A failure before the switch leaves the cluster as it was.
 
     Args:
-        index: what the pipeline is for.
+        cluster: the cluster.
+        wanted: the pipeline.
+        index: the index that the pipeline is for.
         default: make it the index's default, so that searches need no parameter.
-        change_settings: set the cluster's settings where they do not allow it.
-        model_group: the ML Commons model group to put the models into; None lets each have its own.
-        say: told each step.
+        change_settings: change cluster settings that prevent calls to the service; otherwise they are an error.
+        model_group: the ML Commons model group of the models; None gives each model its own.
+        say: called with a description of each change.
 
     Raises:
-        FirstStageError: the cluster refuses, or a pipeline of that name is somebody else's.
+        FirstStageError: the cluster refuses, or this project did not make the existing pipeline of that name.
     """
     with cluster.errors():
-        there = find_pipeline(cluster, wanted.name)
-        if there is not None and not is_ours(there):
-            raise FirstStageError(f"The search pipeline '{wanted.name}' at {cluster.url} was not made by us; it was left as it is.", hint="Use another --name.")
+        existing = find_pipeline(cluster, wanted.name)
+        if existing is not None and not is_ours(existing):
+            raise _not_ours(cluster, wanted.name)
         changed: list[str] = []
         _settings(cluster, wanted, change_settings, changed, say)
         ml = MLCommons(cluster)
-        old = models_of(there or {})
+        old = models_of(existing or {})
         models, fresh = _models(ml, wanted, old, model_group, changed, say)
         body = pipeline_body(wanted, models)
-        if there != body:
+        if existing != body:
             try:
                 cluster.client.search_pipeline.put(id=wanted.name, body=body)
             except BaseException:
@@ -153,10 +156,10 @@ def install(
 
 
 def remove(cluster: Cluster, name: str, *, say: Callable[[str], None] = lambda _: None) -> list[str]:
-    """Take a pipeline away with all that was made for it, and put settings back that nothing else of ours needs; return what was done.
+    """Remove a pipeline with its models, and restore settings that no other pipeline of ours needs; return a description of each change.
 
     Raises:
-        FirstStageError: the cluster refuses, or the pipeline is somebody else's.
+        FirstStageError: the cluster refuses, or this project did not make the pipeline.
     """
     done: list[str] = []
 
@@ -165,13 +168,13 @@ def remove(cluster: Cluster, name: str, *, say: Callable[[str], None] = lambda _
         say(what)
 
     with cluster.errors():
-        there = find_pipeline(cluster, name)
-        if there is not None and not is_ours(there):
-            raise FirstStageError(f"The search pipeline '{name}' at {cluster.url} was not made by us; it was left as it is.", hint="Give the name of ours.")
+        existing = find_pipeline(cluster, name)
+        if existing is not None and not is_ours(existing):
+            raise _not_ours(cluster, name)
         for index in _indexes_with_default(cluster, name):
             cluster.client.indices.put_settings(index=index, body={_DEFAULT_PIPELINE: None})
-            did(f"'{index}' has no default pipeline any more")
-        if there is not None:
+            did(f"default pipeline of '{index}' removed")
+        if existing is not None:
             cluster.client.search_pipeline.delete(id=name)
             did(f"search pipeline '{name}' removed")
         ml = MLCommons(cluster)
@@ -179,25 +182,31 @@ def remove(cluster: Cluster, name: str, *, say: Callable[[str], None] = lambda _
         removed = _sweep(ml, name, set())
         if removed:
             did(f"{removed} models removed")
-        back, left = undo(cluster, name)
-        for setting, value in back.items():
-            did(f"{setting} is {_shown(value)} again")
+        restored, left = undo(cluster, name)
+        for setting, value in restored.items():
+            did(f"{setting} restored to {_shown(value)}")
         for setting, value in left.items():
-            did(f"{setting} was changed by somebody else meanwhile, and stays {_shown(value)}")
+            did(f"{setting} was changed by somebody else and stays {_shown(value)}")
     return done
 
 
 def _shown(value: Any) -> str:
-    return "at its default" if value is None else json.dumps(value)
+    return "its default" if value is None else json.dumps(value)
+
+
+def _not_ours(cluster: Cluster, name: str) -> FirstStageError:
+    return FirstStageError(
+        f"The search pipeline '{name}' at {cluster.url} was not made by 'reranker pipeline'; it was not changed.", hint="Use another name: --name NAME"
+    )
 
 
 def _settings(cluster: Cluster, wanted: Wanted, change: bool, changed: list[str], say: Callable[[str], None]) -> None:
     changes = needed_changes(cluster, wanted.service)
     if changes and not change:
-        told = json.dumps({"persistent": changes}, indent=1)
+        needed = json.dumps({"persistent": changes}, indent=1)
         raise FirstStageError(
-            f"OpenSearch at {cluster.url} may not call the service yet. It needs these settings:\n{told}",
-            hint="Set them (PUT _cluster/settings), or let this command do it: leave --no-settings out.",
+            f"OpenSearch at {cluster.url} may not call the service yet. It needs these settings:\n{needed}",
+            hint="Set them (PUT _cluster/settings), or let this command do it: leave out --no-settings.",
         )
     if changes or wanted.name not in read_note(cluster)["pipelines"]:
         apply_changes(cluster, changes, wanted.name, wanted.service)
@@ -209,12 +218,12 @@ def _settings(cluster: Cluster, wanted: Wanted, change: bool, changed: list[str]
 def _models(
     ml: MLCommons, wanted: Wanted, old: Mapping[str, str], model_group: str | None, changed: list[str], say: Callable[[str], None]
 ) -> tuple[dict[str, str], list[str]]:
-    """Return the models' ids by purpose, and the ids of those made just now."""
+    """Return the models' ids by purpose, and the ids of the newly made ones."""
     models: dict[str, str] = {}
     fresh: list[str] = []
     try:
         for purpose, connector in connectors(wanted).items():
-            kept = _kept(ml, old.get(purpose), connector, wanted.api_key)
+            kept = _unchanged(ml, old.get(purpose), connector, wanted.api_key)
             if kept:
                 models[purpose] = kept
                 continue
@@ -228,11 +237,11 @@ def _models(
     return models, fresh
 
 
-def _kept(ml: MLCommons, model_id: str | None, connector: Connector, api_key: str | None) -> str | None:
-    """Return the model in the cluster if it is what is wanted, deployed again where it was not."""
+def _unchanged(ml: MLCommons, model_id: str | None, connector: Connector, api_key: str | None) -> str | None:
+    """Return the existing model's id if its connector is unchanged; deploys it if it is not deployed."""
     model = ml.model(model_id) if model_id else None
-    there = (model or {}).get("connector") or {}
-    if not model_id or not model or not str(there.get("description", "")).endswith(connector.fingerprint(api_key)):
+    existing = (model or {}).get("connector") or {}
+    if not model_id or not model or not str(existing.get("description", "")).endswith(connector.fingerprint(api_key)):
         return None
     if model.get("model_state") != "DEPLOYED":
         ml.deploy(model_id)
@@ -246,7 +255,7 @@ def _discard(ml: MLCommons, made: list[str]) -> None:
 
 
 def _sweep(ml: MLCommons, pipeline: str, keep: set[str]) -> int:
-    """Delete the pipeline's models but those in use; return how many went."""
+    """Delete the pipeline's models except ``keep``; return how many were deleted."""
     count = 0
     for purpose in (REWRITE, SCORE):
         name = connector_name(pipeline, purpose)
@@ -269,17 +278,17 @@ def _make_default(cluster: Cluster, name: str, index: str, changed: list[str], s
 
 def _indexes_with_default(cluster: Cluster, name: str) -> list[str]:
     found = cluster.client.indices.get_settings(name=_DEFAULT_PIPELINE, params={"flat_settings": "true", "expand_wildcards": "all"})
-    return sorted(index for index, told in found.items() if told["settings"].get(_DEFAULT_PIPELINE) == name)
+    return sorted(index for index, about in found.items() if about["settings"].get(_DEFAULT_PIPELINE) == name)
 
 
 def _default_of(cluster: Cluster, index: str) -> str | None:
-    told = cluster.client.indices.get_settings(index=index, name=_DEFAULT_PIPELINE, params={"flat_settings": "true"})
-    value: str | None = told.get(index, {}).get("settings", {}).get(_DEFAULT_PIPELINE)
+    answer = cluster.client.indices.get_settings(index=index, name=_DEFAULT_PIPELINE, params={"flat_settings": "true"})
+    value: str | None = answer.get(index, {}).get("settings", {}).get(_DEFAULT_PIPELINE)
     return value
 
 
 def find_pipeline(cluster: Cluster, name: str) -> dict[str, Any] | None:
-    """Return the search pipeline of that name, whoever made it, or None where there is none."""
+    """Return the search pipeline of that name, whoever made it, or None."""
     try:
         body: dict[str, Any] | None = cluster.client.search_pipeline.get(id=name).get(name)
     except osx.NotFoundError:
@@ -288,7 +297,7 @@ def find_pipeline(cluster: Cluster, name: str) -> dict[str, Any] | None:
 
 
 def _processors(cluster: Cluster) -> dict[str, set[str]]:
-    """Return the processors that every node has, for requests and responses."""
+    """Return the request and response processors that every node has."""
     nodes = cluster.client.nodes.info(metric="search_pipelines")["nodes"].values()
     found: dict[str, set[str]] = {}
     for kind in ("request", "response"):
@@ -305,6 +314,6 @@ def _mapped_fields(cluster: Cluster, index: str) -> set[str]:
             found.add(prefix + name)
             walk(about.get("properties") or {}, f"{prefix}{name}.")
 
-    for told in cluster.client.indices.get_mapping(index=index).values():
-        walk(told["mappings"].get("properties") or {}, "")
+    for about in cluster.client.indices.get_mapping(index=index).values():
+        walk(about["mappings"].get("properties") or {}, "")
     return found

@@ -1,4 +1,4 @@
-"""ML Commons' REST interface, as far as a pipeline needs it; opensearch-py has no names for it."""
+"""The part of ML Commons' REST interface that a pipeline needs; opensearch-py 2.8 has no methods for it."""
 
 from __future__ import annotations
 
@@ -7,37 +7,39 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+import tenacity
 from opensearchpy import exceptions as osx
 
 from reranker.errors import FirstStageError
 from reranker_opensearch.connection import Cluster
 from reranker_opensearch.mapping import OWNER
+from reranker_opensearch.retry import poll
 
 _BASE = "/_plugins/_ml"
 _DEPLOY_S = 60.0
 _FIRST_KEY_S = 60.0
-_AGAIN_S = 3.0
+_REDEPLOY_S = 3.0
 _KEY_MAKER = f"{OWNER} key"
 USABLE = ("DEPLOYED", "PARTIALLY_DEPLOYED")
-"""A model that only some nodes have answers too: requests go to those."""
+"""A model deployed on some of the nodes works too: requests go to those."""
 
 
 class MLCommons:
-    """Remote models, each with its connector, and model groups of one cluster. Every method raises opensearch-py's exceptions."""
+    """A cluster's remote models, each with its connector, and model groups. Every method raises opensearch-py's exceptions."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._has_key = False
 
     def model(self, model_id: str) -> dict[str, Any] | None:
-        """Return a model with its connector (never that one's credential), or None where there is none."""
+        """Return a model with its connector, without the credential; None if there is no such model."""
         return self._get(f"/models/{model_id}")
 
     def register(self, name: str, connector: Mapping[str, Any], group_id: str | None) -> str:
-        """Register a remote model, deploy it, wait until it answers, and return its id.
+        """Register a remote model, deploy it, wait until it is usable, and return its id.
 
-        The connector is a part of the model. One of its own could not always be deleted: ML Commons 2.19 looks for the
-        models that use it among the words of their connectors' ids, and all ids that a node makes may share a word.
+        The connector is embedded in the model. A separate one could not always be deleted: ML Commons 2.19 searches for the
+        models that use it by the words of connector ids, and all ids made by one node may share a word.
 
         Raises:
             FirstStageError: it cannot be deployed.
@@ -47,15 +49,12 @@ class MLCommons:
         body = {"name": name, "function_name": "remote", "connector": dict(connector)} | ({"model_group_id": group_id} if group_id else {})
         task = self._ask("POST", "/models/_register", body, {"deploy": "true"})
         model_id = str(task.get("model_id") or "")
-        until = time.monotonic() + _DEPLOY_S
-        while not model_id:
-            state = self._ask("GET", f"/tasks/{task['task_id']}")
-            model_id = str(state.get("model_id") or "")
-            if not model_id and (state.get("state") == "FAILED" or time.monotonic() > until):
-                raise FirstStageError(
-                    f"OpenSearch could not register the model '{name}': {state.get('error') or state.get('state')}.", hint="Its log says more."
-                )
-            time.sleep(0.1)
+        if not model_id:
+            task_path = f"/tasks/{task['task_id']}"
+            task = poll(lambda: self._ask("GET", task_path), done=lambda task: "model_id" in task or task.get("state") == "FAILED", seconds=_DEPLOY_S)
+            model_id = str(task.get("model_id") or "")
+        if not model_id:
+            raise FirstStageError(f"OpenSearch could not register the model '{name}': {task.get('error') or task.get('state')}.", hint="Its log says more.")
         if (reached := self._await_deployment(model_id)) not in USABLE:
             self.delete_model(model_id)
             raise FirstStageError(
@@ -65,82 +64,71 @@ class MLCommons:
         return model_id
 
     def _make_key(self, connector: Mapping[str, Any]) -> None:
-        """Have ML Commons make the key that it keeps credentials with, where the cluster has none yet.
+        """Make ML Commons create its encryption key for credentials, if the cluster has none yet.
 
-        A connector that is deleted again does that. The first model would too, but where the key takes longer than three
-        seconds (always on a node with one processor), ML Commons 2.19 loses the error and never answers who registers it.
+        Creating a connector does that; it is deleted again. The first model would do it too. But if the key takes longer than three
+        seconds (always on a node with one processor), ML Commons 2.19 loses the error and never answers the registration.
         """
         body = {**connector, "name": _KEY_MAKER, "credential": {"api_key": "none"}}
-        until = time.monotonic() + _FIRST_KEY_S
-        while True:
-            try:
-                self._ask("POST", "/connectors/_create", body)
-                break
-            except osx.TransportError as error:
-                if "master key" not in str(error) or time.monotonic() > until:
-                    raise
-            time.sleep(1)
+        tenacity.Retrying(
+            retry=tenacity.retry_if_exception(lambda error: isinstance(error, osx.TransportError) and "master key" in str(error)),
+            stop=tenacity.stop_after_delay(_FIRST_KEY_S),
+            wait=tenacity.wait_fixed(1),
+            reraise=True,
+        )(self._ask, "POST", "/connectors/_create", body)
         self._has_key = True
         self.delete_key_makers()
 
     def delete_key_makers(self) -> None:
-        """Delete the connectors that made the cluster's key; one that ML Commons takes for a part of somebody else's model (see ``register``) stays."""
+        """Delete the connectors of ``_make_key``. One that ML Commons believes to be in use (see ``register``) is left."""
         for connector_id in self._named("/connectors/_search", _KEY_MAKER):
             with suppress(osx.ConflictError):
                 self._delete(f"/connectors/{connector_id}")
 
     def deploy(self, model_id: str) -> None:
-        """Deploy a model that is there but not deployed, and wait for it."""
+        """Deploy an existing model and wait for it."""
         self._ask("POST", f"/models/{model_id}/_deploy")
         self._await_deployment(model_id)
 
     def _await_deployment(self, model_id: str) -> str:
-        """Wait until a model is deployed, trying again where nodes failed (one just started may lack the key to credentials), and return its state."""
-        began = tried = time.monotonic()
-        while True:
+        """Wait until a model is deployed and return its state. Deploys it again if nodes failed: one just started may lack the encryption key."""
+        tried = time.monotonic()
+
+        def state() -> str:
+            nonlocal tried
             state = str((self.model(model_id) or {}).get("model_state"))
-            now = time.monotonic()
-            if state == "DEPLOYED" or now - began > _DEPLOY_S:
-                return state
-            if state != "DEPLOYING" and now - tried > _AGAIN_S:
-                tried = now
-                with suppress(osx.TransportError):  # it may have begun by itself
+            if state not in ("DEPLOYED", "DEPLOYING") and time.monotonic() - tried > _REDEPLOY_S:
+                tried = time.monotonic()
+                with suppress(osx.TransportError):  # it may be deploying already
                     self._ask("POST", f"/models/{model_id}/_deploy")
-            time.sleep(0.1)
+            return state
+
+        return poll(state, done=lambda state: state == "DEPLOYED", seconds=_DEPLOY_S)
 
     def predict(self, model_id: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Call a remote model with ready parameters, all of them text."""
+        """Call a remote model with parameters, all of them strings."""
         return self._ask("POST", f"/models/{model_id}/_predict", {"parameters": dict(parameters)})
 
     def delete_model(self, model_id: str) -> None:
         """Undeploy and delete a model."""
-        model = self.model(model_id)
-        if model is None:
+        if self.model(model_id) is None:
             return
         self._ask("POST", f"/models/{model_id}/_undeploy")
-        until = time.monotonic() + _DEPLOY_S
-        while (model or {}).get("model_state") in ("DEPLOYED", "DEPLOYING", "PARTIALLY_DEPLOYED") and time.monotonic() < until:
-            time.sleep(0.1)
-            model = self.model(model_id)
+        poll(lambda: (self.model(model_id) or {}).get("model_state"), done=lambda state: state not in (*USABLE, "DEPLOYING"), seconds=_DEPLOY_S)
         self._delete(f"/models/{model_id}")
 
     def delete_group(self, name: str) -> None:
-        """Delete the model group of that name, which ML Commons makes for a model that is given none; it must be empty.
+        """Delete the group of that name, which ML Commons makes for a model without a group.
 
-        It is so as soon as its index has noticed that its models are gone, within a second or two.
+        A group must be empty. After its models are deleted, its index needs a second or two to notice.
         """
         for group_id in self._named("/model_groups/_search", name):
-            for attempt in range(20):
-                try:
-                    self._delete(f"/model_groups/{group_id}")
-                    break
-                except osx.ConflictError:
-                    if attempt == 19:
-                        raise
-                time.sleep(0.25)
+            tenacity.Retrying(
+                retry=tenacity.retry_if_exception_type(osx.ConflictError), stop=tenacity.stop_after_delay(10), wait=tenacity.wait_fixed(0.25), reraise=True
+            )(self._delete, f"/model_groups/{group_id}")
 
     def group(self, name: str) -> str:
-        """Return the id of the model group of that name, made where there is none."""
+        """Return the id of the model group of that name, created if missing."""
         found = self._named("/model_groups/_search", name)
         return found[0] if found else str(self._ask("POST", "/model_groups/_register", {"name": name})["model_group_id"])
 
@@ -151,7 +139,7 @@ class MLCommons:
     def _named(self, path: str, name: str) -> list[str]:
         try:
             answer = self._ask("POST", path, {"query": {"term": {"name.keyword": name}}, "size": 100, "_source": ["name"]})
-        except osx.NotFoundError:  # nothing was ever made, so there is no index to search
+        except osx.NotFoundError:  # without any model, ML Commons has no index
             return []
         return [str(hit["_id"]) for hit in answer["hits"]["hits"] if hit["_source"].get("name") == name]
 

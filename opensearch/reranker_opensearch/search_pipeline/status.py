@@ -1,4 +1,4 @@
-"""Is a pipeline whole, and does it rerank? Found out by a live search, and, where that is not reranked, by asking each part."""
+"""Checks whether a pipeline is complete and reranks a live search. If it does not, each part is tested on its own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from reranker_opensearch.search_pipeline.ml_commons import USABLE, MLCommons
 
 
 class Check(NamedTuple):
-    """One thing that was looked at: whether it is right, and what was seen."""
+    """One check: what was checked, whether it passed, and what was found."""
 
     what: str
     right: bool
@@ -24,7 +24,7 @@ class Check(NamedTuple):
 
 
 class Status(NamedTuple):
-    """All that was looked at; the pipeline works where all is right."""
+    """All checks; the pipeline works if every one passed."""
 
     name: str
     checks: list[Check]
@@ -38,16 +38,16 @@ class Status(NamedTuple):
 
 
 def status(cluster: Cluster, name: str, index: str, query: str | None = None) -> Status:
-    """Look at a pipeline and search ``index`` through it, for ``query`` or the first words of one of its products.
+    """Check a pipeline and search ``index`` through it, for ``query`` or the first words of one of its products.
 
     Raises:
-        FirstStageError: the cluster cannot be reached or refuses us.
+        FirstStageError: the cluster cannot be reached or refuses access.
     """
     checks: list[Check] = []
     with cluster.errors():
         pipeline = find_pipeline(cluster, name)
         if not pipeline or not is_ours(pipeline):
-            seen = "there is a pipeline of that name that we did not make" if pipeline else "there is none; install it: reranker pipeline install"
+            seen = "not made by 'reranker pipeline'" if pipeline else "missing; install it: reranker pipeline install"
             return Status(name, [Check("search pipeline", False, seen)])
         checks.append(Check("search pipeline", True, str(pipeline.get("description", ""))))
         checks.append(_settings(cluster, name))
@@ -64,8 +64,8 @@ def _settings(cluster: Cluster, name: str) -> Check:
     service = read_note(cluster)["pipelines"].get(name)
     missing = needed_changes(cluster, service) if service else {}
     if missing:
-        return Check("cluster settings", False, f"the cluster may not call {service}: it lacks {json.dumps(missing)}; install the pipeline again")
-    return Check("cluster settings", True, f"the cluster may call {service}" if service else "nothing is noted")
+        return Check("cluster settings", False, f"the cluster may not call {service}: it needs {json.dumps(missing)}; install the pipeline again")
+    return Check("cluster settings", True, f"the cluster may call {service}" if service else "no record of an installation")
 
 
 def _model(cluster: Cluster, purpose: str, model_id: str) -> Check:
@@ -93,11 +93,11 @@ def _search(cluster: Cluster, name: str, index: str, query: str | None) -> list[
     if not hits:
         seen = f'"{words}" finds nothing'
     elif late:
-        seen = f"\"{words}\": {len(hits)} hits in BM25's order, since the student was late or failed; the service's log and /metrics say why"
+        seen = f'"{words}": {len(hits)} hits in BM25 order, because the student was late or failed; the log of the service gives the reason'
     elif reranked:
         seen = f'"{words}": {len(hits)} hits reranked{"" if moved else " (to the same order)"} in {took} ms, relevance {scores}'
     else:
-        seen = f'"{words}": {len(hits)} hits in BM25\'s order, not reranked'
+        seen = f'"{words}": {len(hits)} hits in BM25 order, not reranked'
     return [Check("live search", reranked and not late, seen)]
 
 
@@ -118,7 +118,7 @@ def _strings(node: Any) -> list[str]:
 
 
 def _ask_model(cluster: Cluster, purpose: str, model_id: str, parameters: dict[str, str]) -> Check:
-    """Let the cluster call the service, outside of any search, so that its error is seen."""
+    """Make the cluster call the service outside of a search, which shows the error."""
     what = f"the cluster's call to {purpose}"
     if not model_id:
         return Check(what, False, "the pipeline names no model")

@@ -1,1 +1,1 @@
-"""Subcommands of the command line, one file each."""
+"""The subcommands, one file each."""

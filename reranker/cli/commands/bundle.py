@@ -1,4 +1,4 @@
-"""``reranker bundle``: show and verify bundles, and change those of a running service."""
+"""``reranker bundle``: shows and verifies bundles, and changes those of a running service."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from reranker.bundle import load_bundle
 from reranker.cli.commands import bundle_service
 from reranker.cli.options import AsJson
 
-app = typer.Typer(help="Show or verify a bundle, a student ready to serve; change the bundles of a running service.", no_args_is_help=True)
+app = typer.Typer(help="Show or verify a bundle (a student ready to serve), or change the bundles of a running service.", no_args_is_help=True)
 for command in (bundle_service.status, bundle_service.rollout, bundle_service.rollback, bundle_service.shadow, bundle_service.promote):
-    app.command(rich_help_panel="Of a running service")(command)
-Folder = Annotated[Path | None, typer.Argument(metavar="[DIR|NAME]", help="The bundle's folder, or a shipped one's name (default).")]
+    app.command(rich_help_panel="Bundles of a running service")(command)
+Folder = Annotated[Path | None, typer.Argument(metavar="[DIR|NAME]", help="The bundle's folder, or the name of a shipped one. Default: `default`.")]
 
-# the rest is for --json and the model card
+# --json and the model card show the rest
 _SHOWN_METRICS = ("queries", "ndcg@10", "not_measured", "cross_validated", "precision", "teacher_agreement", "latency_ms")
 
 
 @app.command()
 def show(bundle: Folder = None, as_json: AsJson = False) -> None:
-    """Say what a bundle is: student, teacher, measured quality, licences."""
+    """Show a bundle's student, teacher, measured quality and licences."""
     from rich.console import Console
     from rich.table import Table
 
@@ -49,10 +49,10 @@ def show(bundle: Folder = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def verify(bundle: Folder = None, as_json: AsJson = False) -> None:
-    """Check every file against the manifest, load the student, and score one pair."""
+    """Check every file against the manifest, load the student and score one pair."""
     from reranker.reranker import Reranker
 
     reranker = Reranker.load(bundle)
     score = float(reranker.score("laptop", ["a laptop computer"])[0])
     result = {"bundle": str(reranker.bundle.path), "version": reranker.bundle.version, "ok": True, "score_of_a_laptop": round(score, 4)}
-    print(json.dumps(result) if as_json else f"{reranker.bundle.path}: whole, and it scores (a laptop for 'laptop': {score:.4f})")
+    print(json.dumps(result) if as_json else f"{reranker.bundle.path} is valid. Relevance of 'a laptop computer' for 'laptop': {score:.4f}")

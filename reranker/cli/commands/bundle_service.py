@@ -16,23 +16,23 @@ HERE = "http://127.0.0.1:8000"
 
 
 def rollout(
-    bundle: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A bundle below the service's --bundles. Without it, --bundle is read again.")] = None,
+    bundle: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A bundle in the service's --bundles folder. Default: read --bundle again.")] = None,
     service: Service = HERE,
     api_key_file: ApiKeyFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let a running service change to another bundle, without a dropped request."""
+    """Switch a running service to another bundle, without dropping a request."""
     _change(service, api_key_file, as_json, "POST", "reload", None if bundle is None else {"path": bundle})
 
 
 def shadow(
-    bundle: Annotated[str | None, typer.Argument(metavar="NAME", help="A bundle below the service's --bundles.")] = None,
-    stop: Annotated[bool, typer.Option("--stop", help="Stop the shadow there is.")] = False,
+    bundle: Annotated[str | None, typer.Argument(metavar="NAME", help="A bundle in the service's --bundles folder.")] = None,
+    stop: Annotated[bool, typer.Option("--stop", help="Stop the shadow.")] = False,
     service: Service = HERE,
     api_key_file: ApiKeyFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let a second bundle score a running service's traffic, unheard; `status` tells how far it agrees."""
+    """Score a running service's traffic with a second bundle too, without using its scores. `status` shows their agreement."""
     if stop == (bundle is not None):
         raise InputError("Give either a bundle or --stop.", hint="reranker bundle shadow NAME")
     if stop:
@@ -42,17 +42,17 @@ def shadow(
 
 
 def promote(service: Service = HERE, api_key_file: ApiKeyFile = None, as_json: AsJson = False) -> None:
-    """Let the shadow of a running service serve."""
+    """Switch a running service to its shadow."""
     _change(service, api_key_file, as_json, "POST", "promote")
 
 
 def rollback(service: Service = HERE, api_key_file: ApiKeyFile = None, as_json: AsJson = False) -> None:
-    """Let a running service go back to the bundle before."""
+    """Return a running service to its previous bundle."""
     _change(service, api_key_file, as_json, "POST", "rollback")
 
 
 def status(service: Service = HERE, api_key_file: ApiKeyFile = None, as_json: AsJson = False) -> None:
-    """Say which bundles a running service has, and how its shadow does."""
+    """Show the bundles of a running service, and its shadow's results."""
     from reranker.cli.service_client import ask
 
     answer = ask(service, "GET", "/bundles", api_key_file=api_key_file)
@@ -81,11 +81,11 @@ def _bundle(bundle: dict[str, Any]) -> str:
 
 def _shadow(shadow: dict[str, Any]) -> str:
     tau, top = shadow["agreement"]["kendall_tau"], shadow["agreement"]["top_10_overlap"]
-    said = [f"{shadow['samples']:,} requests scored"]
+    parts = [f"{shadow['samples']:,} requests scored"]
     if shadow["mean_ms"] is not None:
-        said.append(f"{shadow['mean_ms']:.1f} ms each")
-    said.append(f"{shadow['failures']:,} failed, {shadow['dropped']:,} dropped")
-    said.append("agreement not measured yet" if tau is None else f"Kendall's tau {tau:.3f}")
+        parts.append(f"{shadow['mean_ms']:.1f} ms each")
+    parts.append(f"{shadow['failures']:,} failed, {shadow['dropped']:,} dropped")
+    parts.append("agreement not measured yet" if tau is None else f"Kendall's tau {tau:.3f}")
     if top is not None:
-        said.append(f"{top:.0%} of the ten best shared")
-    return "; ".join(said)
+        parts.append(f"{top:.0%} of the ten best shared")
+    return "; ".join(parts)

@@ -14,7 +14,7 @@ from reranker.cli.options import DEFAULT_INDEX, BundlePath, Catalog, IndexName, 
 
 def demo(
     host: Host = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8765,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8765,
     open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
     bundle: BundlePath = None,
     catalog: Catalog = None,
@@ -22,14 +22,14 @@ def demo(
     opensearch: OpenSearch = None,
     examples: Annotated[
         bool | None,
-        typer.Option("--examples/--no-examples", help="Show the demo catalogue's example queries. [default: where the embedded index holds that catalogue]"),
+        typer.Option("--examples/--no-examples", help="Show example queries of the demo catalogue. Default: if the index holds that catalogue."),
     ] = None,
     k: K = 50,
     budget_ms: BudgetMs = None,
     threads: Threads = None,
     vectors: Vectors = None,
 ) -> None:
-    """Serve a local page: type a query, see BM25's order and the reranked order side by side."""
+    """Serve a local page that shows BM25's order and the reranked order of a query side by side."""
     from reranker.demo import EXAMPLES, add_page
     from reranker.rollout import Rollout
     from reranker.service.server import bind, exit_cleanly_on_sigterm, run_until_stopped, url_of
@@ -40,7 +40,7 @@ def demo(
     rollout = Rollout(bundle, threads=threads, vectors=vectors)
     tell_vectors(rollout, vectors)
     app = build_app(first_stage, rollout, k=k, budget_ms=budget_ms)
-    first_stage.open()  # builds the embedded index if needed; without a first stage there is nothing to show
+    first_stage.open()  # builds the embedded index if needed; the page needs a first stage
     if examples is None:
         examples = opensearch is None and catalog is None and _holds_demo_catalog(index)
     add_page(app, k=k, examples=EXAMPLES if examples else ())
@@ -48,7 +48,7 @@ def demo(
 
     def started() -> None:
         print(f"Demo: {url} (Ctrl-C stops it)", flush=True)
-        if open_browser:  # in a thread: some browsers return only when they are closed
+        if open_browser:  # in a thread, since some browsers block until they are closed
             threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
 
     run_until_stopped(app, listener, on_start=started)

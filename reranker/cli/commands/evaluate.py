@@ -1,8 +1,7 @@
-"""``reranker evaluate``: nDCG@10, intervals and latency of BM25 and of the reranker on judged queries."""
+"""``reranker evaluate``: nDCG@10 with intervals, and latency, of BM25 and of the reranker on judged queries."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from contextlib import nullcontext
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reranker.cli.options import DEFAULT_INDEX, AsJson, BundlePath, Catalog, IndexName, Locale, OpenSearch, Vectors, open_first_stage
-from reranker.errors import RerankerError
 
 if TYPE_CHECKING:
     from reranker.first_stage import FirstStage
@@ -19,27 +17,21 @@ if TYPE_CHECKING:
 
 def evaluate(
     catalog: Catalog = None,
-    judgments: Annotated[
-        Path | None, typer.Option("--judgments", metavar="FILE", help="CSV, TREC qrels or ESCI parquet; the demo judgments where none is given.")
-    ] = None,
-    queries: Annotated[Path | None, typer.Option("--queries", metavar="FILE", help="For TREC qrels: the queries' texts, id<TAB>text a line.")] = None,
+    judgments: Annotated[Path | None, typer.Option("--judgments", metavar="FILE", help="CSV, TREC qrels or ESCI parquet. Default: the demo judgments.")] = None,
+    queries: Annotated[Path | None, typer.Option("--queries", metavar="FILE", help="For TREC qrels: the queries' texts, one id<TAB>text per line.")] = None,
     locale: Locale = None,
     bundle: BundlePath = None,
     opensearch: OpenSearch = None,
     index: IndexName = DEFAULT_INDEX,
     vectors: Vectors = None,
-    k: Annotated[int, typer.Option("--k", help="How many hits the latency measurement reranks.")] = 50,
-    include_seen: Annotated[bool, typer.Option("--include-seen", help="Count in the queries that the bundle was trained on.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Refuse judgments for products that the catalogue does not hold.")] = False,
-    embedder: Annotated[bool, typer.Option("--embedder/--no-embedder", help="Compare with all-MiniLM-L6-v2 cosine (extra: distill).")] = True,
-    picture: Annotated[Path | None, typer.Option("--picture", metavar="FILE", help="Draw the report here (.png or .svg).")] = None,
+    k: Annotated[int, typer.Option("--k", help="How many hits are reranked to measure latency.")] = 50,
+    include_seen: Annotated[bool, typer.Option("--include-seen", help="Include queries that the bundle was trained on.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse judgments for products that the catalogue lacks.")] = False,
+    embedder: Annotated[bool, typer.Option("--embedder/--no-embedder", help="Compare with the cosine similarity of all-MiniLM-L6-v2 (extra: distill).")] = True,
+    picture: Annotated[Path | None, typer.Option("--picture", metavar="FILE", help="Also draw the report (.png or .svg).")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure BM25 and the reranker on judged queries that the bundle was not trained on."""
-    for library in ("ir_measures", "matplotlib"):
-        if importlib.util.find_spec(library) is None:  # as in the service's container image
-            raise RerankerError(f"Evaluation needs {library}, which is not installed.", hint="Install the whole project: pip install distilled-reranker")
-
     from rich.console import Console
 
     from reranker.demo_data import demo_file
@@ -85,7 +77,7 @@ def evaluate(
 
 
 def _open(opensearch: str | None, index: str, catalog: Path | None, *, demo: bool, quiet: bool, locale: str | None) -> FirstStage:
-    """Open the first stage that holds the catalogue: for the demo judgments the demo's, whatever the default index holds."""
+    """Open the first stage. The demo judgments need the demo catalogue, whatever the default index holds."""
     from reranker.demo_data import demo_file
 
     if demo and catalog is None and opensearch is None and index == DEFAULT_INDEX:

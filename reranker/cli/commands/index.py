@@ -1,4 +1,4 @@
-"""``reranker index``: make a catalogue searchable, in the embedded engine or in OpenSearch."""
+"""``reranker index``: indexes a catalogue in the embedded engine or in OpenSearch."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def index(
     opensearch: OpenSearch = None,
     name: IndexName = DEFAULT_INDEX,
     locale: Locale = None,
-    skip_invalid: Annotated[bool, typer.Option("--skip-invalid", help="Leave out products that cannot be indexed, and name them.")] = False,
-    shards: Annotated[int | None, typer.Option("--shards", help="OpenSearch only: shards of the index. [default: 1]", show_default=False)] = None,
+    skip_invalid: Annotated[bool, typer.Option("--skip-invalid", help="Leave out products that cannot be indexed, and list them.")] = False,
+    shards: Annotated[int | None, typer.Option("--shards", help="OpenSearch only: number of shards. Default: 1.", show_default=False)] = None,
     replicas: Annotated[
-        int | None, typer.Option("--replicas", help="OpenSearch only: copies of each shard. [default: 1 where a second node can hold it]", show_default=False)
+        int | None, typer.Option("--replicas", help="OpenSearch only: copies of each shard. Default: 1 if there is a second node.", show_default=False)
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Index a catalogue. The old index of that name serves until the new one is whole; a failure leaves it as it was."""
+    """Index a catalogue. The old index of that name stays in use until the new one is complete."""
     check_index_name(name)
     if opensearch is None and (shards is not None or replicas is not None):
-        raise typer.BadParameter("--shards and --replicas are OpenSearch's; give --opensearch URL with them.")
+        raise typer.BadParameter("--shards and --replicas are for OpenSearch only: add --opensearch URL.")
     path = catalog or demo_file("products.jsonl.gz")
     problems: list[CatalogProblem] = []
     left_out: list[dict[str, Any]] = []

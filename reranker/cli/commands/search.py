@@ -1,4 +1,4 @@
-"""``reranker search``: BM25's order and the reranked order side by side, in the terminal."""
+"""``reranker search``: shows BM25's order and the reranked order side by side."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
     from reranker.search import Result, SearchResponse
 
-_SIDE_BY_SIDE = 90  # columns of the terminal; a narrower one gets one list
+_SIDE_BY_SIDE = 90  # columns; a narrower terminal gets one list
 
 
 def search(
-    query: Annotated[str, typer.Argument(help='What a shopper types, such as "gaming laptop".')],
+    query: Annotated[str, typer.Argument(help='What a shopper would type, such as "gaming laptop".')],
     size: Annotated[int, typer.Option(help="How many results to show.")] = 10,
     k: K = 50,
     bundle: BundlePath = None,
@@ -32,7 +32,7 @@ def search(
     opensearch: OpenSearch = None,
     budget_ms: BudgetMs = None,
     vectors: Vectors = None,
-    rerank: Annotated[bool, typer.Option("--rerank/--no-rerank", help="--no-rerank shows BM25 alone and loads no student.")] = True,
+    rerank: Annotated[bool, typer.Option("--rerank/--no-rerank", help="--no-rerank shows BM25 order only.")] = True,
     as_json: AsJson = False,
 ) -> None:
     """Search a catalogue and show BM25's order and the reranked order side by side."""
@@ -46,13 +46,13 @@ def search(
     if not 1 <= size <= MAX_DEPTH:
         raise InputError(f"size is {size:,}.", hint=f"Show between 1 and {MAX_DEPTH:,} results.")
     student = Reranker.load(bundle) if rerank else None
-    if student is not None:  # the first run of a model is slower than the others, and would be shown as the stage's time
+    if student is not None:  # the first run of a model is slow and would distort the time shown
         if vectors is not None:
             student.use_vectors(vectors)
         student.score("warm up", ["laptop"] * min(k, 50))
     searcher = TwoStageSearch(open_first_stage(opensearch, index, catalog), student, k=k, budget_ms=budget_ms)
     try:
-        # BM25's own column needs its best hits, wherever the student put them
+        # BM25's column needs its best hits, wherever the student put them
         response = searcher.search(query, size=size if as_json else max(size, min(k, MAX_DEPTH)), rerank=rerank)
     finally:
         searcher.close()
@@ -66,10 +66,10 @@ def _show(response: SearchResponse, size: int) -> None:
     from rich.text import Text
 
     if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")  # a terminal without ▲ still gets the titles
+        sys.stdout.reconfigure(errors="replace")  # for terminals that cannot print ▲
     console = output_console()
     if not response.results:
-        console.print(Text(f'Nothing was found for "{response.query}".'))
+        console.print(Text(f'No products found for "{response.query}".'))
         return
     if not response.reranked:
         console.print(_bm25(response.results[:size], moved=False))
@@ -103,7 +103,7 @@ def _table(heading: str) -> Table:
 
 
 def _bm25(results: list[Result], *, moved: bool) -> Table:
-    """BM25's order; ``moved`` tells where each product went."""
+    """Return BM25's order as a table; ``moved`` adds each product's reranked place."""
     table = _table("BM25")
     if moved:
         table.add_column("to", justify="right", no_wrap=True)
@@ -116,7 +116,7 @@ def _bm25(results: list[Result], *, moved: bool) -> Table:
 
 
 def _reranked(results: list[Result]) -> Table:
-    """The student's order, and how far each product moved."""
+    """Return the student's order as a table, with how far each product moved."""
     table = _table("Reranked")
     table.add_column("moved", justify="right", no_wrap=True)
     table.add_column("score", justify="right", no_wrap=True)

@@ -19,23 +19,22 @@ if TYPE_CHECKING:
     from reranker.service.late_first_stage import LateFirstStage
     from reranker.service.limits import Limits
 
-Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all of the machine's.")]
+Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all addresses of the machine.")]
 K = Annotated[int, typer.Option("--k", help="How many of BM25's hits the student reorders, 1 to 1,000.")]
 BudgetMs = Annotated[
     float | None,
     typer.Option(
-        "--budget-ms", min=1, help="What the student may take, its wait included; when it is or would be late, BM25 order stands. No limit where none is given."
+        "--budget-ms", min=1, help="Time limit of the student, waiting included; if it is or would be late, the search returns BM25 order. Default: none."
     ),
 ]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads of one scoring; all cores where none is given.")]
-
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads of one scoring. Default: all cores.")]
 
 _LIMITS, _ROLLOUT = "Limits", "Rollout"
 
 
 def serve(
     host: Host = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8000,
     bundle: BundlePath = None,
     catalog: Catalog = None,
     index: IndexName = DEFAULT_INDEX,
@@ -45,26 +44,31 @@ def serve(
     threads: Threads = None,
     vectors: Vectors = None,
     cache: Annotated[
-        int, typer.Option("--cache", min=0, help="Of how many queries the student keeps what it computed; 0 keeps none. Scores are the same.")
+        int, typer.Option("--cache", min=0, help="How many queries' results the student caches; 0 turns the cache off. Scores do not change.")
     ] = 10_000,
     api_key_file: ApiKeyFile = None,
     bundles: Annotated[
-        Path | None, typer.Option("--bundles", metavar="DIR", help="Clients may roll out the bundles in this folder.", rich_help_panel=_ROLLOUT)
+        Path | None, typer.Option("--bundles", metavar="DIR", help="Folder of bundles that clients may switch to.", rich_help_panel=_ROLLOUT)
     ] = None,
     shadow: Annotated[
         Path | None,
-        typer.Option("--shadow", metavar="DIR|NAME", help="A second bundle that scores all traffic too, unheard; takes as much CPU.", rich_help_panel=_ROLLOUT),
+        typer.Option(
+            "--shadow",
+            metavar="DIR|NAME",
+            help="A second bundle that scores all traffic for comparison only.",
+            rich_help_panel=_ROLLOUT,
+        ),
     ] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Roll out whatever --bundle names when it changes.", rich_help_panel=_ROLLOUT)] = False,
-    max_body_bytes: Annotated[int, typer.Option(min=1_000, help="Larger request bodies are refused.", rich_help_panel=_LIMITS)] = 32 * 1024 * 1024,
-    max_documents: Annotated[int, typer.Option(min=1, max=1_000, help="More in one rerank request are refused.", rich_help_panel=_LIMITS)] = 1_000,
-    concurrency: Annotated[int, typer.Option(min=1, max=256, help="How many scorings, and searches, run at once.", rich_help_panel=_LIMITS)] = 4,
+    watch: Annotated[bool, typer.Option("--watch", help="Switch to the new bundle when --bundle changes on disk.", rich_help_panel=_ROLLOUT)] = False,
+    max_body_bytes: Annotated[int, typer.Option(min=1_000, help="Limit of a request's body.", rich_help_panel=_LIMITS)] = 32 * 1024 * 1024,
+    max_documents: Annotated[int, typer.Option(min=1, max=1_000, help="Limit of documents in a rerank request.", rich_help_panel=_LIMITS)] = 1_000,
+    concurrency: Annotated[int, typer.Option(min=1, max=256, help="How many scorings, and how many searches, run at once.", rich_help_panel=_LIMITS)] = 4,
     max_waiting: Annotated[
-        int, typer.Option(min=0, help="How many more may wait; further searches are answered in BM25 order, further scorings refused.", rich_help_panel=_LIMITS)
+        int, typer.Option(min=0, help="How many more may wait. Beyond that, searches return BM25 order and scorings are refused.", rich_help_panel=_LIMITS)
     ] = 100,
-    timeout_ms: Annotated[float, typer.Option(min=1, help="A request not done by then is given up.", rich_help_panel=_LIMITS)] = 30_000,
+    timeout_ms: Annotated[float, typer.Option(min=1, help="Time-out of a request.", rich_help_panel=_LIMITS)] = 30_000,
 ) -> None:
-    """Serve rerank endpoints (Cohere's, Jina's, text-embeddings-inference's shapes) and two-stage search over HTTP."""
+    """Serve two-stage search and rerank endpoints (compatible with Cohere, Jina and text-embeddings-inference) over HTTP."""
     from reranker.errors import BundleError, FirstStageError
     from reranker.rollout import Rollout
     from reranker.service.access import is_loopback
@@ -79,14 +83,14 @@ def serve(
     keys = None if found is None else ApiKeys(found)
     listener = bind(host, port)
     if keys is None and not is_loopback(listener.getsockname()[0]):
-        typer.echo("warning: other machines reach this service, and it asks for no key. Set one with --api-key-file FILE.", err=True)
+        typer.echo("warning: other machines can reach this service without an API key. Set one with --api-key-file FILE.", err=True)
     first_stage = late_first_stage(opensearch, index, catalog)
     limits = Limits(max_body_bytes, max_documents, concurrency, max_waiting, timeout_ms)
     rollout = Rollout(bundle, threads=threads, cache=cache, bundles=_folder(bundles), vectors=vectors)
     tell_vectors(rollout, vectors)
     app = build_app(first_stage, rollout, k=k, budget_ms=budget_ms, limits=limits, keys=keys, changeable=True)
     if shadow is not None:
-        with suppress(BundleError):  # told and shown by GET /bundles: a shadow never keeps a service from serving
+        with suppress(BundleError):  # logged and shown by GET /bundles; the service starts without the shadow
             rollout.start_shadow(shadow, trusted=True)
     if watch:
         rollout.watch()
@@ -100,19 +104,19 @@ def serve(
     try:
         first_stage.count()
     except FirstStageError as error:
-        typer.echo(f"warning: /search is not available yet: {error}\nIt is tried again at each search; the rerank endpoints work.", err=True)
+        typer.echo(f"warning: /search is not available yet: {error}\nEach search tries again; the rerank endpoints work.", err=True)
     url = url_of(listener)
-    run_until_stopped(app, listener, on_start=lambda: print(f"Listening on {url} (description: {url}/docs). Ctrl-C stops it.", flush=True))
+    run_until_stopped(app, listener, on_start=lambda: print(f"Listening on {url} (API: {url}/docs). Ctrl-C stops it.", flush=True))
 
 
 def tell_vectors(rollout: Rollout, vectors: Path | None) -> None:
-    """Warn where a folder of vectors was named and holds none of the bundle's."""
+    """Warn if a given folder of vectors holds none of the bundle's."""
     if vectors is not None and rollout.student.keeps_vectors and not rollout.student.vectors_stored:
-        typer.echo(f"warning: {vectors} holds no vectors of the bundle {rollout.student.model}. Compute them: reranker vectors --out {vectors}", err=True)
+        typer.echo(f"warning: {vectors} holds no vectors of the bundle {rollout.student.model}; compute them: reranker vectors --out {vectors}", err=True)
 
 
 def late_first_stage(opensearch: str | None, index: str, catalog: Path | None) -> LateFirstStage:
-    """Return the first stage of the options, opened when it is first used."""
+    """Return the first stage that the options name, opened at first use."""
     from reranker.service.late_first_stage import LateFirstStage
 
     return LateFirstStage("embedded" if opensearch is None else "opensearch", lambda: open_first_stage(opensearch, index, catalog))
@@ -127,14 +131,14 @@ def _folder(bundles: Path | None) -> Path | None:
 
 
 def _replace(keys: ApiKeys, api_key_file: Path | None) -> None:
-    """Read the keys again; where they cannot be used, those known stay in force."""
+    """Read the keys again; if they cannot be used, the old ones stay valid."""
     from reranker.errors import InputError
     from reranker.service.api_keys import read_keys
 
     try:
         keys.replace(read_keys(api_key_file, os.environ) or [])
     except InputError as error:
-        typer.echo(f"warning: the API keys stay as they were: {error}", err=True)
+        typer.echo(f"warning: the API keys are unchanged: {error}", err=True)
 
 
 def build_app(
@@ -147,7 +151,7 @@ def build_app(
     keys: ApiKeys | None = None,
     changeable: bool = False,
 ) -> FastAPI:
-    """Put the service together; ``changeable`` adds the endpoints that change bundles.
+    """Build the service's app; ``changeable`` adds the endpoints that change bundles.
 
     Raises:
         InputError: k is out of range.
@@ -155,8 +159,7 @@ def build_app(
     from reranker.search import TwoStageSearch
     from reranker.service import create_app
     from reranker.service.limits import DEFAULT_LIMITS
-    from reranker.service.search_pipeline.endpoints import pipeline_router
 
     limits = limits or DEFAULT_LIMITS
     searcher = TwoStageSearch(first_stage, rollout.student, k=k, budget_ms=budget_ms, workers=limits.concurrency)
-    return create_app(rollout.student, searcher, limits=limits, keys=keys, rollout=rollout if changeable else None, more=[pipeline_router])
+    return create_app(rollout.student, searcher, limits=limits, keys=keys, rollout=rollout if changeable else None)

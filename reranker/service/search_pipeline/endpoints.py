@@ -1,4 +1,4 @@
-"""What a search pipeline asks of the service: to rewrite a search request, and to score its hits."""
+"""The endpoints that a search pipeline calls: one rewrites a search request, one scores its hits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from reranker.errors import BusyError, LateError, NoTimeError, RerankerError
 from reranker.search import TOO_MANY_WAIT, WOULD_BE_LATE
-from reranker.service.answers import ErrorAnswer
+from reranker.service.answers import OLD_REASON_KEY, ErrorAnswer
 from reranker.service.engine import Engine
 from reranker.service.search_pipeline.hit_scoring import product_of, scores_of_page
 from reranker.service.search_pipeline.request_rewriting import PipelineSettings, as_json_text, rewrite, window_of
@@ -28,7 +28,7 @@ _MARGIN_MS = 20.0  # for the way back to OpenSearch
 
 
 class SearchRequest(BaseModel):
-    """A search request's body as OpenSearch holds it, and what the pipeline was installed with."""
+    """A search request's body as OpenSearch holds it, and the pipeline's settings."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"request": {"query": {"match": {"title": "laptop"}}}, "settings": {"fields": {"title": "title"}}}})
 
@@ -38,11 +38,12 @@ class SearchRequest(BaseModel):
 
 class RewrittenAnswer(BaseModel):
     request: str = Field(description="The request to run, as JSON text.")
-    fallback_reason: str | None = Field(description="Why its hits will not be reranked.")
+    fallback_reason: str | None = Field(description="Why its hits will not be reranked; null if they will.")
+    why_not: str | None = Field(description=OLD_REASON_KEY, deprecated=True)
 
 
 class HitsRequest(SearchRequest):
-    """The search request as the client sent it, and the documents of its hits, in BM25's order."""
+    """The search request as the client sent it, and the documents of its hits, in BM25 order."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -54,35 +55,36 @@ class HitsRequest(SearchRequest):
         }
     )
 
-    documents: list[dict[str, Any]] = Field(min_length=1, max_length=_MOST_HITS, description="The hits' sources, in BM25's order.")
+    documents: list[dict[str, Any]] = Field(min_length=1, max_length=_MOST_HITS, description="The hits' sources, in BM25 order.")
 
 
 class HitsAnswer(BaseModel):
-    scores: list[float] = Field(description="A score a hit, in their order; they sort the wanted page to the front.")
-    fallback_reason: str | None = Field(description="Why the hits keep BM25's order.")
+    scores: list[float] = Field(description="One score per hit, in the order of the hits. Sorting by them brings the wanted page to the front.")
+    fallback_reason: str | None = Field(description="Why the hits keep BM25 order; null if they are reranked.")
+    why_not: str | None = Field(description=OLD_REASON_KEY, deprecated=True)
 
 
 class NotReranked(RerankerError):
-    """A search whose hits are not to be reranked; the pipeline then leaves them as they are."""
+    """A search whose hits must not be reranked; the pipeline then leaves them as they are."""
 
     http_status = 409
 
 
 def pipeline_router(engine: Engine) -> APIRouter:
-    """Return the endpoints; OpenSearch's connectors call them, no shopper does."""
+    """Return the endpoints; OpenSearch's connectors call them."""
     router = APIRouter(tags=["inside OpenSearch"])
 
     @router.post(REWRITE_PATH, response_model=RewrittenAnswer, summary="Rewrite a search request so that its hits can be reranked")
     async def rewrite_request(body: SearchRequest) -> Response:
-        """Enough hits, and the fields that the student reads; a request whose hits cannot be reranked comes back as it is."""
+        """The new request fetches enough hits, with the fields that the student reads. A request whose hits cannot be reranked comes back unchanged."""
         rewritten = rewrite(body.request, body.settings.with_fields(engine.reranker.template.fields))
         if rewritten.fallback_reason is not None:
             engine.metrics.not_reranked.labels(rewritten.fallback_reason).inc()
-        return JSONResponse({"request": as_json_text(rewritten.request), "fallback_reason": rewritten.fallback_reason})
+        return JSONResponse({"request": as_json_text(rewritten.request), **_reason(rewritten.fallback_reason)})
 
     @router.post(SCORE_PATH, response_model=HitsAnswer, responses=_NOT_RERANKED, summary="Score the hits of a search")
     async def score_hits(body: HitsRequest) -> Response:
-        """Scores that sort the wanted page to the front. A failing or late student leaves BM25's order: see `fallback_reason`."""
+        """Sorting by the scores brings the wanted page to the front. If the student fails or is late, that is BM25 order: see `fallback_reason`."""
         window, fallback_reason = window_of(body.request, body.settings)
         if window is None:
             raise NotReranked(f"Not reranked: {fallback_reason}.", hint="Such a search needs no pipeline: search_pipeline=_none")
@@ -92,13 +94,17 @@ def pipeline_router(engine: Engine) -> APIRouter:
         if fallback_reason is not None:
             engine.metrics.not_reranked.labels(fallback_reason).inc()
         start = window.start if body.settings.enlarge else 0
-        return JSONResponse({"scores": scores_of_page(relevance, window._replace(start=start), len(body.documents)), "fallback_reason": fallback_reason})
+        return JSONResponse({"scores": scores_of_page(relevance, window._replace(start=start), len(body.documents)), **_reason(fallback_reason)})
 
     return router
 
 
+def _reason(fallback_reason: str | None) -> dict[str, str | None]:
+    return {"fallback_reason": fallback_reason, "why_not": fallback_reason}
+
+
 async def _relevance(engine: Engine, words: str, products: list[Any], budget_ms: float) -> tuple[np.ndarray | None, str | None]:
-    """Return the student's scores, (n,), or None and why there are none."""
+    """Return the student's scores, float32 (n,), or None and the fallback reason."""
     budget_s = max(budget_ms - _MARGIN_MS, 1.0) / 1e3
     try:
         scores, _ = await asyncio.wait_for(engine.scores(words, products, within_s=budget_s), budget_s)
@@ -109,9 +115,9 @@ async def _relevance(engine: Engine, words: str, products: list[Any], budget_ms:
     except BusyError:
         return None, TOO_MANY_WAIT
     except RerankerError as error:
-        log.warning("hits keep BM25's order: %s", error.message)
+        log.warning("hits keep BM25 order: %s", error.message)
         return None, f"the student failed: {type(error).__name__}"
-    except Exception as error:  # whatever the student does, the shopper gets BM25's order
+    except Exception as error:  # the shopper gets BM25 order, whatever the student does
         log.exception("the student failed")
         return None, f"the student failed: {type(error).__name__}"
     if not np.isfinite(scores).all():

@@ -1,4 +1,4 @@
-"""The scores that the rerank processor sorts a pipeline's hits by."""
+"""Computes the scores by which the rerank processor sorts a pipeline's hits."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from typing import Any
 
 import numpy as np
 
+from reranker.service.engine import DECIMALS
 from reranker.service.search_pipeline.request_rewriting import Window
 
-DECIMALS = 7
-_STEP = 3e-7  # what float32, in which OpenSearch keeps scores, still tells apart near 1
+_STEP = 3e-7  # OpenSearch keeps scores as float32, which still distinguishes this near 1
 
 
 def scores_of_page(relevance: np.ndarray | None, window: Window, hits: int) -> list[float]:
-    """Return a score for each of ``hits`` hits, in BM25's order, that sorts the wanted page to the front, best first.
+    """Return one score for each of ``hits`` hits, which are in BM25 order. Sorting by them brings the wanted page to the front.
 
-    The first ``len(relevance)`` hits come in the order of their relevance (float, (n,), 0 to 1; None: nothing was scored in time),
-    deeper ones in BM25's order. Hits of the page have their relevance as score, those that no relevance is known of a
-    negative one, those of other pages one below all of these. Distinct float32 numbers of at most 7 decimals, unless
-    the relevance itself is equal.
+    The first ``len(relevance)`` hits are ordered by their relevance (float, (n,), 0 to 1; None if nothing was scored in time),
+    deeper ones by BM25. A hit of the page has its relevance as score, or a negative score if it was not scored. Hits of other pages
+    have lower scores than all of these. Scores are distinct float32 numbers of at most 7 decimals, unless the relevance is equal.
     """
     scored = 0 if relevance is None else len(relevance)
     order: list[int] = [] if relevance is None else np.argsort(-relevance, kind="stable").tolist()
@@ -43,9 +42,9 @@ def scores_of_page(relevance: np.ndarray | None, window: Window, hits: int) -> l
 
 
 def product_of(document: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
-    """Return a document as the student's product: ``fields`` are the template's field → its path, through objects and lists.
+    """Return a document as the student's product. ``fields`` maps the template's fields to paths through objects and lists.
 
-    A path's parts may stand in one name ("a.b"), as OpenSearch reads them; what a document lacks is left out.
+    A document may hold several parts of a path in one name ("a.b"), as OpenSearch allows. Missing fields are left out.
     """
     found = {name: _at(document, path.split(".")) for name, path in fields.items()}
     return {name: value for name, value in found.items() if value is not None}

@@ -1,4 +1,4 @@
-"""The words a shopper typed, told from any search request: clients write their queries in many ways."""
+"""Extracts the shopper's query from a search request in OpenSearch's query language."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 _BY_FIELD = ("match", "match_phrase", "match_phrase_prefix", "match_bool_prefix", "neural", "neural_sparse", "common")
 _WHOLE = ("multi_match", "combined_fields")
 _SYNTAX = ("query_string", "simple_query_string")
-_WRAPPED = {  # clause → where the clauses are that shoppers' words can stand in; filters and negations are the shop's own
+_WRAPPED = {  # compound clause → its parts that may hold the shopper's words; filters and negations come from the shop
     "bool": ("must", "should"),
     "dis_max": ("queries",),
     "hybrid": ("queries",),
@@ -26,14 +26,14 @@ _TEXT_KEYS = ("query", "query_text")
 
 
 def query_words(request: Mapping[str, Any]) -> str:
-    """Return the words that a search request asks for, or "" where it asks for none.
+    """Return the words that a search request asks for, or "" if it has none.
 
-    ``ext.rerank.query_context`` (``query_text``, or the path ``query_text_path``) says it outright; else the full-text
-    clauses of the query are read, each distinct text once, in their order.
+    ``ext.rerank.query_context`` (``query_text``, or the path ``query_text_path``) takes precedence. Otherwise the texts of the
+    query's full-text clauses are joined, each distinct text once, in their order.
     """
-    told = _told(request)
-    if told:
-        return told
+    stated = _stated(request)
+    if stated:
+        return stated
     found: list[str] = []
     for text in _texts(request.get("query")):
         text = " ".join(text.split())
@@ -42,7 +42,7 @@ def query_words(request: Mapping[str, Any]) -> str:
     return " ".join(found)
 
 
-def _told(request: Mapping[str, Any]) -> str:
+def _stated(request: Mapping[str, Any]) -> str:
     context = _at(request, "ext.rerank.query_context")
     if not isinstance(context, Mapping):
         return ""
@@ -96,7 +96,7 @@ def _own_text(body: Any) -> Iterator[str]:
 
 
 def _without_syntax(text: str) -> str:
-    """``title:laptop AND -bag`` is "laptop": fields, operators, negated words and weights are not the shopper's."""
+    """Remove fields, operators, negated words and weights: ``title:laptop AND -bag`` becomes "laptop"."""
     text = re.sub(r"(?<!\S)[-!]\S+|\bNOT\s+\S+", " ", text)
     text = re.sub(r"[\w.*]+:(?=\S)", "", text)
     text = re.sub(r"\b(AND|OR)\b|&&|\|\|", " ", text)

@@ -1,4 +1,4 @@
-"""A search request, rewritten so that its hits can be reranked: enough of them, with the fields that the student reads."""
+"""Rewrites a search request so that it returns enough hits, with the fields that the student reads."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from reranker.first_stage import MAX_K, MAX_QUERY_CHARACTERS
 from reranker.service.search_pipeline.query_words import query_words
 
 _DEFAULT_SIZE = 10
-_MAX_WINDOW = 10_000  # OpenSearch's own index.max_result_window, where nobody raised it
+_MAX_WINDOW = 10_000  # default of OpenSearch's index.max_result_window
 
 
 class PipelineSettings(BaseModel):
-    """What a pipeline was installed with; it comes along in every request to the service.
+    """A pipeline's settings. It sends them with every request to the service.
 
     ``k``: how many of BM25's hits the student reorders. ``fields``: the template's field → its path in a document.
-    ``enlarge``: whether the pipeline can fetch more hits than the page and cut them again. ``budget_ms``: what scoring may take.
+    ``enlarge``: whether the pipeline can fetch more hits than the page and truncate them. ``budget_ms``: time limit of scoring.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -32,7 +32,7 @@ class PipelineSettings(BaseModel):
     budget_ms: float = Field(1_000, ge=1)
 
     def with_fields(self, names: Iterable[str]) -> PipelineSettings:
-        """Return the settings with a bundle's own fields, where whole products lie in the documents, as ``reranker index`` puts them there."""
+        """Add a bundle's own fields if the documents hold whole products, as those of ``reranker index`` do."""
         more = {name: f"product.{name}" for name in names if name not in self.fields}
         if not more or self.fields.get("title") != "product.title":
             return self
@@ -40,7 +40,7 @@ class PipelineSettings(BaseModel):
 
 
 class Window(NamedTuple):
-    """Which hits a search shows: the shopper's ``words``, the page (``start``, ``size``)."""
+    """The shopper's ``words``, and the page (``start``, ``size``) that the search shows."""
 
     words: str
     start: int
@@ -48,17 +48,17 @@ class Window(NamedTuple):
 
 
 class Rewritten(NamedTuple):
-    """The request to run, and why its hits will not be reranked (None where they will)."""
+    """The request to run, and why its hits will not be reranked (None if they will)."""
 
     request: dict[str, Any]
     fallback_reason: str | None
 
 
 def rewrite(request: Mapping[str, Any], settings: PipelineSettings) -> Rewritten:
-    """Return the request that fetches what the student reads; one whose hits cannot be reranked comes back unchanged.
+    """Return the request that fetches what the student reads; a request whose hits cannot be reranked comes back unchanged.
 
-    A later page is fetched from the first hit on, so that page 2 goes on where page 1 ended: the service turns the wanted
-    page to the front, and the pipeline cuts it.
+    A later page is fetched from the first hit on, so that page 2 continues page 1: the service's scores bring the wanted page to
+    the front, and the pipeline truncates the hits to it.
     """
     window, fallback_reason = window_of(request, settings)
     if window is None:
@@ -69,48 +69,48 @@ def rewrite(request: Mapping[str, Any], settings: PipelineSettings) -> Rewritten
     if "_source" in new:
         new["_source"] = _with_fields(new["_source"], list(settings.fields.values()))
     elif "script_fields" in new or "stored_fields" in new:
-        new["_source"] = list(settings.fields.values())  # OpenSearch would return no source at all
+        new["_source"] = list(settings.fields.values())  # otherwise OpenSearch returns no source
     if new.get("track_total_hits") in (False, -1):
-        new["track_total_hits"] = 1  # the rerank processor fails where hits are not counted at all
+        new["track_total_hits"] = 1  # the rerank processor fails if hits are not counted at all
     return Rewritten(new, None)
 
 
 def as_json_text(request: Mapping[str, Any]) -> str:
-    """Return a request as JSON in which no ``${`` stands: ML Commons would take it for one of its variables."""
+    """Return a request as JSON without ``${``, which ML Commons would read as a variable."""
     return json.dumps(request, ensure_ascii=False).replace("$", "\\u0024")
 
 
 def window_of(request: Mapping[str, Any], settings: PipelineSettings) -> tuple[Window | None, str | None]:
-    """Return which hits a search shows, or None and why they are not reranked."""
+    """Return the page that a search shows, or None and why its hits are not reranked."""
     words = query_words(request)
     start, size = _number(request.get("from"), 0), _number(request.get("size"), _DEFAULT_SIZE)
-    fallback_reason = _why_not(request, words, start, size, settings)
+    fallback_reason = _fallback_reason(request, words, start, size, settings)
     return (None, fallback_reason) if fallback_reason else (Window(words, start, size), None)
 
 
-def _why_not(request: Mapping[str, Any], words: str, start: int, size: int, settings: PipelineSettings) -> str | None:
+def _fallback_reason(request: Mapping[str, Any], words: str, start: int, size: int, settings: PipelineSettings) -> str | None:
     if not words:
         return "no words to search for"
     if len(words) > MAX_QUERY_CHARACTERS:
         return "the query is too long"
     if size < 1:
-        return "no hits are asked for"
+        return "the page is empty"
     if start >= settings.k or (start and not settings.enlarge):
-        return "the page lies deeper than what is reranked"
+        return "the page is beyond the reranked hits"
     if start + size > _MAX_WINDOW:
         return "the page is too deep"
     if not _by_score(request.get("sort")):
-        return "the hits are sorted by something else than their score"
+        return "the hits are not sorted by score"
     for name in ("search_after", "slice"):
         if request.get(name):
             return f"the request uses {name}"
     if request.get("stored_fields") in ("_none_", ["_none_"]):
-        return "the request asks for no fields"
+        return "the request excludes all fields"
     return None
 
 
 def _with_fields(source: Any, fields: list[str]) -> Any:
-    """Widen a ``_source`` filter so that it lets these fields through."""
+    """Extend a ``_source`` filter so that these fields are returned."""
     if source is True:
         return True
     if source is False:
@@ -123,7 +123,7 @@ def _with_fields(source: Any, fields: list[str]) -> Any:
 
 
 def _touches(pattern: str, field: str) -> bool:
-    """Whether an exclusion takes a field away, one of its parents, or a part of it."""
+    """Whether an exclusion removes a field, one of its parents, or a part of it."""
     parents = [field[: i if i >= 0 else None] for i in [field.find(".", at) for at in range(len(field))]]
     return any(fnmatchcase(name, pattern) for name in {field, *parents}) or pattern.startswith(f"{field}.")
 
@@ -133,7 +133,7 @@ def _listed(patterns: Any) -> list[str]:
 
 
 def _by_score(sort: Any) -> bool:
-    """Whether hits come best first: unsorted, or by score and then by whatever breaks ties."""
+    """Whether hits are sorted by score, best first; further keys only break ties."""
     if not sort:
         return True
     first = sort[0] if isinstance(sort, list) else sort

@@ -3,12 +3,12 @@ package local.searchpipeline;
 import java.util.Map;
 import org.opensearch.ingest.ConfigurationUtils;
 
-/** The attribute by which the first processor tells the second how many hits were asked for. */
+/** The attribute in which the first processor passes the requested number of hits to the second. */
 final class OriginalSize {
 
     private OriginalSize() {}
 
-    /** Read the attribute's name from a processor's settings: a pipeline that oversamples twice keeps the two apart by a prefix. */
+    /** Reads the attribute's name from a processor's settings. A prefix distinguishes several oversamplings in one pipeline. */
     static String attribute(String type, String tag, Map<String, Object> config, String... prefixKeys) {
         String name = "original_size";
         for (String key : prefixKeys) {

@@ -11,7 +11,7 @@ import org.opensearch.search.pipeline.Processor;
 import org.opensearch.search.pipeline.SearchRequestProcessor;
 import org.opensearch.search.pipeline.StatefulSearchRequestProcessor;
 
-/** Asks for more hits than the searcher did, and remembers how many that were. */
+/** Requests more hits than the client, and records the number that the client requested. */
 final class Oversample extends AbstractProcessor implements StatefulSearchRequestProcessor {
 
     static final String TYPE = "oversample";

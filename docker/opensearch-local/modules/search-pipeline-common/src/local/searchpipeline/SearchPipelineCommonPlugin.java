@@ -7,7 +7,7 @@ import org.opensearch.search.pipeline.Processor;
 import org.opensearch.search.pipeline.SearchRequestProcessor;
 import org.opensearch.search.pipeline.SearchResponseProcessor;
 
-/** Stands in for the official module of the same name, whose jar is not published: those two of its processors that search needs. */
+/** Replaces the official module of the same name, whose jar is not published. Has the two of its processors that a rerank pipeline needs. */
 public class SearchPipelineCommonPlugin extends Plugin implements SearchPipelinePlugin {
 
     @Override

@@ -16,7 +16,7 @@ import org.opensearch.search.pipeline.SearchResponseProcessor;
 import org.opensearch.search.pipeline.StatefulSearchResponseProcessor;
 import org.opensearch.search.profile.SearchProfileShardResults;
 
-/** Cuts the hits to a given number, or to the number asked for before oversampling; the rest of the answer stays as it is. */
+/** Truncates the hits to a given number, or to the number requested before oversampling; does not change the rest of the response. */
 final class TruncateHits extends AbstractProcessor implements StatefulSearchResponseProcessor {
 
     static final String TYPE = "truncate_hits";
