@@ -1,4 +1,4 @@
-"""English analysis as OpenSearch's ``english`` analyser does it, so that both first stages find the same words.
+"""English analysis like OpenSearch's ``english`` analyser, so that both first stages match the same words.
 
 Steps: Unicode word boundaries (as Lucene's standard tokeniser), possessive ``'s`` dropped,
 lower case, Lucene's English stop words, Porter's stemmer (the original, not Porter 2) in Lucene's version.
@@ -51,21 +51,21 @@ STOP_WORDS = frozenset(
 )
 MAX_TOKEN_CHARACTERS = 255
 
-# UAX #29 as far as catalogues need it: letters and digits run together; "." and "'" join letters or digits on
+# UAX #29 as far as catalogues need it: letters and digits form a word; "." and "'" join letters or digits on
 # both sides, "," joins digits, ":" splits (as in the standard tokeniser's default), "_" joins. Signs such as ² and ½
-# are no letters, whatever Python's \w says; combining marks and soft hyphens stay in their word; ® and emoji are words.
+# are not letters, although Python's \w matches them; combining marks and soft hyphens belong to their word; ® and emoji are words.
 _NO_LETTERS = "²³¹¼-¾⁰-₉⅐-⅟①-⒛⓪-⓿❶-➓"
 _MARKS = "\u00ad\u0300-\u036f\u200c\u200d\ufe00-\ufe0f"
 _PICTURES = "©®™\u203c\u2049\u2139\u2194-\u21aa\u231a-\u23fa\u25aa-\u27bf\u2b05-\u2b55\U0001f000-\U0001faff"
 _RUN = f"[^\\W{_NO_LETTERS}](?:[^\\W{_NO_LETTERS}]|[{_MARKS}])*"
 _WORD = re.compile(rf"{_RUN}(?:(?:(?<=\d)[.,;'’](?=\d)|(?<=[^\W\d_])[.'’:·](?=[^\W\d_])){_RUN})*|[{_PICTURES}]")
-_CJK = re.compile(r"([぀-ゟ㐀-䶿一-鿿豈-﫿]|[゠-ヿ]+)")  # each such character is a token, katakana by the run
+_CJK = re.compile(r"([぀-ゟ㐀-䶿一-鿿豈-﫿]|[゠-ヿ]+)")  # each such character is a token; katakana is split by run
 _MEASURE = re.compile(r"[^aeiou]*?(?:[aeiou]|(?<=[^aeiou])y)+[^aeiouy]")  # a vowel, then a consonant: Porter's m > 0
 _local = threading.local()
 
 
 def _stem(word: str) -> str:
-    """Stem as Lucene does: Porter's algorithm with its author's two later departures, short words left alone."""
+    """Stem as Lucene does: Porter's algorithm with its author's two later changes; short words are left alone."""
     if len(word) <= 2:
         return word
     stemmer = getattr(_local, "stemmer", None)
@@ -95,5 +95,5 @@ def tokens(text: str) -> Iterator[str]:
 
 
 def analysed(text: str) -> str:
-    """Return the index terms of a text, joined by blanks."""
+    """Return the index terms of a text, joined by spaces."""
     return " ".join(tokens(text))

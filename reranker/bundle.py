@@ -1,9 +1,10 @@
-"""The bundle: a folder with a student ready to serve, and the manifest that says what it is."""
+"""The bundle: a folder with a student that is ready to serve, and its manifest."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from importlib import resources
@@ -16,41 +17,46 @@ from reranker.errors import BundleError
 from reranker.folders import whole_folder
 from reranker.text import ProductTemplate
 
-FORMAT = 2
-"""2: the student may be a bi-encoder or a duet. Bundles of cross-encoders say 1, which earlier releases read."""
+FORMAT = 3
+"""1: cross-encoder; 2: bi-encoder; 3: a file may be shared with another bundle. A bundle states the lowest format that can read it."""
+CROSS_ENCODER, BI_ENCODER = "cross_encoder", "bi_encoder"
+"""Architectures of a student."""
 MODEL = "model.onnx"
-VECTORS = "vectors.onnx"
-"""A duet's second model, its bi-encoder."""
 QUERIES = "queries.onnx"
-"""A smaller model that reads the queries of a bi-encoder, whose ``model.onnx`` then reads products only."""
+"""A smaller model that encodes a bi-encoder's queries; ``model.onnx`` then encodes only products."""
 
 TOKENIZER = "tokenizer.json"
 MANIFEST = "manifest.json"
 
 
 class FileEntry(BaseModel):
-    """What a file of the bundle must be: ``sha256`` in hex, size in bytes."""
+    """A file of the bundle: ``sha256`` in hex, size in bytes.
+
+    ``path``: where the file is, relative to the bundle's folder, if it is shared with a bundle beside this one,
+    such as ``../default/model.onnx``.
+    """
 
     sha256: str
     bytes: int
+    path: str | None = Field(default=None, exclude_if=lambda path: path is None)
 
 
 class Calibration(BaseModel):
-    """Relevance = sigmoid(scale · logit + bias): the student's margins are free of level, relevance is not."""
+    """Relevance = sigmoid(scale · logit + bias). The student learns margins only, so its logits have no fixed level."""
 
     scale: float = 1.0
     bias: float = 0.0
 
 
 class Seen(BaseModel):
-    """The judged intents and queries that any stage of the training saw; evaluation leaves them out."""
+    """Judged intents and queries that were used in training; evaluation leaves them out."""
 
     intents: list[str] = Field(default_factory=list)
     queries: list[str] = Field(default_factory=list)
 
 
 class Manifest(BaseModel):
-    """``manifest.json``: everything about a bundle but its weights."""
+    """``manifest.json``: everything about a bundle except its weights."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -78,8 +84,12 @@ class Bundle(NamedTuple):
     @property
     def version(self) -> str:
         """Twelve characters that change with the weights."""
-        weights = [self.manifest.files[name].sha256 for name in (MODEL, VECTORS, QUERIES) if name in self.manifest.files]
+        weights = [self.manifest.files[name].sha256 for name in (MODEL, QUERIES) if name in self.manifest.files]
         return (weights[0] if len(weights) == 1 else hashlib.sha256(" ".join(weights).encode()).hexdigest())[:12]
+
+    def file(self, name: str) -> Path:
+        """Return the path of one of its files."""
+        return _located(self.path, name, self.manifest.files[name])
 
 
 def shipped_bundles() -> dict[str, Path]:
@@ -94,17 +104,20 @@ def sha256(path: Path) -> str:
 
 
 def bundle_folder(path: str | Path | None) -> Path:
-    """Return the folder of a bundle given as a folder, or as a shipped one's name where there is no folder of that name; None means ``default``."""
+    """Return a bundle's folder: ``path`` itself, or the shipped bundle of that name if there is no such folder. None means ``default``."""
     shipped = shipped_bundles()
     folder = shipped["default"] if path is None else Path(path)
     return folder if folder.exists() else shipped.get(str(path), folder)
 
 
 def load_bundle(path: str | Path | None = None) -> Bundle:
-    """Read and verify a bundle: a folder, or the name of a shipped one where there is no folder of that name; None means ``default``.
+    """Read and verify a bundle.
+
+    Args:
+        path: as ``bundle_folder``.
 
     Raises:
-        BundleError: a file is missing, does not match its checksum, or the format is of another release.
+        BundleError: a file is missing, does not match its checksum or is outside the bundle, or the format is of a later release.
     """
     folder = bundle_folder(path)
     if not folder.is_dir():
@@ -120,7 +133,7 @@ def load_bundle(path: str | Path | None = None) -> Bundle:
     except (OSError, ValueError) as error:
         raise BundleError(f"The manifest {manifest_path} cannot be read: {error}", hint="Copy the whole folder again, or distil it again.") from error
     if not isinstance(raw, dict) or not isinstance(raw.get("format"), int):
-        raise BundleError(f"{manifest_path} is not a bundle's manifest: it names no format.", hint="Distil the bundle again.")
+        raise BundleError(f"{manifest_path} is not a bundle's manifest: it has no format number.", hint="Distil the bundle again.")
     if raw["format"] > FORMAT:
         raise BundleError(
             f"The bundle {folder} has format {raw['format']}; this release reads up to {FORMAT}.", hint="Upgrade: pip install -U distilled-reranker"
@@ -135,31 +148,43 @@ def load_bundle(path: str | Path | None = None) -> Bundle:
         if needed not in manifest.files:
             raise BundleError(f"The manifest {manifest_path} does not list {needed}.", hint="Distil the bundle again.")
     for name, entry in manifest.files.items():
-        file = folder / name
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise BundleError(f"The manifest {manifest_path} names a file outside the bundle: {name}.", hint="Do not use this bundle.")
+        file = _located(folder, name, entry)
+        if not file.is_relative_to(folder.resolve().parent):
+            raise BundleError(f"The manifest {manifest_path} names a file outside the bundles' folder: {entry.path}.", hint="Do not use this bundle.")
         if not file.is_file():
-            raise BundleError(f"The bundle {folder} lacks {name}.", hint="Copy the whole folder, or distil it again.")
+            if entry.path is None:
+                raise BundleError(f"The bundle {folder} lacks {name}.", hint="Copy the whole folder, or distil it again.")
+            raise BundleError(
+                f"The bundle {folder} lacks {name}, which it shares with the bundle {file.parent.name}.",
+                hint=f"Copy the folder {file.parent.name} as well, to {file.parent}.",
+            )
         if file.stat().st_size != entry.bytes or sha256(file) != entry.sha256:
             raise BundleError(f"{file} is not the file the manifest describes (size or sha256 differs).", hint="Copy it again; it was changed or cut short.")
     return Bundle(folder, manifest)
 
 
+def _located(folder: Path, name: str, entry: FileEntry) -> Path:
+    """Return where a bundle's file is. The folder may be a link; ``..`` is relative to what it points to."""
+    return folder / name if entry.path is None else Path(os.path.normpath(folder.resolve() / entry.path))
+
+
 def write_bundle(target: Path, files: Mapping[str, Path], manifest: Mapping[str, Any]) -> Bundle:
-    """Write a bundle whole or not at all: into a folder beside ``target`` first, then renamed over it.
+    """Write a bundle that holds all of its files. It is written to a folder beside ``target``, which then takes its place.
 
     Args:
         target: the bundle's folder; an older bundle there is replaced.
         files: name in the bundle → file to copy.
-        manifest: all of the manifest but ``format`` and ``files``.
+        manifest: the manifest without ``format`` and ``files``.
     """
     with whole_folder(target) as staging:
         entries = {}
         for name, source in files.items():
             shutil.copyfile(source, staging / name)
             entries[name] = {"sha256": sha256(staging / name), "bytes": (staging / name).stat().st_size}
-        student = manifest.get("student") or {}
-        number = FORMAT if student.get("architecture", "cross_encoder") != "cross_encoder" else 1
+        architecture = (manifest.get("student") or {}).get("architecture", CROSS_ENCODER)
+        number = 1 if architecture == CROSS_ENCODER else 2
         whole = Manifest.model_validate({"format": number, **manifest, "files": entries})
         (staging / MANIFEST).write_text(json.dumps(whole.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         load_bundle(staging)

@@ -1,4 +1,4 @@
-"""The demo catalogue, judgments and query log that come with the package, and the catalogue's vectors for its bundles."""
+"""The demo data in the package: catalogue, judgments, query log, and the catalogue's vectors by the shipped bundles."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from pathlib import Path
 
 
 def demo_file(name: str) -> Path:
-    """Return the path of one shipped file: products.jsonl.gz, judgments.csv, queries.tsv, or vectors, a folder."""
+    """Return the path of a file: products.jsonl.gz, judgments.csv or queries.tsv, or of the folder vectors."""
     return Path(str(resources.files("reranker") / "data" / "icecat" / name))

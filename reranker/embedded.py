@@ -1,4 +1,4 @@
-"""The embedded first stage: BM25 in this process with tantivy, kept on disk; no server needed."""
+"""The embedded first stage: BM25 in this process with tantivy, on an index on disk. No server is needed."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from reranker.demo_data import demo_file
 from reranker.errors import FirstStageError
 from reranker.first_stage import FIELD_BOOSTS, Hit
 from reranker.folders import whole_folder
+from reranker.lazy_product import IndexedProduct, LazyProduct
 from reranker.products import CatalogProblem, Product, attribute_pairs, read_catalog
-from reranker.stored_product import KeptProduct, StoredProduct
 
-LAYOUT = 2  # raise when analysis or fields change: indexes of another layout are rebuilt or refused
+LAYOUT = 2  # increase it when analysis or fields change: indexes of another layout are rebuilt or refused
 _META = "index.json"
 
-PRODUCTS_KEPT = 10_000
-"""Products kept in memory, those found lately: about 15 MB of the demo catalogue's, 100 MB where one has 10 kB of JSON."""
+CACHED_PRODUCTS = 10_000
+"""Products cached in memory: about 15 MB for the demo catalogue, 100 MB at 10 kB of JSON each."""
 
 
 def field_text(product: Product, field: str) -> str:
-    """Return what is searched in one of the fields of ``FIELD_BOOSTS``."""
+    """Return the searchable text of one of the fields in ``FIELD_BOOSTS``."""
     if field == "attributes":
         return "\n".join(value for _, value in attribute_pairs(product.get("attributes")))
     return str(product.get(field) or "")
@@ -45,18 +45,18 @@ def _schema() -> tantivy.Schema:
 
 
 def build_index(folder: Path, products: Iterable[Product], *, source: dict[str, Any] | None = None, on_product: Callable[[], None] | None = None) -> int:
-    """Write an index of the products, whole or not at all, over any older one in ``folder``; return their number.
+    """Index the products and return their number. An older index in ``folder`` is replaced once the new one is complete.
 
     Args:
         folder: the index's folder.
         products: as ``read_catalog`` yields them.
-        source: remembered in the index: which file it was made from.
+        source: which file the products come from; stored in the index.
         on_product: called after each product, for progress.
     """
     with whole_folder(folder) as staging:
         index = tantivy.Index(_schema(), path=str(staging))
         _register(index)
-        writer = index.writer(heap_size=128_000_000, num_threads=1)  # one thread: catalogue order breaks ties
+        writer = index.writer(heap_size=128_000_000, num_threads=1)  # one thread, so that catalogue order breaks ties
         count = 0
         try:
             for product in products:
@@ -71,7 +71,7 @@ def build_index(folder: Path, products: Iterable[Product], *, source: dict[str, 
                     on_product()
             writer.commit()
         finally:
-            writer.wait_merging_threads()  # after a failure too: its threads would go on writing while the folder is removed
+            writer.wait_merging_threads()  # after a failure too: its threads would still write while the folder is removed
         (staging / _META).write_text(json.dumps({"layout": LAYOUT, "products": count, "source": source}), encoding="utf-8")
     return count
 
@@ -81,7 +81,7 @@ def _register(index: tantivy.Index) -> None:
 
 
 class EmbeddedFirstStage:
-    """BM25 over an index made by ``build_index``; a ``FirstStage``. An index that is built anew in the folder is searched from then on."""
+    """BM25 over an index made by ``build_index``; a ``FirstStage``. An index that replaces it in the folder is picked up by the next search."""
 
     name = "embedded"
     in_process = True
@@ -109,8 +109,8 @@ class EmbeddedFirstStage:
             return []
         index = self._newest()
         found = index.searcher.search(parsed, limit=k, count=False).hits
-        kept = [index.product(address) for _, address in found]
-        return [Hit(p.id, float(score), rank, StoredProduct(p)) for rank, ((score, _), p) in enumerate(zip(found, kept, strict=True), start=1)]
+        products = [index.product(address) for _, address in found]
+        return [Hit(p.id, float(score), rank, LazyProduct(p)) for rank, ((score, _), p) in enumerate(zip(found, products, strict=True), start=1)]
 
     def score(self, query: str, product_ids: Sequence[str]) -> dict[str, float]:
         scores = dict.fromkeys(self.get(product_ids), 0.0)
@@ -139,18 +139,18 @@ class EmbeddedFirstStage:
         pass
 
     def _newest(self) -> _OpenIndex:
-        """Return the index that lies in the folder now, opened; the one before while that cannot be opened."""
+        """Return the folder's present index, or the previous one as long as that cannot be opened."""
         made = _made_at(self._folder)
         if made is not None and made != self._made:
             meta = read_meta(self._folder)
             if meta is not None and meta.get("layout") == LAYOUT:
-                with suppress(ValueError):  # swapped again meanwhile: the next search looks again
+                with suppress(ValueError):  # replaced again meanwhile: the next search tries again
                     self._index = _OpenIndex(self._folder)
                     self._made = made
         return self._index
 
     def _query(self, query: str) -> tantivy.Query | None:
-        """One BM25 clause a field and word; a word given twice counts twice, as in OpenSearch."""
+        """Return one BM25 clause per field and word. A word given twice counts twice, as in OpenSearch."""
         words = Counter(tokens(query))
         clauses = [
             (tantivy.Occur.Should, tantivy.Query.boost_query(tantivy.Query.term_query(self._index.fields, field, word, index_option="freq"), boost * n))
@@ -164,7 +164,7 @@ class EmbeddedFirstStage:
 
 
 class _OpenIndex:
-    """An index as it lay in its folder when it was opened.
+    """One version of the index in a folder.
 
     Raises:
         ValueError: it cannot be opened.
@@ -175,11 +175,11 @@ class _OpenIndex:
         _register(index)
         searcher = self.searcher = index.searcher()
         self.fields = index.schema
-        self._kept = lru_cache(PRODUCTS_KEPT)(lambda segment, document: KeptProduct(_stored(searcher, tantivy.DocAddress(segment, document))))
+        self._cached = lru_cache(CACHED_PRODUCTS)(lambda segment, document: IndexedProduct(_stored(searcher, tantivy.DocAddress(segment, document))))
 
-    def product(self, address: tantivy.DocAddress) -> KeptProduct:
-        """Return a product; those that were asked for lately are kept."""
-        return self._kept(address.segment_ord, address.doc)
+    def product(self, address: tantivy.DocAddress) -> IndexedProduct:
+        """Return a product; recently used ones are cached."""
+        return self._cached(address.segment_ord, address.doc)
 
 
 def _stored(searcher: tantivy.Searcher, address: tantivy.DocAddress) -> str:
@@ -188,7 +188,7 @@ def _stored(searcher: tantivy.Searcher, address: tantivy.DocAddress) -> str:
 
 
 def _made_at(folder: Path) -> tuple[int, int] | None:
-    """Tell an index from one built later in the same folder; None while there is none."""
+    """Return what identifies the index in a folder among later ones; None if there is none."""
     try:
         about = (folder / _META).stat()
     except OSError:
@@ -197,7 +197,7 @@ def _made_at(folder: Path) -> tuple[int, int] | None:
 
 
 def read_meta(folder: Path) -> dict[str, Any] | None:
-    """Return what an index says of itself (layout, products, source), or None where there is none."""
+    """Return an index's metadata (layout, products, source), or None if there is none."""
     try:
         meta = json.loads((folder / _META).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -206,25 +206,25 @@ def read_meta(folder: Path) -> dict[str, Any] | None:
 
 
 def source_of(catalog: Path, locale: str | None = None) -> dict[str, Any]:
-    """Return what an index remembers of the file that it is made from."""
+    """Return what an index stores about the file that it is made from."""
     return {"name": catalog.name, "sha256": sha256(catalog), **({"locale": locale} if locale else {})}
 
 
 def made_from(folder: Path, digest: str, locale: str | None = None) -> bool:
-    """Say whether ``folder`` holds an index of this layout that was made from the file with this sha256, or from one locale of it."""
+    """Return whether ``folder`` holds a current index of the file with this sha256, or of one locale of it."""
     meta = read_meta(folder) or {}
     source = meta.get("source") or {}
     return bool(meta.get("layout") == LAYOUT and source.get("sha256") == digest and source.get("locale") == locale)
 
 
 def open_or_build(folder: Path, catalog: Path | None, *, quiet: bool = False) -> EmbeddedFirstStage:
-    """Open the index in ``folder``; build it from ``catalog`` first where it is missing or was made from another file.
+    """Open the index in ``folder``. If it is missing or was made from another file, build it from ``catalog`` first.
 
     Args:
-        catalog: None keeps an index that is there, whatever it was made from, and else builds the demo catalogue's.
+        catalog: None opens an existing index, whatever it was made from; if there is none, the demo catalogue is indexed.
 
     Raises:
-        FirstStageError: the index is of another release, made from another catalogue than the demo's, and ``catalog`` is None.
+        FirstStageError: ``catalog`` is None, and the index was made by another release from another catalogue than the demo's.
         CatalogError: the catalogue cannot be read.
     """
     meta = read_meta(folder)
@@ -249,7 +249,7 @@ def build_with_progress(
     problems: list[CatalogProblem] | None = None,
     locale: str | None = None,
 ) -> int:
-    """Index a catalogue file, or of ESCI's table one locale, with a progress line on the terminal; return the number of products."""
+    """Index a catalogue file, or one locale of an ESCI table, and return the number of products. Shows progress on the terminal."""
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 

@@ -1,12 +1,16 @@
-"""Errors that a user can mend, each with what went wrong, where, and what to do.
+"""Errors that a user can correct: what went wrong, where, and what to do.
 
 The command line prints them without a traceback and exits with ``exit_code``;
-the HTTP service answers with ``http_status``.
+the HTTP service responds with ``http_status``.
 """
 
 from __future__ import annotations
 
+import json
+from importlib.metadata import PackageNotFoundError, distribution
 from math import ceil
+
+DISTRIBUTION = "distilled-reranker"
 
 
 class RerankerError(Exception):
@@ -20,7 +24,7 @@ class RerankerError(Exception):
     exit_code = 1
     http_status = 500
     retry_after_s: int | None = None
-    """Seconds after which the same request may succeed; the service sends it as ``Retry-After``."""
+    """Seconds after which the same request may succeed; sent as ``Retry-After``."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -47,35 +51,35 @@ class JudgmentError(InputError):
 
 
 class RecipeError(InputError):
-    """A distillation recipe is wrong, or asks for what cannot be had."""
+    """A distillation recipe is invalid, or needs something that is not available."""
 
 
 class BundleError(RerankerError):
-    """A bundle is incomplete, corrupt, or of a version that this release cannot read."""
+    """A bundle is incomplete, corrupt, or of a format that this release cannot read."""
 
     exit_code = 3
     http_status = 503
 
 
 class FirstStageError(RerankerError):
-    """The first stage (embedded index or OpenSearch) cannot be reached or refuses the request."""
+    """The first stage (embedded index or OpenSearch) cannot be reached or rejects the request."""
 
     exit_code = 4
     http_status = 503
 
 
 class BusyError(RerankerError):
-    """The service has as much work waiting as it takes; the request was refused at once."""
+    """The service's queue is full; the request was rejected at once."""
 
     http_status = 503
     retry_after_s = 1
 
 
 class NoTimeError(RerankerError):
-    """The work would not be done in the request's time, by what is waiting before it; nothing was begun.
+    """The request would miss its deadline because of the work queued before it; it was not started.
 
     Args:
-        after_s: seconds in which what waits now is done.
+        after_s: seconds until the work queued now is done.
     """
 
     http_status = 503
@@ -86,27 +90,27 @@ class NoTimeError(RerankerError):
 
 
 class LateError(RerankerError):
-    """The request's time was up before its work was done."""
+    """The request missed its deadline."""
 
     http_status = 503
     retry_after_s = 1
 
 
 class RolloutError(RerankerError):
-    """The service's bundles cannot be changed as asked: nothing to go back to, no shadow, another change under way."""
+    """The service's bundles cannot be changed as requested: no previous bundle, no shadow, or another change in progress."""
 
     exit_code = 3
     http_status = 409
 
 
 class RejectedBundleError(BundleError):
-    """A new bundle cannot be used, so the old one goes on serving."""
+    """A new bundle cannot be used; the present one still serves."""
 
     http_status = 422
 
 
 class ServiceError(RerankerError):
-    """A running service cannot be reached, or refuses what was asked of it."""
+    """A running service cannot be reached, or rejects the request."""
 
     exit_code = 4
 
@@ -115,6 +119,21 @@ class MissingExtraError(RerankerError):
     """A command needs libraries of an extra that is not installed."""
 
     exit_code = 2
+    http_status = 503
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs libraries that are not installed.", hint=f'Install them: pip install "distilled-reranker[{extra}]"')
+        super().__init__(f"{what} needs libraries that are not installed.", hint=f"Install them: {install_command(extra)}")
+
+
+def install_command(extra: str) -> str:
+    """Return the command that adds an extra to this installation, from where it was installed: a package index, a wheel or a checkout."""
+    try:
+        origin = json.loads(distribution(DISTRIBUTION).read_text("direct_url.json") or "{}")  # PEP 610; missing if it came from an index
+    except PackageNotFoundError:
+        origin = {}
+    url = origin.get("url")
+    if url is None:
+        return f'pip install "{DISTRIBUTION}[{extra}]"'
+    vcs = origin.get("vcs_info")
+    source = f"{vcs['vcs']}+{url}@{vcs['commit_id']}" if vcs else url
+    return f'pip install "{DISTRIBUTION}[{extra}] @ {source}"'

@@ -22,10 +22,10 @@ def read_esci_products(path: Path, locale: str | None) -> Iterator[tuple[int, di
 
     Args:
         path: ``shopping_queries_dataset_products.parquet``, or a table of its columns.
-        locale: keep only this ``product_locale``, such as ``us``; an id can stand for a product in each.
+        locale: keep only this ``product_locale``, such as ``us``; an id may occur in each.
 
     Raises:
-        CatalogError: it is no such table, or holds no product of the locale.
+        CatalogError: it is not such a table, or has no product of the locale.
         MissingExtraError: pyarrow is not installed.
     """
     hint = "Give ESCI's products table (shopping_queries_dataset_products.parquet), or JSON Lines."
@@ -40,7 +40,7 @@ def read_esci_products(path: Path, locale: str | None) -> Iterator[tuple[int, di
                     found = True
                     yield number, _product(row)
     if locale and number and not found:
-        raise CatalogError(f"{path} holds no product of the locale {locale}.", hint=f"It has: {', '.join(sorted(locales))}.")
+        raise CatalogError(f"{path} has no product of the locale {locale}.", hint=f"It has: {', '.join(sorted(locales))}.")
 
 
 def _product(row: dict[str, Any]) -> dict[str, Any]:
@@ -51,5 +51,5 @@ def _product(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plain(text: Any) -> str | None:
-    """Without tags, entities and line breaks: Amazon's descriptions are pieces of web pages."""
+    """Return the text without HTML tags, entities and line breaks; Amazon's descriptions are fragments of web pages."""
     return " ".join(html.unescape(_TAG.sub(" ", str(text))).split()) if text else None

@@ -1,4 +1,4 @@
-"""The parquet tables of Amazon's ESCI data set: opened, their columns checked."""
+"""Opens the parquet tables of Amazon's ESCI data set and checks their columns."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from reranker.errors import MissingExtraError, RerankerError
 
 @contextmanager
 def open_table(path: Path, what: str, *, needed: Sequence[str], locale: str | None, hint: str, error: type[RerankerError]) -> Iterator[Any]:
-    """Open a table as a ``pyarrow.parquet.ParquetFile`` that holds the ``needed`` columns, and ``product_locale`` where a locale is asked for.
+    """Open a table as a ``pyarrow.parquet.ParquetFile`` that has the ``needed`` columns, and ``product_locale`` if a locale is given.
 
     Args:
-        what: the table in the user's words, such as "judgments"; ``hint``: which table to give instead.
+        what: the table's content, such as "judgments".
+        hint: which table to give instead.
 
     Raises:
-        error: it is no parquet file, or lacks a column.
+        error: it is not a parquet file, or lacks a column.
         MissingExtraError: pyarrow is not installed.
     """
     try:

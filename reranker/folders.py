@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all."""
+"""Files and folders that are replaced only once the new version is complete."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
-    """Yield an empty folder beside ``target`` that takes its place at the end; after an error the old one stays as it was."""
+    """Yield an empty folder beside ``target`` that replaces it at the end. After an error the old folder is unchanged."""
     staging = target.with_name(f".{target.name}.{os.getpid()}")
     old = target.with_name(f".{target.name}.old")
     shutil.rmtree(staging, ignore_errors=True)
@@ -29,7 +29,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_file(target: Path) -> Iterator[Path]:
-    """Yield a path beside ``target``, of its suffix, whose file takes its place at the end; after an error the old one stays as it was."""
+    """Yield a path beside ``target``, with its suffix, whose file replaces it at the end. After an error the old file is unchanged."""
     staging = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
     try:
         yield staging
@@ -39,7 +39,7 @@ def whole_file(target: Path) -> Iterator[Path]:
 
 
 def copy_files(source: Path, target: Path) -> None:
-    """Copy the files below a folder into one that is there; what fails is told as it is (``shutil.copytree`` forgets the error's number)."""
+    """Copy the files below a folder into an existing one. Errors keep their number, unlike those of ``shutil.copytree``."""
     for path in sorted(source.rglob("*")):
         if path.is_file():
             (target / path.relative_to(source)).parent.mkdir(parents=True, exist_ok=True)
@@ -47,5 +47,5 @@ def copy_files(source: Path, target: Path) -> None:
 
 
 def cache_folder() -> Path:
-    """Return the folder for what is kept between commands: $RERANKER_HOME, or ~/.cache/distilled-reranker."""
+    """Return the folder for data kept between commands: $RERANKER_HOME, or ~/.cache/distilled-reranker."""
     return Path(os.environ.get("RERANKER_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "distilled-reranker")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple
 from reranker.errors import InputError, JudgmentError
 from reranker.esci_tables import open_table
 from reranker.first_stage import check_query
-from reranker.products import open_text
+from reranker.products import UNREADABLE, open_text
 
 MAX_GRADE = 3
 ESCI_GRADES = {"e": 3, "exact": 3, "s": 2, "substitute": 2, "c": 1, "complement": 1, "i": 0, "irrelevant": 0}
@@ -20,10 +19,10 @@ _COLUMNS_HINT = "The first line names the columns: query,product_id,rating and o
 
 
 class Judgment(NamedTuple):
-    """A grade of one product for one query.
+    """The grade of one product for one query.
 
-    ``intent`` groups rewordings of a query and is the query itself where none is given;
-    ``votes`` are the raters' own grades, empty where unknown.
+    ``intent`` groups rewordings of a query; it is the query itself if none is given.
+    ``votes`` are the raters' own grades, empty if unknown.
     """
 
     query: str
@@ -34,7 +33,7 @@ class Judgment(NamedTuple):
 
 
 class _Row(NamedTuple):
-    """A judgment as it stands in the file, with the line or row that it stands on."""
+    """A judgment as written in the file, with its line or row."""
 
     line: int
     query: Any
@@ -45,17 +44,17 @@ class _Row(NamedTuple):
 
 
 def load_judgments(path: str | Path, *, queries: str | Path | None = None, locale: str | None = None) -> list[Judgment]:
-    """Read judgments, in the file's order; blanks around and within queries are folded.
+    """Read judgments in the file's order. Whitespace in queries is collapsed.
 
     Args:
         path: CSV (``query,product_id,rating`` and optionally ``intent,votes``; grades may be ESCI's letters too), TREC qrels (four columns),
             or the examples table of Amazon ESCI (``.parquet``; E, S, C, I become 3, 2, 1, 0). The first two also as .gz or .zst.
-        queries: for qrels: a file that names each query's text, ``id<TAB>text`` a line.
+        queries: for qrels: a file with the queries' texts, one ``id<TAB>text`` per line.
         locale: for ESCI: keep only this ``product_locale``, such as ``us``.
 
     Raises:
         JudgmentError: the file cannot be read, is empty, or a line of it is wrong; the message names the line.
-        MissingExtraError: parquet is to be read and pyarrow is not installed.
+        MissingExtraError: the file is parquet and pyarrow is not installed.
     """
     path = Path(path)
     try:
@@ -65,7 +64,7 @@ def load_judgments(path: str | Path, *, queries: str | Path | None = None, local
             rows, place = _qrels_rows(path, queries), "line"
         elif queries is not None:
             raise JudgmentError(
-                f"A queries file was given, but {path} is not in TREC's four columns.", hint="Leave the queries file out: a CSV names its queries itself."
+                f"A queries file was given, but {path} is not in TREC's four columns.", hint="Leave the queries file out: a CSV contains its queries."
             )
         else:
             rows, place = _csv_rows(path), "line"
@@ -75,19 +74,15 @@ def load_judgments(path: str | Path, *, queries: str | Path | None = None, local
             f"There is no file at {error.filename or path}.",
             hint="Is the path right? Judgments are a .csv, TREC qrels with a queries file, or ESCI's .parquet.",
         ) from None
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
-        raise JudgmentError(f"The judgments {path} cannot be read: {error}", hint="Is it a whole UTF-8 file, packed as its name says?") from error
-    except Exception as error:  # zstandard raises its own type, imported only where needed
-        if type(error).__name__ != "ZstdError":
-            raise
-        raise JudgmentError(f"The judgments {path} cannot be read: {error}", hint="Is it a whole .zst file?") from error
+    except (csv.Error, *UNREADABLE) as error:
+        raise JudgmentError(f"The judgments {path} cannot be read: {error}", hint="Expected a complete UTF-8 file, compressed as its suffix says.") from error
     if not judgments:
-        raise JudgmentError(f"The judgments {path} hold no judgment.", hint=_COLUMNS_HINT)
+        raise JudgmentError(f"The file {path} has no judgments.", hint=_COLUMNS_HINT)
     return judgments
 
 
 def _checked(path: Path, place: str, rows: Iterator[_Row]) -> list[Judgment]:
-    """Turn rows into judgments; the first wrong one ends it."""
+    """Convert rows to judgments; the first invalid one raises an error."""
     first_seen: dict[tuple[str, str], tuple[int, int]] = {}
     intents: dict[str, tuple[int, str]] = {}
     judgments: list[Judgment] = []
@@ -110,7 +105,7 @@ def _checked(path: Path, place: str, rows: Iterator[_Row]) -> list[Judgment]:
         if None in votes:
             raise JudgmentError(
                 f"{where}: the votes are {row.votes!r}.",
-                hint=f"Votes are whole numbers from 0 to {MAX_GRADE} or ESCI's labels, separated by blanks, such as: 3 2 3",
+                hint=f"Votes are whole numbers from 0 to {MAX_GRADE} or ESCI's labels, separated by spaces, such as: 3 2 3",
             )
         earlier = first_seen.setdefault((query, product_id), (row.line, rating))
         if earlier[1] != rating:
@@ -130,7 +125,7 @@ def _checked(path: Path, place: str, rows: Iterator[_Row]) -> list[Judgment]:
 
 
 def _grade(value: Any) -> int | None:
-    """Return a grade as a number, or None where it is none of 0 to 3, nor one of ESCI's labels."""
+    """Return a grade as a number, or None if it is neither 0 to 3 nor one of ESCI's labels."""
     if (label := str(value).strip().lower()) in ESCI_GRADES:
         return ESCI_GRADES[label]
     try:
@@ -161,7 +156,7 @@ def _csv_rows(path: Path) -> Iterator[_Row]:
 
 
 def _looks_like_qrels(path: Path) -> bool:
-    """Whether the first line has TREC's four columns: query id, iteration, product id, rating."""
+    """Return whether the first line has TREC's four columns: query id, iteration, product id, rating."""
     with open_text(path) as file:
         first = next((line for line in file if line.strip()), "")
     parts = first.split()
@@ -171,7 +166,7 @@ def _looks_like_qrels(path: Path) -> bool:
 def _qrels_rows(path: Path, queries: str | Path | None) -> Iterator[_Row]:
     if queries is None:
         raise JudgmentError(
-            f"{path} is in TREC's format, which names queries by id only.", hint="Give the file with their texts, one id<TAB>text a line: --queries FILE"
+            f"{path} is in TREC's format, which has only query ids.", hint="Give the file with the queries' texts, one id<TAB>text per line: --queries FILE"
         )
     texts = _query_texts(Path(queries))
     with open_text(path) as file:
@@ -196,7 +191,7 @@ def _query_texts(path: Path) -> dict[str, str]:
                 continue
             query_id, tab, text = line.partition("\t")
             if not tab:
-                raise JudgmentError(f"{path}, line {number:,}: no tab.", hint="Expected one id<TAB>text a line.")
+                raise JudgmentError(f"{path}, line {number:,}: no tab.", hint="Expected one id<TAB>text per line.")
             texts[query_id.strip()] = text
     return texts
 

@@ -1,4 +1,4 @@
-"""A student's network in ONNX Runtime, and its tokenizer: texts, or pairs of texts, in batches that hold little padding."""
+"""An ONNX model with its tokenizer: runs texts, or pairs of texts, in batches with little padding."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from reranker.bundle import TOKENIZER, Bundle
 from reranker.errors import BundleError
 
 TOKENS_PER_BATCH = 2_048
-"""Rows × longest row of one ONNX run: enough to keep the cores busy, small enough to stay in cache."""
+"""Rows × longest row of one run: enough to keep the cores busy, small enough to stay in the processor's cache."""
 
-_TRIED = (  # what shoppers type, of several lengths
+_SAMPLE_QUERIES = (
     "ssd",
     "usb c",
     "27 inch monitor",
@@ -28,32 +28,31 @@ _TRIED = (  # what shoppers type, of several lengths
 
 
 class OnnxModel:
-    """One of a bundle's models, and its tokenizer, loaded. Safe to share between threads."""
+    """One of a bundle's models and its tokenizer. Thread-safe."""
 
     def __init__(self, bundle: Bundle, model: str, threads: int | None) -> None:
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else it keeps a device id in the home folder
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # it would store a device id in the home folder
         import onnxruntime as ort
         from tokenizers import Tokenizer
 
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads or cores()
         options.log_severity_level = 3
-        options.add_session_config_entry("session.disable_quant_qdq", "1")  # weights stored in int8 are made floats once, at loading
+        options.add_session_config_entry("session.disable_quant_qdq", "1")  # int8 weights are converted to floats once, when loading
         try:
-            self._tokenizer = Tokenizer.from_file(str(bundle.path / TOKENIZER))
-            self._session = ort.InferenceSession(str(bundle.path / model), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # both libraries raise bare exceptions of their own
+            self._tokenizer = Tokenizer.from_file(str(bundle.file(TOKENIZER)))
+            self._session = ort.InferenceSession(str(bundle.file(model)), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # both libraries raise plain exceptions of their own
             raise BundleError(f"The bundle {bundle.path} cannot be loaded: {error}", hint="Distil it again, or use the shipped bundle.") from error
         self._tokenizer.enable_truncation(bundle.manifest.max_length, strategy="longest_first")
         self._tokenizer.no_padding()
         self._inputs = [i.name for i in self._session.get_inputs()]
 
     def run(self, texts: Sequence[str] | Sequence[tuple[str, str]], *, alone: bool = False) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
-        """Yield batches: which of the texts or pairs, the model's first output for them (batch, …), their mask int64 (batch, tokens).
+        """Yield per batch: indices of its texts or pairs, the model's first output (batch, …), the attention mask int64 (batch, tokens).
 
-        Texts are sorted by length and cut into batches of nearly equal lengths, so that padding costs little. An int8
-        model rounds all of a batch by its largest value, so a text's output depends a little on its neighbours:
-        ``alone`` runs one text at a time, and its output depends on nothing else.
+        Texts are sorted by length, so that batches hold texts of similar length and little padding. An int8 model quantises
+        a batch by its largest value, so a text's output depends slightly on its batch: ``alone`` runs one text at a time.
         """
         for batch, feeds in self.feeds(self.tokenise(texts), alone=alone):
             yield batch, self.infer(feeds), feeds["attention_mask"]
@@ -64,7 +63,7 @@ class OnnxModel:
         return encodings
 
     def feeds(self, encodings: Sequence[Any], *, alone: bool = False) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
-        """Yield batches: which of the encodings, and what the model is fed, int64 (batch, tokens) each; ``alone`` as ``run``'s."""
+        """Yield per batch: indices of its encodings, and the model's inputs, int64 (batch, tokens) each. ``alone``: as in ``run``."""
         order = sorted(range(len(encodings)), key=lambda i: len(encodings[i].ids))
         for batch in [[i] for i in order] if alone else _batches(order, [len(e.ids) for e in encodings]):
             width = len(encodings[batch[-1]].ids)
@@ -78,12 +77,12 @@ class OnnxModel:
             yield batch, feeds
 
     @cached_property
-    def keeps_apart(self) -> bool:
-        """Whether a short text's output is the same, to the last bit, whatever short texts are read beside it: tried, once.
+    def batch_invariant(self) -> bool:
+        """Whether a short text has the same output, to the last bit, in any batch. Tested once, with sample queries.
 
-        So it is with floats, on the processors seen so far; not with an int8 network, which rounds a batch by its largest value.
+        True for float models on the processors tested so far; False for int8 models, which quantise a batch by its largest value.
         """
-        encodings = self.tokenise(_TRIED)
+        encodings = self.tokenise(_SAMPLE_QUERIES)
         alone = {i: self.infer(feeds)[0] for (i,), feeds in self.feeds(encodings, alone=True)}
         for count in (2, 3, 5, 8):
             for batch, feeds in self.feeds(encodings[:count]):
@@ -93,13 +92,13 @@ class OnnxModel:
         return True
 
     def infer(self, feeds: dict[str, np.ndarray]) -> np.ndarray:
-        """Return the model's first output for one batch, (batch, …)."""
+        """Return the model's first output for one batch: (batch, …)."""
         output: np.ndarray = self._session.run(None, feeds)[0]
         return output
 
 
 def _batches(order: list[int], lengths: list[int]) -> list[list[int]]:
-    """Cut texts sorted by length into runs of at most ``TOKENS_PER_BATCH`` padded tokens."""
+    """Split texts sorted by length into batches of at most ``TOKENS_PER_BATCH`` padded tokens."""
     batches: list[list[int]] = []
     for i in order:
         if batches and (len(batches[-1]) + 1) * lengths[i] <= TOKENS_PER_BATCH:

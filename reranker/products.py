@@ -1,10 +1,10 @@
-"""Products and the catalogue they come in: JSON Lines, plain, .gz or .zst, one product a line."""
+"""Products, and catalogue files: JSON Lines, plain, .gz or .zst, one product per line."""
 
 from __future__ import annotations
 
 import gzip
-import io
 import json
+import sys
 import zlib
 from collections.abc import Iterator, Mapping
 from math import isinf
@@ -13,13 +13,21 @@ from typing import IO, Any, Literal, NamedTuple
 
 from reranker.errors import CatalogError
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 Product = Mapping[str, Any]
-"""``id``, ``title`` and optionally ``brand``, ``description``, ``attributes`` (a mapping); other fields ride along."""
+"""``id``, ``title`` and optionally ``brand``, ``description``, ``attributes`` (a mapping). Other fields are kept and returned in results."""
+
+UNREADABLE = (OSError, EOFError, UnicodeDecodeError, zlib.error, zstd.ZstdError)
+"""What reading a file opened with ``open_text`` can raise."""
 
 MAX_PROBLEMS_SHOWN = 10
 
-_MEND = "Mend them, or leave them out with --skip-invalid (each is then named). Nothing was changed."
-_MEND_TABLE = 'ESCI\'s ids stand once in each locale: take one with --locale us, or in a recipe with data.locale = "us". Nothing was changed.'
+_HINT = "Correct them, or skip them with --skip-invalid, which lists them. Nothing was changed."
+_HINT_ESCI = 'In ESCI an id occurs once per locale: choose one with --locale us, or in a recipe with data.locale = "us". Nothing was changed.'
 
 
 class CatalogProblem(NamedTuple):
@@ -34,12 +42,12 @@ class CatalogProblem(NamedTuple):
         return f"line {self.line:,}{who}: {self.message}"
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what ``--json`` says of a product left out."""
+        """Return the problem as ``--json`` prints it."""
         return {"line": self.line, "id": self.product_id, "why": self.message}
 
 
 def check_product(value: Any) -> str | None:
-    """Say what keeps ``value`` from being a product, or None where nothing does."""
+    """Return why ``value`` is not a product, or None if it is one."""
     if not isinstance(value, Mapping):
         return f"expected a JSON object, found {type(value).__name__}"
     product_id = value.get("id")
@@ -63,9 +71,7 @@ def open_text(path: Path) -> IO[str]:
     if path.suffix == ".gz":
         return gzip.open(path, "rt", encoding="utf-8-sig")
     if path.suffix == ".zst":
-        import zstandard
-
-        return io.TextIOWrapper(zstandard.open(path, "rb"), encoding="utf-8-sig")
+        return zstd.open(path, "rt", encoding="utf-8-sig")
     return path.open(encoding="utf-8-sig")
 
 
@@ -80,14 +86,14 @@ def read_catalog(
 
     Args:
         path: JSON Lines, plain, .gz or .zst; or the products table of Amazon ESCI (.parquet).
-        on_problem: ``refuse`` raises at the end of the file's check, naming the first problems;
-            ``skip`` leaves the lines out and appends them to ``problems``.
-        problems: receives every line left out.
+        on_problem: ``refuse`` raises an error with the first problems once the file is checked;
+            ``skip`` leaves the lines out.
+        problems: every line left out is appended to it.
         locale: for ESCI: keep only this ``product_locale``, such as ``us``.
 
     Raises:
         CatalogError: the file cannot be read, is empty, or (``refuse``) holds unusable lines.
-        MissingExtraError: parquet is to be read and pyarrow is not installed.
+        MissingExtraError: the file is parquet and pyarrow is not installed.
     """
     path = Path(path)
     found = problems if problems is not None else []
@@ -104,18 +110,16 @@ def read_catalog(
                 yield product
     except FileNotFoundError:
         raise CatalogError(f"There is no catalogue at {path}.", hint="Give a JSON Lines file (.jsonl, .jsonl.gz or .jsonl.zst), or ESCI's .parquet.") from None
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise CatalogError(f"The catalogue {path} cannot be read: {error}", hint="Is it a UTF-8 JSON Lines file, whole and packed as its name says?") from error
-    except Exception as error:  # zstandard raises its own type, imported only where needed
-        if type(error).__name__ != "ZstdError":
-            raise
-        raise CatalogError(f"The catalogue {path} cannot be read: {error}", hint="Is it a whole .zst file?") from error
+    except UNREADABLE as error:
+        raise CatalogError(
+            f"The catalogue {path} cannot be read: {error}", hint="Expected a complete UTF-8 JSON Lines file, compressed as its suffix says."
+        ) from error
     if broken:
         shown = "\n".join(f"  {problem}" for problem in found[:MAX_PROBLEMS_SHOWN])
         more = f"\n  … and {len(found) - MAX_PROBLEMS_SHOWN:,} more" if len(found) > MAX_PROBLEMS_SHOWN else ""
         raise CatalogError(
             f"The catalogue {path} holds {len(found):,} unusable line(s):\n{shown}{more}",
-            hint=_MEND_TABLE if path.suffix == ".parquet" and locale is None else _MEND,
+            hint=_HINT_ESCI if path.suffix == ".parquet" and locale is None else _HINT,
         )
     if not seen:
         raise CatalogError(f"The catalogue {path} holds no usable product.", hint="Expected one JSON object a line, each with 'id' and 'title'.")
@@ -139,7 +143,7 @@ def _rows(path: Path, seen: dict[str, int], locale: str | None) -> Iterator[tupl
 def _parse(line: str, number: int, seen: dict[str, int]) -> tuple[dict[str, Any] | None, CatalogProblem | None]:
     try:
         value = json.loads(line, parse_constant=_refuse_constant, parse_float=_finite)
-        if "\\ud" in line.lower():  # an escaped surrogate without its other half could not be stored
+        if "\\ud" in line.lower():  # half a surrogate pair could not be stored
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:  # ValueError: broken JSON, a number of 5,000 digits, half a surrogate pair
         return None, CatalogProblem(number, None, f"not valid JSON ({error})")
@@ -150,7 +154,7 @@ def _checked(value: Any, number: int, seen: dict[str, int]) -> tuple[dict[str, A
     message = check_product(value)
     product_id = str(value["id"]) if isinstance(value, dict) and value.get("id") is not None else None
     if message is None and product_id in seen:
-        message = f"the same id stands on line {seen[product_id]:,}"
+        message = f"the same id is on line {seen[product_id]:,}"
     if message is not None:
         return None, CatalogProblem(number, product_id, message)
     assert product_id is not None
@@ -159,7 +163,7 @@ def _checked(value: Any, number: int, seen: dict[str, int]) -> tuple[dict[str, A
 
 
 def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON value")
+    raise ValueError(f"{name} is not a JSON value")
 
 
 def _finite(number: str) -> float:
@@ -170,7 +174,7 @@ def _finite(number: str) -> float:
 
 
 def attribute_pairs(attributes: Any) -> Iterator[tuple[str, str]]:
-    """Yield (name, value) as readable text: underscores become spaces, lists are joined, yes/no for booleans."""
+    """Yield (name, value) as readable text: underscores become spaces, lists are joined, booleans become yes or no."""
     if not isinstance(attributes, Mapping):
         return
     for name, value in attributes.items():

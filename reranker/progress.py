@@ -1,4 +1,4 @@
-"""How far a long step is: a bar on a terminal, a line a minute in a log."""
+"""Progress of a long step: a bar on a terminal, a line per minute in a log."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 LINES_EVERY_S = 60.0
-"""How often a log is told; a bar's redrawing would fill it, and rich draws none there until the end."""
+"""Seconds between lines in a log, where rich would print a bar only at the end."""
 
 
 @contextmanager
 def progress(what: str, total: int, console: Console) -> Iterator[Callable[[int], None]]:
-    """Show how many of ``total`` are done and how long the rest may take; gives a function that is told the number done since."""
+    """Show how many of ``total`` are done and the time left. Yields a function to call with the number of further items done."""
     if console.is_terminal or console.quiet:
         columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console) as bar:
@@ -24,7 +24,7 @@ def progress(what: str, total: int, console: Console) -> Iterator[Callable[[int]
             yield lambda n: bar.advance(task, n)
         return
     began = told = since = time.monotonic()
-    done = before = 0  # what the first call brings may be work of a run before this one, or wait for a model to load: the rest is timed from it
+    done = before = 0  # the first call may include earlier work or the loading of a model, so the rate is measured from it
 
     def advance(n: int) -> None:
         nonlocal done, before, told, since

@@ -1,4 +1,4 @@
-"""Two-stage search: BM25 top-k, reordered by the student; a failing or late student leaves BM25 order."""
+"""Two-stage search: the student reranks BM25's top k. If it fails or misses its deadline, BM25 order is returned."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextvars import copy_context
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from reranker.errors import InputError
 from reranker.first_stage import FirstStage, Hit, check_k, check_query
-from reranker.json_text import as_json
-from reranker.pace import StudentPace
+from reranker.lazy_product import as_json, product_as_json
 from reranker.products import Product
-from reranker.stored_product import product_as_json
+from reranker.scorer import Scorer
+from reranker.time_estimate import RerankTimeEstimate
 
 log = logging.getLogger(__name__)
 
@@ -30,24 +30,8 @@ WOULD_BE_LATE = "the student would have been late"
 TOO_MANY_WAIT = "too many wait for the student"
 
 
-class Scorer(Protocol):
-    """Anything that scores products for a query; ``Reranker`` is one."""
-
-    def score(self, query: str, products: Sequence[Product | str]) -> np.ndarray: ...
-
-
-def _pinned(scorer: Scorer | None) -> Scorer | None:
-    """Return the student of the moment where the scorer can be switched to another: the one that scores is the one named."""
-    pin = getattr(scorer, "pin", None)
-    return scorer if pin is None else pin()
-
-
-def _knows(student: Any, query: str, products: Sequence[Product]) -> bool:
-    return getattr(student, "keeps_scores", False) and bool(student.knows(query, products))
-
-
 class Result(NamedTuple):
-    """One product of the page. ``student_score`` is None where the student did not score it."""
+    """One product of a page. ``student_score`` is None if the student did not score it."""
 
     rank: int
     product_id: str
@@ -57,7 +41,7 @@ class Result(NamedTuple):
     product: Product
 
     def place(self) -> dict[str, Any]:
-        """Return all but the product, scores rounded."""
+        """Return everything but the product, scores rounded."""
         return {
             "rank": self.rank,
             "id": self.product_id,
@@ -69,11 +53,12 @@ class Result(NamedTuple):
 
 @dataclass(frozen=True)
 class SearchResponse:
-    """A page of results, and what happened to it.
+    """A page of results.
 
-    ``fallback_reason`` says why the hits kept BM25 order (None where they were reranked); ``scored`` is
-    how many hits the student scored, on this page or not; ``model`` names the student that did
-    (None where none did, or it has no name); times are milliseconds per stage.
+    ``fallback_reason``: why the hits are in BM25 order; None if they were reranked.
+    ``took_ms``: milliseconds per stage.
+    ``scored``: number of hits that the student scored, on this page or not.
+    ``model``: name and version of the student that scored; None if none did.
     """
 
     query: str
@@ -107,7 +92,7 @@ class SearchResponse:
 
 @dataclass(frozen=True)
 class Found:
-    """What the first stage found, before the student is asked; times on the clock of ``time.perf_counter``."""
+    """What the first stage found, before reranking; times are those of ``time.perf_counter``."""
 
     query: str
     hits: list[Hit]
@@ -118,11 +103,11 @@ class Found:
     at: float
 
     def in_bm25_order(self, fallback_reason: str) -> SearchResponse:
-        """Return the page as the first stage ordered it, and say why."""
+        """Return the page in BM25 order, with the reason."""
         return self.response(None, fallback_reason)
 
     def response(self, scores: np.ndarray | None, fallback_reason: str | None, model: str | None = None) -> SearchResponse:
-        """Return the page, the first hits in the order of their scores, (n,), where there are any."""
+        """Return the page, its first hits ordered by their scores, (n,), if there are any."""
         order = list(range(len(self.hits)))
         if scores is not None:
             order[: self.k] = np.argsort(-scores, kind="stable").tolist()
@@ -142,13 +127,13 @@ class TwoStageSearch:
     """BM25 top-k → rerank → page.
 
     Args:
-        first_stage: where hits come from.
+        first_stage: finds the hits.
         reranker: the student; None searches with BM25 alone.
-        k: how many hits the student reorders (1 to 1,000).
-        budget_ms: what the rerank stage may take, with what the search waited before it began; a later answer is dropped and
-            BM25 order stands. A student that by its latest times would be late is not asked.
-        why_no_reranker: said in each response where ``reranker`` is None.
-        workers: how many rerank stages with a budget may run at once; further ones wait, within their budget.
+        k: number of hits to rerank (1 to 1,000).
+        budget_ms: time limit of the rerank stage, including the search's wait before it; after it BM25 order is returned. The student
+            is not asked if its recent times predict that it would miss the limit.
+        why_no_reranker: the fallback reason if ``reranker`` is None.
+        workers: number of rerank stages with a budget that run at the same time; others wait, within their budget.
     """
 
     def __init__(
@@ -166,7 +151,7 @@ class TwoStageSearch:
         self.k = check_k(k)
         self.budget_ms = budget_ms
         self.why_no_reranker = why_no_reranker
-        self.pace = StudentPace()
+        self.rerank_time = RerankTimeEstimate()
         self._workers = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="rerank")
 
     def search(
@@ -176,22 +161,22 @@ class TwoStageSearch:
 
         Args:
             query: what the shopper typed.
-            size: results on the page.
-            start: results before the page.
-            k: how many hits the student reorders; None for those of this search.
-            rerank: False leaves BM25 order.
-            until: when the student must be done whatever its budget, on the clock of ``time.perf_counter``; BM25 order stands after it.
-            waited_s: seconds of the budget that are gone already.
+            size: number of results on the page.
+            start: number of results before the page.
+            k: number of hits to rerank; None takes this object's ``k``.
+            rerank: False returns BM25 order.
+            until: deadline of the rerank stage besides its budget, in seconds of ``time.perf_counter``.
+            waited_s: seconds of the budget that are spent already.
 
         Raises:
             InputError: the query is empty or too long, or k, size or start is out of range.
-            FirstStageError: the first stage cannot answer; the student's failures never raise.
+            FirstStageError: the first stage cannot answer. A failure of the student is never raised.
         """
         found = self.find(query, size=size, start=start, k=k, rerank=rerank)
         return self.rerank(found, until=until, waited_s=waited_s) if rerank else found.in_bm25_order(NOT_ASKED_FOR)
 
     def find(self, query: str, *, size: int = 10, start: int = 0, k: int | None = None, rerank: bool = True) -> Found:
-        """Ask the first stage for what ``rerank`` needs, or only for the page; arguments and errors as ``search``."""
+        """Get the hits that ``rerank`` needs, or only those of the page. Arguments and errors as in ``search``."""
         began = time.perf_counter()
         query = check_query(query)
         k = check_k(self.k if k is None else k)
@@ -201,33 +186,33 @@ class TwoStageSearch:
         return Found(query, hits, k, start, size, began, time.perf_counter())
 
     def rerank(self, found: Found, *, until: float | None = None, waited_s: float = 0.0, watched: bool = False) -> SearchResponse:
-        """Ask the student for its order of what was found; never raises.
+        """Rerank what ``find`` returned; never raises.
 
         Args:
             found: what ``find`` returned.
-            until: as ``search``'s.
-            waited_s: as ``search``'s.
-            watched: the caller gives up by itself when ``time_for_student`` is over. The student then works in the caller's thread.
+            until: as in ``search``.
+            waited_s: as in ``search``.
+            watched: the caller enforces ``time_for_student`` itself. The student then runs in the caller's thread.
         """
-        student = _pinned(self.reranker)
+        student = None if self.reranker is None else self.reranker.pin()
         scores, fallback_reason = self._score(student, found.query, found.hits[: found.k], until, waited_s, watched)
-        return found.response(scores, fallback_reason, getattr(student, "model", None))
+        return found.response(scores, fallback_reason, None if student is None else student.model)
 
     def search_without_student(self, query: str, *, fallback_reason: str, k: int | None = None, **options: Any) -> SearchResponse:
-        """Return BM25 order and why, with only the work that it takes; the student's order where its scores are kept. Arguments and errors as ``search``."""
-        student = _pinned(self.reranker)
-        if not getattr(student, "keeps_scores", False):
+        """Return BM25 order without waiting for the student, or the reranked order if its scores are cached. Arguments and errors as in ``search``."""
+        student = None if self.reranker is None else self.reranker.pin()
+        if student is None or not student.caches_scores:
             return self.find(query, k=k, rerank=False, **options).in_bm25_order(fallback_reason)
         found = self.find(query, k=k, **options)
-        known = _knows(student, found.query, [hit.product for hit in found.hits[: found.k]])
-        return self.rerank(found) if known else found.in_bm25_order(fallback_reason)
+        cached = student.has_scores(found.query, [hit.product for hit in found.hits[: found.k]])
+        return self.rerank(found) if cached else found.in_bm25_order(fallback_reason)
 
     def slack_s(self, k: int | None = None, until: float | None = None, *, waited_s: float = 0.0) -> float | None:
-        """Return how many seconds a search may wait before its student, by its latest times, would be late; None for any. Below 0 it would be late at once."""
+        """Return how many seconds a search may wait before the student is expected to miss its deadline: below 0 if it is too late, None without one."""
         time_s, _ = self.time_for_student(until, waited_s)
         if time_s is None or self.reranker is None:
             return None
-        return time_s - min(self.pace.expected_s(), self.pace.expected_s(self.k if k is None else k))  # most searches find fewer than k
+        return time_s - min(self.rerank_time.expected_s(), self.rerank_time.expected_s(self.k if k is None else k))  # most searches find fewer than k
 
     def _score(
         self, student: Scorer | None, query: str, hits: list[Hit], until: float | None, waited_s: float, watched: bool
@@ -237,12 +222,12 @@ class TwoStageSearch:
         if not hits:
             return None, "the first stage found nothing"
         products = [hit.product for hit in hits]
-        known = _knows(student, query, products)
+        cached = student.has_scores(query, products)
         time_s, late = self.time_for_student(until, waited_s)
-        if not known and time_s is not None and (time_s <= 0 or self.pace.expected_s(len(products)) > time_s):
+        if not cached and time_s is not None and (time_s <= 0 or self.rerank_time.expected_s(len(products)) > time_s):
             return None, WOULD_BE_LATE
         try:
-            if known:
+            if cached:
                 scores = student.score(query, products)
             elif time_s is None or watched:
                 scores = self._measured(student, query, products)
@@ -251,10 +236,10 @@ class TwoStageSearch:
                 try:
                     scores = answer.result(time_s)
                 finally:
-                    answer.cancel()  # one that has not begun would keep later queries waiting for nothing
+                    answer.cancel()  # if it has not started, later queries need not wait for it
         except FutureTimeout:
             return None, late
-        except Exception as error:  # whatever the student does, the shopper gets BM25 order
+        except Exception as error:  # the shopper gets BM25 order whatever the student does
             log.exception("the student failed")
             return None, f"the student failed: {type(error).__name__}"
         scores = np.asarray(scores, dtype=np.float32)
@@ -263,11 +248,11 @@ class TwoStageSearch:
         return scores, None
 
     def _measured(self, student: Scorer, query: str, products: Sequence[Product]) -> np.ndarray:
-        with self.pace.measured(student, len(products)):
+        with self.rerank_time.measured(student, len(products)):
             return student.score(query, products)
 
     def time_for_student(self, until: float | None, waited_s: float) -> tuple[float | None, str]:
-        """Return the seconds that the student has from now, None for any; and what is said when they are over. Arguments as ``search``'s."""
+        """Return the seconds left for the student, None without a limit, and the fallback reason once they are over. Arguments as in ``search``."""
         budget_s = None if self.budget_ms is None else self.budget_ms / 1e3 - waited_s
         left_s = None if until is None else until - time.perf_counter()
         if left_s is not None and (budget_s is None or left_s < budget_s):
@@ -275,6 +260,6 @@ class TwoStageSearch:
         return budget_s, f"the student took longer than its {self.budget_ms:g} ms" if self.budget_ms is not None else ""
 
     def close(self) -> None:
-        """Release the first stage; a student still at work is not waited for."""
+        """Close the first stage. A scoring in progress is not waited for."""
         self._workers.shutdown(wait=False, cancel_futures=True)
         self.first_stage.close()

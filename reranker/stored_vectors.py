@@ -1,10 +1,9 @@
-"""Product vectors computed at indexing time: files beside an index, so that no searcher waits for a product that is new to the service."""
+"""Product vectors computed at indexing time and stored in files, so that no search waits for them."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
@@ -14,17 +13,13 @@ import numpy as np
 from reranker.cache import digest
 from reranker.errors import InputError
 from reranker.folders import whole_file
-from reranker.neighbourhoods import Neighbourhoods, lean_on_neighbours
 
 PART = 2_000
-"""Products in one file; what an interruption loses at most."""
-
-_OWN, _LEANT = "part-*.npy", "neighbours-*.npy"
-"""Files of the vectors that texts have by themselves, and of those that lean on their neighbours', which are looked up first."""
+"""Products per file: an interruption loses at most these."""
 
 
-class Encoder(Protocol):
-    """What makes vectors; ``BiEncoder`` is one."""
+class TextEncoder(Protocol):
+    """Computes vectors; ``BiEncoder`` is one."""
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Return vectors of texts, float16 (n, width)."""
@@ -32,11 +27,11 @@ class Encoder(Protocol):
 
 
 class StoredVectors:
-    """Vectors by their text's key, in memory-mapped files: several processes share them, and starting reads only their keys.
+    """Vectors by the digest of their text, in memory-mapped files: processes share them, and opening reads only the keys.
 
     Args:
-        parts: each a structured array of ``key`` (two unsigned 64-bit numbers) and ``vector`` (float16, (width,), or int8 with
-            a ``scale``, float32, that each is multiplied by). Of two vectors of one key, that of the earlier part counts.
+        parts: structured arrays of ``key`` (two unsigned 64-bit numbers) and ``vector`` (float16, (width,)).
+            If a key is in several parts, the earlier part is used.
     """
 
     def __init__(self, parts: Sequence[np.ndarray]) -> None:
@@ -53,7 +48,7 @@ class StoredVectors:
         return len(self._keys)
 
     def find(self, keys: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
-        """Return which keys are known, bool (n,), and those keys' vectors, float32 (known, width)."""
+        """Return which keys are stored, bool (n,), and their vectors, float32 (stored, width)."""
         if not len(self._keys) or not keys:
             return np.zeros(len(keys), dtype=bool), np.zeros((0, 0), dtype=np.float32)
         wanted = np.frombuffer(b"".join(keys), dtype="<u8").reshape(-1, 2)
@@ -64,64 +59,57 @@ class StoredVectors:
         found = np.empty((len(rows), self._parts[0]["vector"].shape[1]), dtype=np.float32)
         for number in np.unique(part_of):
             here = part_of == number
-            part = self._parts[number][rows[here] - self._starts[number]]
-            found[here] = part["vector"]
-            if "scale" in part.dtype.names:
-                found[here] *= part["scale"][:, None]
+            found[here] = self._parts[number]["vector"][rows[here] - self._starts[number]]
         return known, found
 
 
 def open_vectors(folder: Path, width: int | None = None) -> StoredVectors:
-    """Open the vectors in a folder; none are there where there is no such folder.
+    """Open the vectors in a folder; a missing folder holds none.
 
     Raises:
-        InputError: a file is not one of vectors, or (where ``width`` is given) of vectors of another width.
+        InputError: a file does not hold vectors, or not of ``width`` dimensions where that is given.
     """
-    return StoredVectors([*_parts(folder, _LEANT, width), *_parts(folder, _OWN, width)])
-
-
-def _parts(folder: Path, pattern: str, width: int | None = None) -> list[np.ndarray]:
     parts = []
-    for path in sorted(folder.glob(pattern)):
+    for path in sorted(folder.glob("part-*.npy")):
         try:
             part = np.load(path, mmap_mode="r")
-            usable = part.ndim == 1 and part.dtype.names in (("key", "vector"), ("key", "vector", "scale")) and width in (None, part["vector"].shape[1])
+            usable = part.ndim == 1 and part.dtype.names == ("key", "vector") and width in (None, part["vector"].shape[1])
         except (OSError, EOFError, ValueError, IndexError) as error:
             raise InputError(f"The product vectors {path} cannot be read: {error}", hint="Delete that file and run `reranker vectors` again.") from error
         if not usable:
             raise InputError(f"{path} does not hold this bundle's product vectors.", hint="Delete that file and run `reranker vectors` again.")
         parts.append(part)
-    return parts
+    return StoredVectors(parts)
 
 
-def store_vectors(folder: Path, encoder: Encoder, texts: Iterable[str], *, on_texts: Callable[[int], None] | None = None) -> int:
-    """Compute the vectors of product texts that the folder does not hold yet, and return how many those were.
+def store_vectors(folder: Path, encoder: TextEncoder, texts: Iterable[str], *, on_texts: Callable[[int], None] | None = None) -> int:
+    """Compute the vectors of product texts that the folder lacks, and return how many those were.
 
-    A file is whole when it is there, so an interrupted run goes on where it was. Vectors of texts that no product has any
-    more stay; remove the folder to begin anew.
+    Files are written whole, so an interrupted run can be continued. Vectors of texts that no product has any more stay;
+    delete the folder to start again.
 
     Args:
-        on_texts: told how many more texts have their vector.
+        on_texts: called with the number of further texts done.
 
     Raises:
-        InputError: what the folder holds cannot be read.
+        InputError: a file in the folder cannot be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    stored = StoredVectors(_parts(folder, _OWN))
-    made = 0
+    stored = open_vectors(folder)
+    computed = 0
     seen: set[bytes] = set()
-    left = iter(texts)
-    while batch := list(islice(left, PART)):
+    remaining = iter(texts)
+    while batch := list(islice(remaining, PART)):
         keys = [digest([text]) for text in batch]
         known, _ = stored.find(keys)
-        new = {key: text for key, text, there in zip(keys, batch, known, strict=True) if not there and key not in seen}
+        new = {key: text for key, text, found in zip(keys, batch, known, strict=True) if not found and key not in seen}
         if new:
             _write_part(folder / f"part-{uuid.uuid4().hex}.npy", list(new), encoder.encode(list(new.values())))
-            made += len(new)
+            computed += len(new)
             seen |= new.keys()
         if on_texts:
             on_texts(len(batch))
-    return made
+    return computed
 
 
 def _write_part(path: Path, keys: Sequence[bytes], vectors: np.ndarray) -> None:
@@ -130,54 +118,3 @@ def _write_part(path: Path, keys: Sequence[bytes], vectors: np.ndarray) -> None:
     part["vector"] = vectors
     with whole_file(path) as staging:
         np.save(staging, part)
-
-
-def store_leant(
-    folder: Path,
-    texts: Sequence[str],
-    attribute_names: np.ndarray,
-    neighbourhoods: Neighbourhoods,
-    *,
-    on_texts: Callable[[int], None] | None = None,
-) -> None:
-    """Mix the vectors that ``store_vectors`` left with their neighbours' (``lean_on_neighbours``).
-
-    Neighbours are sought among the texts given; vectors of other texts that leant on their neighbours before are kept. What
-    is there already of the same products is not computed again. The file is replaced whole: an interruption leaves the one before.
-
-    Args:
-        attribute_names: of the texts' products, from ``sketch_attribute_names``.
-        on_texts: told how many more texts are done.
-
-    Raises:
-        InputError: what the folder holds cannot be read.
-    """
-    if not texts:
-        return
-    rows = {digest([text]): row for row, text in reversed(list(enumerate(texts)))}  # of equal texts, the first product's attributes
-    keys = np.frombuffer(b"".join(rows), dtype="<u8").reshape(-1, 2)
-    named = attribute_names[list(rows.values())]
-    made_of = blake2b(repr(neighbourhoods).encode() + keys.tobytes() + named.tobytes(), digest_size=8).hexdigest()
-    target = folder / f"neighbours-{made_of}.npy"
-    if not target.is_file():
-        before = _parts(folder, _LEANT)
-        known, own = StoredVectors(_parts(folder, _OWN)).find(list(rows))
-        if not known.all():
-            raise InputError(f"{folder} lacks vectors of {(~known).sum():,} products.", hint="Delete the folder and run `reranker vectors` again.")
-        leant = lean_on_neighbours(own, named, neighbourhoods, on_products=on_texts)
-        kept = [part[[bytes(key) not in rows for key in part["key"]]] for part in before]
-        with whole_file(target) as staging:
-            np.save(staging, np.concatenate([_in_int8(keys, leant), *kept]))
-        for path in set(folder.glob(_LEANT)) - {target}:
-            path.unlink(missing_ok=True)
-    elif on_texts:
-        on_texts(len(rows))
-
-
-def _in_int8(keys: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Return a part of vectors in int8, each with a scale of its own: half of float16's size, and the same order of hits."""
-    part = np.empty(len(keys), dtype=[("key", "<u8", 2), ("vector", "i1", vectors.shape[1]), ("scale", "<f4")])
-    scales = np.maximum(np.abs(vectors).max(axis=1), 1e-9) / 127
-    part["key"], part["scale"] = keys, scales
-    part["vector"] = np.rint(vectors / scales[:, None])
-    return part

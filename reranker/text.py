@@ -1,4 +1,4 @@
-"""A product as the text that teacher and student read; one template for both, kept in the bundle."""
+"""The text of a product: teacher and student use the same template, which is part of the bundle."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from reranker.lazy_product import LazyProduct
 from reranker.products import attribute_pairs
-from reranker.stored_product import StoredProduct
 
-_FIELD_CHARACTERS = 2_000  # far more than any student reads; keeps a 10 kB description from costing time
+_FIELD_CHARACTERS = 2_000  # more than any student reads; limits the time that a long description takes
 
 
 def clean(text: str) -> str:
-    r"""Drop control characters and literal ``\n``, which real catalogues hold, and fold blanks."""
+    r"""Remove control characters and literal ``\n``, which occur in real catalogues, and collapse whitespace."""
     text = text.replace("\\n", " ").replace("\\t", " ")
     if not text.isprintable():
         text = "".join(c if c.isprintable() else " " for c in text)
@@ -22,10 +22,10 @@ def clean(text: str) -> str:
 
 
 class ProductTemplate(BaseModel):
-    """How a product becomes text: its fields in order, empty and repeated ones left out.
+    """Renders a product as text: its fields in order, without empty and repeated ones.
 
     ``attributes`` stands for the first ``max_attributes`` attributes whose value is a word
-    rather than a measure, as ``name: value``. Other names are looked up as they are.
+    rather than a number or yes/no, as ``name: value``. Any other name is a field of the product.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -39,12 +39,12 @@ class ProductTemplate(BaseModel):
         """Return the product's text; a plain string is only cleaned."""
         if isinstance(product, str):
             return clean(product[: 4 * _FIELD_CHARACTERS])[: self.max_characters]
-        if not isinstance(product, StoredProduct):
+        if not isinstance(product, LazyProduct):
             return self._text(product)
-        made = product.kept.text
-        if made is None or made[0] is not self:
-            made = product.kept.text = (self, self._text(product))
-        return made[1]
+        rendered = product.indexed.text
+        if rendered is None or rendered[0] is not self:
+            rendered = product.indexed.text = (self, self._text(product))
+        return rendered[1]
 
     def _text(self, product: Mapping[str, Any]) -> str:
         parts: list[str] = []
@@ -58,15 +58,15 @@ class ProductTemplate(BaseModel):
         return self.separator.join(parts)[: self.max_characters]
 
     def _attributes(self, attributes: Any) -> str:
-        told: list[str] = []
+        shown: list[str] = []
         for name, value in attribute_pairs(attributes):
-            if len(told) == self.max_attributes:
+            if len(shown) == self.max_attributes:
                 break
             value = clean(value[:_FIELD_CHARACTERS])
             if value in ("yes", "no") or len(value) > 60 or not any(c.isalpha() for c in value):
                 continue
-            told.append(f"{name}: {value}")
-        return "; ".join(told)
+            shown.append(f"{name}: {value}")
+        return "; ".join(shown)
 
 
 def _as_text(value: Any) -> str:

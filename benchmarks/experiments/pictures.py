@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from benchmarks.experiments.report import LINES, Row
 from reranker.evaluation.bootstrap import Interval
-from reranker.plots import COLOURS, FAINT, INK, STYLE, new_figure, reach, save
+from reranker.plot_style import COLOURS, FAINT, INK, STYLE, new_figure, reach, save
 
 _STUDENT = "#1f6feb"
 _TITLE_CHARACTERS = 80

@@ -150,8 +150,8 @@ def _measuring(out: Path, threads: int | None, as_json: bool) -> Iterator[_Job]:
     """Create the output folder, limit the cores, and open the demo's first stage."""
     from rich.console import Console
 
-    from benchmarks.speed.machine import keep_to
     from reranker.demo_data import demo_file
+    from reranker.machine import keep_to
 
     folder = output_folder(out)
     cores = keep_to(threads)

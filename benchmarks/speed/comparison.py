@@ -11,7 +11,6 @@ import numpy as np
 
 from benchmarks.speed.cost import assumptions, cost
 from benchmarks.speed.interleaved_timing import time_interleaved
-from benchmarks.speed.machine import describe
 from benchmarks.speed.settings import Settings
 from benchmarks.speed.statistics import Estimate, percentile, ratio, rounded
 from benchmarks.speed.systems.bundle import BundleSystem
@@ -21,6 +20,7 @@ from benchmarks.speed.workload import first_queries, measure_quality, timed_quer
 from reranker.errors import InputError
 from reranker.evaluation.bootstrap import Interval
 from reranker.first_stage import FirstStage
+from reranker.machine import describe
 
 
 @dataclass(frozen=True)

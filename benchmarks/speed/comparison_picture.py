@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from benchmarks.speed.comparison import Report, SystemResult
 from benchmarks.speed.plot_annotations import label_points
-from reranker.plots import FAINT, INK, STYLE, new_figure, reach, save
+from reranker.plot_style import FAINT, INK, STYLE, new_figure, reach, save
 
 _OURS, _OTHERS, _P95 = "#1f6feb", "#6b7785", "#d1495b"
 

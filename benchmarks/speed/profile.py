@@ -11,16 +11,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.speed.interleaved_timing import SETTLE_S, without_garbage_collection
-from benchmarks.speed.machine import describe
 from benchmarks.speed.search_requests import SIZE, InProcessClient, service
 from benchmarks.speed.settings import Settings
 from benchmarks.speed.statistics import Estimate, percentile, ratio, rounded
 from benchmarks.speed.workload import TimedQuery, timed_queries
-from reranker.bundle import MODEL, QUERIES, Bundle
+from reranker.bi_encoder import BiEncoder, unit_means
+from reranker.bundle import CROSS_ENCODER, MODEL, QUERIES, Bundle
 from reranker.first_stage import FirstStage
+from reranker.machine import describe
 from reranker.onnx_model import OnnxModel
 from reranker.reranker import Reranker
-from reranker.scorers import CROSS_ENCODER, BiEncoder, unit_means
 from reranker.search import TwoStageSearch
 from reranker.text import clean
 
@@ -169,7 +169,7 @@ def _time_stages(student: _Student, first_stage: FirstStage, reranker: Reranker,
 
     response = search.search(asked.query, size=SIZE)
     if student.queries is not None and student.vectors is not None:
-        student.vectors.vectors([reranker.template.render(product) for product in products])  # fills the cache
+        student.vectors.product_vectors([reranker.template.render(product) for product in products])  # fills the cache
         list(student.queries.run([query]))
     time.sleep(SETTLE_S)
     timed("first_stage", lambda: first_stage.search(asked.query, len(products)))
@@ -177,7 +177,7 @@ def _time_stages(student: _Student, first_stage: FirstStage, reranker: Reranker,
     scores = np.zeros(len(products), dtype=np.float32)
     if student.vectors is not None and student.queries is not None:
         encoder = student.queries
-        vectors = timed("look_up", lambda: student.vectors.vectors(texts) if student.vectors is not None else None)
+        vectors = timed("look_up", lambda: student.vectors.product_vectors(texts) if student.vectors is not None else None)
         encodings = timed("tokenise_query", lambda: encoder.tokenise([query]))
         ((_, feeds),) = encoder.feeds(encodings)
         hidden = timed("onnx_query", lambda: encoder.infer(feeds))

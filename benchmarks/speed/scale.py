@@ -12,12 +12,12 @@ import numpy as np
 
 from benchmarks.speed.cost import assumptions, cost
 from benchmarks.speed.interleaved_timing import without_garbage_collection
-from benchmarks.speed.machine import describe
 from benchmarks.speed.settings import Settings
 from benchmarks.speed.statistics import Estimate, Line, line, percentile, rounded
 from benchmarks.speed.workload import TimedQuery, timed_queries
 from reranker.bundle import MODEL, Bundle
 from reranker.first_stage import FirstStage
+from reranker.machine import describe
 from reranker.onnx_model import OnnxModel
 from reranker.reranker import Reranker
 from reranker.search import TwoStageSearch
@@ -143,7 +143,7 @@ def measure_scale(
 
 def _by_hits(reranker: Reranker, queries: Sequence[TimedQuery], ks: Sequence[int], rounds: int, *, new: bool) -> Growth:
     for query in queries:
-        reranker.remember([] if new else query.products)
+        reranker.precompute([] if new else query.products)
     took = np.zeros((len(ks), rounds, len(queries)))
     for i in range(-1, rounds):  # round -1 warms up
         with without_garbage_collection():
@@ -151,7 +151,7 @@ def _by_hits(reranker: Reranker, queries: Sequence[TimedQuery], ks: Sequence[int
                 for place in range(len(ks)):
                     at = (place + max(i, 0) + q) % len(ks)  # each time another number of hits comes first
                     if new:
-                        reranker.forget()
+                        reranker.clear_caches()
                     took[at, max(i, 0), q] = _ms(lambda at=at, query=query: reranker.rerank(query.query, query.products[: ks[at]]))  # type: ignore[misc]
     medians = np.median(took, axis=1)
     x = np.repeat(np.array(ks, dtype=float)[:, None], len(queries), axis=1)
@@ -177,7 +177,7 @@ def _by_length(bundle: Bundle, queries: Sequence[TimedQuery], k: int, rounds: in
             for q, query in enumerate(queries if i >= 0 else queries[:1]):
                 for place in range(len(limits)):
                     at = (place + max(i, 0) + q) % len(limits)
-                    rerankers[at].forget()
+                    rerankers[at].clear_caches()
                     took[at, max(i, 0), q] = _ms(lambda at=at, query=query: rerankers[at].rerank(query.query, query.products[:k])) / k  # type: ignore[misc]
     medians = np.median(took, axis=1)
     return Growth(x, medians, line(x, medians))
@@ -185,7 +185,7 @@ def _by_length(bundle: Bundle, queries: Sequence[TimedQuery], k: int, rounds: in
 
 def _by_clients(reranker: Reranker, queries: Sequence[TimedQuery], k: int, rounds: int, seconds: float) -> list[Load]:
     for query in queries:
-        reranker.remember(query.products[:k])
+        reranker.precompute(query.products[:k])
     done: dict[int, list[tuple[float, list[float], float]]] = {clients: [] for clients in CLIENTS}
     for i in range(rounds):
         for place in range(len(CLIENTS)):
@@ -234,7 +234,7 @@ def _costs(first_stage: FirstStage, reranker: Reranker, queries: Sequence[TimedQ
     if reranker.keeps_vectors:
 
         def anew(query: TimedQuery) -> None:
-            reranker.forget()
+            reranker.clear_caches()
             reranker.rerank(query.query, query.products[:k])
 
         costs["rerank, products new"] = _cpu_ms(queries[:_MOST_LENGTH_QUERIES], anew, len(queries[:_MOST_LENGTH_QUERIES]))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from reranker.errors import JudgmentError, RecipeError
-from reranker.evaluation.comparison import tells_apart
+from reranker.evaluation.comparison import distinguishes_rankings
 from reranker.judgments import Judgment, load_judgments
 from reranker.products import CatalogProblem, Product, read_catalog
 from reranker_distill.augmentation.generated_queries import endpoint as queries_endpoint
@@ -211,7 +211,7 @@ def split_judgments(recipe: Recipe, judgments: list[Judgment], say: Callable[[st
     ratings: dict[str, list[int]] = {}
     for judgment in split.held_out:
         ratings.setdefault(judgment.query, []).append(judgment.rating)
-    if not any(tells_apart(of_query) for of_query in ratings.values()):
+    if not any(distinguishes_rankings(of_query) for of_query in ratings.values()):
         raise JudgmentError(
             f"None of the {len(ratings):,} held-out queries can tell rankings apart, so the gate could not measure anything.",
             hint="A query needs a product rated 2 or 3 and one rated 0: judge more products, or hold out another fold (data.held_out_fold).",

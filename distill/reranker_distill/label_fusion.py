@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from reranker.errors import RecipeError
-from reranker.neighbourhoods import ATTRIBUTE_WEIGHT
 from reranker.products import Product
 from reranker_distill.pairs import LabelledPair, relevance_in
 from reranker_distill.product_vectors import ProductVectors
@@ -66,7 +65,7 @@ class NeighbourhoodEmbedder:
             some = missing[start : start + at_a_time]
             likeness = self._vectors.vectors[some] @ self._vectors.vectors.T
             if self._names is not None:
-                likeness += ATTRIBUTE_WEIGHT * (self._names[some] @ self._names.T).toarray()
+                likeness += 0.5 * (self._names[some] @ self._names.T).toarray()
             nearest = np.argpartition(-likeness, self._k - 1, axis=1)[:, : self._k].astype(np.int32)  # a copy: a view would keep the whole block
             self._known.update(zip(some, nearest, strict=True))
 

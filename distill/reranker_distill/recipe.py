@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from reranker.demo_data import demo_file
 from reranker.errors import RecipeError
-from reranker.neighbourhoods import DEFAULT
 from reranker.text import ProductTemplate
 from reranker_distill.recipe_file import read_keys
 
@@ -337,7 +336,7 @@ class Vectors(Section):
     """Product vectors of the student that is chosen, where it keeps any, for `reranker serve --vectors`; each leans on those of products like it."""
 
     ahead: bool = Field(default=True, description="compute the whole catalogue's; some milliseconds a product")
-    neighbours: int = Field(default=DEFAULT.most, ge=1, description="how many products like it, itself counted, a product's vector leans on; 1: none")
+    neighbours: int = Field(default=1, ge=1, description="how many products like it, itself counted, a product's vector leans on; 1: none")
 
 
 class Recipe(Section):

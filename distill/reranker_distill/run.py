@@ -14,12 +14,12 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.speed.machine import describe
 from reranker import __version__
 from reranker.bundle import sha256
 from reranker.embedded import EmbeddedFirstStage, build_index
 from reranker.errors import RecipeError, RerankerError
 from reranker.folders import copy_files, whole_file, whole_folder
+from reranker.machine import describe
 from reranker.onnx_model import cores
 from reranker.products import Product
 from reranker.progress import progress

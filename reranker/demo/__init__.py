@@ -1,4 +1,4 @@
-"""The demo page: static files over the service's own ``/search`` and ``/ready``."""
+"""The demo page: static files that use the service's ``/search`` and ``/ready``."""
 
 from reranker.demo.page import EXAMPLES, add_page
 

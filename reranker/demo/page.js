@@ -1,5 +1,5 @@
 "use strict";
-// One request a query: the page of all k hits holds BM25's rank of each, so both columns come from it.
+// One request per query: its page has all k hits with their BM25 ranks, so both columns come from it.
 
 const SHOWN = 10;
 const $ = (selector) => document.querySelector(selector);
@@ -10,7 +10,7 @@ let running = null;
 function element(tag, className, text) {
   const made = document.createElement(tag);
   if (className) made.className = className;
-  if (text !== undefined) made.textContent = text; // textContent only: products are shown, never run
+  if (text !== undefined) made.textContent = text; // textContent, not innerHTML: product texts are untrusted
   return made;
 }
 
@@ -66,10 +66,10 @@ function show(response) {
   fill("reranked", response.reranked ? response.results : [], 1, true);
   const notice = $("#reranked .notice");
   notice.hidden = response.reranked;
-  notice.textContent = response.fallback_reason ? `Not reranked: ${response.fallback_reason}. BM25's order stands.` : "";
+  notice.textContent = response.fallback_reason ? `Not reranked: ${response.fallback_reason}. Shown in BM25 order.` : "";
   columns.hidden = switcher.hidden = !found;
   if (!found) {
-    tell(`Nothing was found for “${response.query}”. Try other words.`, true);
+    tell(`No products found for “${response.query}”. Try other words.`, true);
     return;
   }
   const took = response.took_ms, ms = (value) => `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
@@ -104,9 +104,9 @@ async function search(query) {
       tell(await problemOf(answer), true);
     }
   } catch (error) {
-    if (error.name === "AbortError") return; // a newer query took its place
+    if (error.name === "AbortError") return; // a newer query replaced it
     columns.hidden = switcher.hidden = true;
-    tell("The service does not answer. Is `reranker demo` still running?", true);
+    tell("The service does not respond. Is `reranker demo` still running?", true);
   }
   columns.classList.remove("stale");
 }

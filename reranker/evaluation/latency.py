@@ -1,4 +1,4 @@
-"""What each stage of a search takes."""
+"""Latency of each stage of a search."""
 
 from __future__ import annotations
 
@@ -24,23 +24,22 @@ class Latency(NamedTuple):
     samples: int
 
 
-def measure_latency(search: TwoStageSearch, queries: Sequence[str], k: int, *, forget: bool = False) -> dict[str, Latency]:
-    """Time one search of each query (the first 200), one after the other, after an untimed warm-up.
+def measure_latency(search: TwoStageSearch, queries: Sequence[str], k: int, *, new_products: bool = False) -> dict[str, Latency]:
+    """Time one search per query (the first 200), one after the other, after an untimed warm-up.
 
-    A student that keeps product vectors is timed with those of all hits known, or, with ``forget``, with none known.
+    A bi-encoder is timed with the vectors of all hits known or, with ``new_products``, with none known.
 
-    Returns ``first_stage``, ``rerank`` (left out of searches that found nothing) and ``total``;
-    a stage without a sample is left out.
+    Returns ``first_stage``, ``rerank`` and ``total``. Searches without hits have no rerank time; a stage without a sample is left out.
     """
     queries = list(dict.fromkeys(queries))[:MAX_QUERIES]
     size = min(10, k)
     student = search.reranker if isinstance(search.reranker, Reranker) and search.reranker.keeps_vectors else None
-    for query in queries if student and not forget else queries[:WARM_UP_QUERIES]:
+    for query in queries if student and not new_products else queries[:WARM_UP_QUERIES]:
         search.search(query, size=size, k=k)
     took: dict[str, list[float]] = {"first_stage": [], "rerank": [], "total": []}
     for query in queries:
-        if student and forget:
-            student.forget()
+        if student and new_products:
+            student.clear_caches()
         response = search.search(query, size=size, k=k)
         for stage, samples in took.items():
             if stage == "first_stage" or response.reranked:
@@ -52,7 +51,7 @@ def measure_stages(search: TwoStageSearch, queries: Sequence[str], k: int) -> di
     """Time ``first_stage``, ``rerank`` with all product vectors known, ``rerank_unknown`` with none known (bi-encoders only), and ``total``."""
     student = search.reranker
     keeps_vectors = isinstance(student, Reranker) and student.keeps_vectors
-    first_time = measure_latency(search, queries, k, forget=True) if keeps_vectors else {}
+    first_time = measure_latency(search, queries, k, new_products=True) if keeps_vectors else {}
     return measure_latency(search, queries, k) | ({"rerank_unknown": first_time["rerank"]} if "rerank" in first_time else {})
 
 

@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-import ir_measures
-from ir_measures import nDCG
+import numpy as np
 
-GAINS = {grade: 2**grade - 1 for grade in range(4)}
-MEASURE = nDCG(cutoff=10, gains=GAINS, judged_only=True)
+CUTOFF = 10
 
 
 def ndcg_at_10(ratings: Mapping[str, Mapping[str, int]], scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Return nDCG@10 of each query: gain 2^grade − 1, discount log2(rank + 1), judged products only.
+    """Return nDCG@10 of each query in both mappings: gain 2^grade − 1, discount log2(rank + 1), judged products only; 0 without a relevant product.
 
     Products with equal scores are ordered by the hash of their id: the same in every run and on every machine,
     and unrelated to the order of the judgments, which often lists the best products first.
 
+    Source: Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques", 2002, with the gain of Burges et al.,
+    "Learning to rank using gradient descent", 2005.
+
     Args:
-        ratings: query → product id → grade 0 to 3.
+        ratings: query → product id → grade.
         scores: query → product id → score, higher is better.
     """
-    run = {query: _as_ranks(by_product) for query, by_product in scores.items()}
-    qrels = {query: dict(by_product) for query, by_product in ratings.items()}
-    return {metric.query_id: float(metric.value) for metric in ir_measures.iter_calc([MEASURE], qrels, run)}
+    return {query: _ndcg(graded, scores[query]) for query, graded in ratings.items() if query in scores}
 
 
-def _as_ranks(scores: Mapping[str, float]) -> dict[str, float]:
-    """Replace scores by distinct ones in the same order: ir-measures breaks ties by product id otherwise."""
-    ranked = sorted(scores, key=lambda product_id: (-scores[product_id], hashlib.sha256(product_id.encode()).digest()))
-    return {product_id: float(len(ranked) - place) for place, product_id in enumerate(ranked)}
+def _ndcg(graded: Mapping[str, int], scores: Mapping[str, float]) -> float:
+    ranked = sorted(graded.keys() & scores.keys(), key=lambda product_id: (-scores[product_id], hashlib.sha256(product_id.encode()).digest()))
+    ideal = _dcg(sorted(graded.values(), reverse=True))
+    return _dcg([graded[product_id] for product_id in ranked]) / ideal if ideal else 0.0
+
+
+def _dcg(grades: Sequence[int]) -> float:
+    gains = 2.0 ** np.array(grades[:CUTOFF]) - 1
+    return float((gains / np.log2(np.arange(2, len(gains) + 2))).sum())

@@ -1,4 +1,4 @@
-"""BM25, the reranker and the off-the-shelf bar on one set of judgments, with all that was left out."""
+"""Measures BM25, the reranker and an off-the-shelf embedder on one set of judgments."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from reranker.bundle import Bundle, Seen
 from reranker.errors import InputError, JudgmentError
 from reranker.evaluation.bootstrap import Interval
-from reranker.evaluation.comparison import Comparison, Ranker, evaluate_rankings, tells_apart
+from reranker.evaluation.comparison import Comparison, Ranker, distinguishes_rankings, evaluate_rankings
 from reranker.evaluation.embedder import NAME as EMBEDDER
 from reranker.evaluation.embedder import load_embedder
 from reranker.evaluation.latency import Latency, measure_stages
@@ -25,10 +25,10 @@ _FEW_QUERIES = 10
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What the figures do not cover.
+    """What the figures do not include.
 
-    ``seen``: queries that the bundle was trained on · ``indistinct``: queries that cannot tell rankings apart ·
-    ``unknown_products``: judgments, as (query, product id), for products that are not in the catalogue.
+    ``seen``: queries that the bundle was trained on · ``indistinct``: queries whose judgments cannot distinguish rankings ·
+    ``unknown_products``: judgments, as (query, product id), of products that are not in the catalogue.
     """
 
     seen: list[str]
@@ -40,8 +40,8 @@ class LeftOut:
 class Evaluation:
     """What ``reranker evaluate`` reports.
 
-    ``absent``: why a ranking is missing · ``judged``: how many products are judged · ``ahead``: how many of those were scored
-    by a vector that was computed ahead, and may lean on its neighbours'.
+    ``absent``: why a ranking is missing · ``judged``: number of judged products · ``ahead``: how many of those have a vector
+    that was computed in advance.
     """
 
     comparison: Comparison
@@ -105,17 +105,17 @@ def evaluate(
     embedder: bool = True,
     say: Callable[[str], None] = lambda _: None,
 ) -> Evaluation:
-    """Measure the reranker against BM25, and against the off-the-shelf embedder where it can be loaded.
+    """Compare the reranker with BM25, and with the off-the-shelf embedder if it can be loaded.
 
     Args:
-        k: how many hits the latency measurement reranks.
-        include_seen: also use queries that the bundle was trained on; the report then warns.
-        strict: refuse judgments for products that are not in the catalogue.
-        embedder: False leaves the off-the-shelf bar out.
-        say: told what is being done, for progress.
+        k: number of hits to rerank in the latency measurement.
+        include_seen: also use queries that the bundle was trained on; the report then has a warning.
+        strict: raise an error for judgments of products that are not in the catalogue.
+        embedder: False leaves the off-the-shelf embedder out.
+        say: called with the present step, for progress.
 
     Raises:
-        JudgmentError: the judgments do not fit the catalogue, or no query tells rankings apart.
+        JudgmentError: the judgments do not fit the catalogue, or cannot distinguish rankings for any query.
         InputError: no query is left that the bundle was not trained on.
         FirstStageError: the first stage cannot answer.
     """
@@ -128,7 +128,7 @@ def evaluate(
     warnings = []
     seen = seen_queries(known, reranker.bundle.manifest.seen)
     if seen and include_seen:
-        warnings.append(f"{len(seen)} of the queries were used in the bundle's training: these figures flatter it.")
+        warnings.append(f"{len(seen)} of the queries were used in the bundle's training: the figures are too good.")
         seen = set()
     used = [j for j in known if j.query not in seen]
     check_unseen(known, used)
@@ -143,10 +143,10 @@ def evaluate(
         else:
             rankers[EMBEDDER] = loaded
     else:
-        absent[EMBEDDER] = "not asked for"
+        absent[EMBEDDER] = "left out by --no-embedder"
     say("Ranking the judged products of each query")
     comparison = evaluate_rankings(used, products, rankers)
-    ahead = reranker.computed_ahead(list(products.values()))
+    ahead = reranker.count_stored(list(products.values()))
     if comparison.queries < _FEW_QUERIES:
         warnings.append(f"Only {comparison.queries} queries are left: too few to conclude from.")
 
@@ -169,7 +169,7 @@ def bm25_ranker(first_stage: FirstStage) -> Ranker:
 
 
 def judged_products(first_stage: FirstStage, judgments: Sequence[Judgment]) -> dict[str, Product]:
-    """Return the products that judgments name, by id; those that the catalogue lacks are left out."""
+    """Return the judged products by id; those that are not in the catalogue are left out."""
     wanted = list(dict.fromkeys(j.product_id for j in judgments))
     found: dict[str, Product] = {}
     for start in range(0, len(wanted), 500):
@@ -183,17 +183,17 @@ def _check_unknown(unknown: list[tuple[str, str]], judged: int, in_catalogue: in
     named = "; ".join(f"product {product_id} for '{query}'" for query, product_id in unknown[:_NAMED])
     more = " …" if len(unknown) > _NAMED else ""
     raise JudgmentError(
-        f"{len(unknown):,} of {judged:,} judgments are for products that are not among the {in_catalogue:,} of the catalogue: {named}{more}",
-        hint="Mend the judgments, or leave --strict out to ignore these." if 2 * len(unknown) <= judged else "Do judgments and catalogue belong together?",
+        f"{len(unknown):,} of {judged:,} judgments are of products that are not among the {in_catalogue:,} of the catalogue: {named}{more}",
+        hint="Correct the judgments, or leave out --strict to ignore these." if 2 * len(unknown) <= judged else "Do judgments and catalogue belong together?",
     )
 
 
 def check_unseen(known: Sequence[Judgment], used: Sequence[Judgment]) -> None:
-    """Raise InputError where the queries that tell rankings apart are all among those that were trained on, and so not in ``used``."""
+    """Raise InputError if every query that can distinguish rankings was used in training, and so is not in ``used``."""
     if not _distinct(used) and (lost := _distinct(known)):
         raise InputError(
-            f"The bundle was trained on all {lost} of the judged queries that tell rankings apart: they cannot show how it does on others.",
-            hint="Judge other queries, or count these in with --include-seen.",
+            f"The bundle was trained on all {lost} judged queries that can distinguish rankings, so they cannot measure it on unseen ones.",
+            hint="Judge other queries, or include these with --include-seen.",
         )
 
 
@@ -201,11 +201,11 @@ def _distinct(judgments: Sequence[Judgment]) -> int:
     ratings: dict[str, list[int]] = {}
     for judgment in judgments:
         ratings.setdefault(judgment.query, []).append(judgment.rating)
-    return sum(tells_apart(graded) for graded in ratings.values())
+    return sum(distinguishes_rankings(graded) for graded in ratings.values())
 
 
 def seen_queries(judgments: Sequence[Judgment], seen: Seen) -> set[str]:
-    """Return the queries that the bundle was trained on, by their own text or by their intent; case and blanks do not count."""
+    """Return the queries that the bundle was trained on, by their text or their intent; case and whitespace are ignored."""
     names = {_folded(name) for name in [*seen.intents, *seen.queries]}
     return {j.query for j in judgments if _folded(j.query) in names or _folded(j.intent) in names}
 

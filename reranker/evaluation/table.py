@@ -60,14 +60,14 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     left_out = evaluation.left_out
     console.print(f"Bundle {escape(evaluation.bundle.manifest.name)}, version {evaluation.bundle.version}; catalogue of {evaluation.products:,} products.")
     if evaluation.ahead:
-        console.print(f"Of {evaluation.judged:,} judged products {evaluation.ahead:,} have vectors computed ahead (`reranker vectors`).")
+        console.print(f"Of {evaluation.judged:,} judged products {evaluation.ahead:,} have vectors computed in advance (`reranker vectors`).")
     if left_out.seen:
-        console.print(f"Left out: {len(left_out.seen)} queries that the bundle was trained on (--include-seen counts them in).")
+        console.print(f"Left out: {len(left_out.seen)} queries that the bundle was trained on (include them with --include-seen).")
     if left_out.indistinct:
-        console.print(f"Left out: {len(left_out.indistinct)} queries that cannot tell rankings apart (no product rated 2 or more, or none rated 0).")
+        console.print(f"Left out: {len(left_out.indistinct)} queries that cannot distinguish rankings (no product rated 2 or more, or none rated 0).")
     if left_out.unknown_products:
         named = ", ".join(f"{product_id} for '{query}'" for query, product_id in left_out.unknown_products[:3])
-        console.print(f"Left out: {len(left_out.unknown_products)} judgments for products that the catalogue does not hold: {escape(named)} …")
+        console.print(f"Left out: {len(left_out.unknown_products)} judgments of products that are not in the catalogue: {escape(named)} …")
     for warning in evaluation.warnings:
         console.print(f"[yellow]warning:[/] {escape(warning)}")
 

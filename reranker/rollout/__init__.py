@@ -1,4 +1,4 @@
-"""Changing a running service's bundle: switch, roll back, and try another one in the shadow of the one that serves."""
+"""Changes a running service's bundle: rollout, rollback, and shadow scoring."""
 
 from reranker.rollout.rollout import Rollout
 from reranker.rollout.switchable import SwitchableReranker

@@ -1,4 +1,4 @@
-"""Work that must not delay an answer: held back while a request is answered, done when the answer went out."""
+"""Work that is postponed until a request's response has been sent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _held: ContextVar[list[Callable[[], None]] | None] = ContextVar("held", default=
 
 @contextmanager
 def held_until_answered() -> Iterator[None]:
-    """Hold back what ``after_answer`` is given in this context, and in copies of it that threads run in, until the block ends."""
+    """Postpone the work given to ``after_answer`` in this context, and in copies of it in threads, until the block ends."""
     held: list[Callable[[], None]] = []
     token = _held.set(held)
     try:
@@ -23,7 +23,7 @@ def held_until_answered() -> Iterator[None]:
 
 
 def after_answer(work: Callable[[], None]) -> None:
-    """Do ``work`` when the request's answer went out; at once where no request is being answered."""
+    """Do ``work`` after the response was sent, or at once outside a request."""
     held = _held.get()
     if held is None:
         work()

@@ -1,4 +1,4 @@
-"""How far two rankings of the same products agree."""
+"""Agreement of two rankings of the same products."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TOP = 10
 def kendall_tau(a: np.ndarray, b: np.ndarray) -> float | None:
     """Return Kendall's tau-b of two scores per product, both (n,): 1 for the same order, -1 for the reverse.
 
-    None where it is not defined: fewer than two products, or one side scores all of them alike.
+    None if it is not defined: fewer than two products, or equal scores for all of them on one side.
     """
     i, j = np.triu_indices(len(a), 1)
     of_a, of_b = np.sign(a[i] - a[j]), np.sign(b[i] - b[j])
@@ -19,7 +19,7 @@ def kendall_tau(a: np.ndarray, b: np.ndarray) -> float | None:
 
 
 def top_10_overlap(a: np.ndarray, b: np.ndarray) -> float | None:
-    """Return which share of the ten best by ``a`` is among the ten best by ``b``, 0 to 1; None for ten products or fewer, which always agree."""
+    """Return the share of the ten best by ``a`` that are among the ten best by ``b``; None for ten products or fewer, which always agree."""
     if len(a) <= TOP:
         return None
     best_a, best_b = (np.argsort(-scores, kind="stable")[:TOP] for scores in (a, b))

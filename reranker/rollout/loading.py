@@ -1,4 +1,4 @@
-"""Loads a bundle for a running service: verified, whole, warm, and proven to score."""
+"""Loads a bundle for a running service: verifies it, warms it up, and checks that it scores."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from reranker.rollout.recent import Asked
 
 ATTEMPTS = 5
 WARM_UP_S = 5.0
-"""The most that recent requests may take of a new bundle before it serves."""
+"""Maximal time for warming up a new bundle with recent requests."""
 
 _PROBE: Asked = ("warm up", ["the first run of a model is slower than the others", "warm"])
 
 
-class Loaded(NamedTuple):
-    """A bundle in memory. ``manifest_sha256`` tells it from all others; ``since``: when it took its present role."""
+class LoadedBundle(NamedTuple):
+    """A bundle in memory, identified by ``manifest_sha256``; ``since``: when it took its present role."""
 
     reranker: Reranker
     manifest_sha256: str
     since: datetime
 
-    def from_now(self) -> Loaded:
+    def from_now(self) -> LoadedBundle:
         return self._replace(since=datetime.now(UTC))
 
 
-def load(path: str | Path | None, *, threads: int | None, cache: int = 0, vectors: Path | None = None, recent: Sequence[Asked] = ()) -> Loaded:
-    """Load, verify and warm up the bundle that ``path`` names now (as ``load_bundle``; a link is followed first).
+def load(path: str | Path | None, *, threads: int | None, cache: int = 0, vectors: Path | None = None, recent: Sequence[Asked] = ()) -> LoadedBundle:
+    """Load, verify and warm up a bundle; a link is resolved first.
 
     Args:
         path: a folder, a link to one, a shipped bundle's name, or None.
-        threads: of one scoring; None takes all cores.
-        cache: as ``Reranker``'s: each bundle has its own, so that none sees what another computed.
-        vectors: folder of product vectors computed ahead, where there is one.
-        recent: scored as a warm-up after a probe, for at most ``WARM_UP_S`` seconds.
+        threads: threads of one scoring; None takes all cores.
+        cache: as in ``Reranker``. Each bundle has its own cache.
+        vectors: folder of stored product vectors, if there is one.
+        recent: requests to warm up with, for at most ``WARM_UP_S`` seconds.
 
     Raises:
         BundleError: it is missing, incomplete, corrupt, of a later format, or gives no usable scores.
@@ -55,17 +55,17 @@ def load(path: str | Path | None, *, threads: int | None, cache: int = 0, vector
     for query, products in (_PROBE, *recent):
         try:
             scores = reranker.score(query, products)
-        except InputError:  # a client's mistake, which the bundle is not to blame for
+        except InputError:  # the client's mistake, not the bundle's
             continue
         if scores.shape != (len(products),) or not np.isfinite(scores).all():
             raise BundleError(f"The bundle {reranker.bundle.path} gives unusable scores.", hint="Check it: reranker bundle verify DIR")
         if time.monotonic() - began > WARM_UP_S:
             break
-    return Loaded(reranker, digest, datetime.now(UTC))
+    return LoadedBundle(reranker, digest, datetime.now(UTC))
 
 
 def _load_whole(path: str | Path | None, threads: int | None, cache: int) -> tuple[Reranker, str]:
-    """Load a bundle that stays as it is from its first file to its last: a folder may be replaced while it is read."""
+    """Load a bundle and make sure that its folder was not replaced meanwhile."""
     error: BundleError | None = None
     for attempt in range(ATTEMPTS):
         if attempt:
@@ -75,7 +75,7 @@ def _load_whole(path: str | Path | None, threads: int | None, cache: int) -> tup
         error = None
         try:
             reranker = Reranker.load(folder, threads=threads, cache=cache)
-            load_bundle(folder)  # once more: the files that were loaded are still those that were verified
+            load_bundle(folder)  # again: the loaded files must be those that were verified
         except BundleError as caught:
             error = caught
         except OSError as caught:
@@ -84,7 +84,7 @@ def _load_whole(path: str | Path | None, threads: int | None, cache: int) -> tup
             if error is not None:
                 raise error
             return reranker, before
-    raise error or BundleError(f"The bundle {folder} changed again and again while it was read.", hint="Try again when it is whole.")
+    raise error or BundleError(f"The bundle {folder} kept changing while it was read.", hint="Try again when it is complete.")
 
 
 def _resolved(path: str | Path | None) -> Path:

@@ -1,10 +1,10 @@
-"""What a rollout tells whoever counts: the service's metrics."""
+"""Events of a rollout, for the service's metrics."""
 
 from __future__ import annotations
 
 
 class Observer:
-    """Hears everything and does nothing. Methods are called from several threads, and must not raise."""
+    """Does nothing; subclasses count. Methods are called from several threads and must not raise."""
 
     def changed(self, action: str, outcome: str) -> None:
         """``action``: reload, rollback, shadow, promote; ``outcome``: done, unchanged, refused."""

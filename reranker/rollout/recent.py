@@ -1,4 +1,4 @@
-"""The latest requests, kept to warm up a new bundle with what it will be asked."""
+"""The latest requests, which warm up a new bundle."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Asked = tuple[str, Sequence[Product | str]]
 
 
 class Recent:
-    """Queries with their products, newest last, as many as ``max_products`` products in all. Safe to share between threads."""
+    """Queries with their products, limited to ``max_products`` products in total. Thread-safe."""
 
     def __init__(self, max_products: int = 2_000) -> None:
         self._max = max_products

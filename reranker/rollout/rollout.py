@@ -1,4 +1,4 @@
-"""Which bundle serves, which served before, which one is tried in the shadow; and every change of them."""
+"""The bundles of a service: the one that serves, the previous one, and the shadow; and every change of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from reranker.bundle import MODEL
 from reranker.errors import BundleError, InputError, RejectedBundleError, RerankerError, RolloutError
 from reranker.rollout.after_answer import after_answer
-from reranker.rollout.loading import Loaded, load
+from reranker.rollout.loading import LoadedBundle, load
 from reranker.rollout.observer import Observer
 from reranker.rollout.recent import Recent
 from reranker.rollout.shadow import Shadow
@@ -24,17 +24,17 @@ log = logging.getLogger(__name__)
 
 
 class Rollout:
-    """Owns the bundles of a service, in memory: serving, previous and shadow. ``student`` is what requests are scored with.
+    """Holds a service's bundles in memory: serving, previous and shadow. ``student`` scores the requests.
 
-    Changes are made in the thread that asks for them, one at a time; requests never wait for one. Each returns a sentence
-    that says what happened.
+    Changes run in the calling thread, one at a time; requests never wait for one. Each returns a sentence that says what
+    happened.
 
     Args:
-        bundle: what serves, as ``load_bundle``; a reload without a path reads it again.
-        threads: of one scoring; None takes all cores.
-        cache: of how many queries each bundle keeps what it computed, as ``Reranker``'s.
-        bundles: the only folder whose bundles clients may name; None lets them name none.
-        vectors: folder of product vectors computed ahead; a bundle that has none in it computes them when first asked.
+        bundle: the bundle that serves, as in ``load_bundle``. A reload without a path reads it again.
+        threads: threads of one scoring; None takes all cores.
+        cache: number of queries whose results each bundle caches, as in ``Reranker``.
+        bundles: the folder whose bundles clients may name; None allows none.
+        vectors: folder of stored product vectors. A bundle without vectors in it computes them when first needed.
 
     Raises:
         BundleError: ``bundle`` cannot be loaded.
@@ -53,7 +53,7 @@ class Rollout:
         self._changing = threading.Lock()
         self._vectors = vectors
         self._serving = load(bundle, threads=threads, cache=cache, vectors=vectors)
-        self._previous: Loaded | None = None
+        self._previous: LoadedBundle | None = None
         self._shadow: Shadow | None = None
         self._watch: Watch | None = None
         self._last_change: dict[str, str] | None = None
@@ -69,17 +69,17 @@ class Rollout:
     # --- changes ----------------------------------------------------------------------------------------------------
 
     def reload(self, path: str | None = None, *, trigger: str = "request", wait: bool = False) -> str:
-        """Load, verify and warm up a bundle, then let it serve.
+        """Load, verify and warm up a bundle, then serve it.
 
         Args:
-            path: a bundle among the ``bundles`` folder's; None reads again what ``bundle`` names.
-            trigger: who asked, for ``status``.
-            wait: wait for a change under way instead of refusing.
+            path: a bundle in the ``bundles`` folder; None reads ``bundle`` again.
+            trigger: what caused it, for ``status``.
+            wait: wait for a change in progress instead of raising an error.
 
         Raises:
             InputError: clients may not name this path.
-            RejectedBundleError: the bundle cannot be used; the old one goes on serving.
-            RolloutError: another change is under way.
+            RejectedBundleError: the bundle cannot be used; the present one stays.
+            RolloutError: another change is in progress.
         """
         with self._change("reload", trigger, wait) as done:
             loaded = self._load(self._bundle if path is None else self._among_bundles(path))
@@ -87,25 +87,25 @@ class Rollout:
                 if self._vectors is None:
                     return done(f"{self._serving.reranker.model} serves already: nothing was changed.", "unchanged")
                 count = self._serving.reranker.use_vectors(self._vectors)
-                return done(f"{self._serving.reranker.model} serves already; it knows {count:,} product vectors computed ahead.", "unchanged")
+                return done(f"{self._serving.reranker.model} serves already; {count:,} stored product vectors are loaded.", "unchanged")
             return done(self._serve(loaded))
 
     def rollback(self) -> str:
-        """Let the bundle serve that served before, at once; it was kept in memory.
+        """Serve the previous bundle again, at once; it was kept in memory.
 
         Raises:
-            RolloutError: there is none, or another change is under way.
+            RolloutError: there is none, or another change is in progress.
         """
         with self._change("rollback") as done:
             if self._previous is None:
-                raise RolloutError("There is no bundle to go back to.", hint="One is kept once another was rolled out.")
+                raise RolloutError("There is no bundle to go back to.", hint="There is one after the first rollout.")
             return done(self._serve(self._previous))
 
     def start_shadow(self, path: str | Path, *, trusted: bool = False) -> str:
-        """Load a bundle and let it score the same traffic, unheard; a shadow already there is replaced.
+        """Load a bundle as the shadow: it scores the same traffic, but its scores are not served. An existing shadow is replaced.
 
         Args:
-            path: among the ``bundles`` folder's; any where ``trusted``, for the service's own options.
+            path: a bundle in the ``bundles`` folder; any path if ``trusted``, for the service's own options.
 
         Raises:
             InputError, RejectedBundleError, RolloutError: as ``reload``.
@@ -121,55 +121,55 @@ class Rollout:
         """Drop the shadow.
 
         Raises:
-            RolloutError: there is none, or another change is under way.
+            RolloutError: there is none, or another change is in progress.
         """
         with self._change("shadow") as done:
             shadow = self._take_shadow()
-            return done(f"{shadow.reranker.model} is in the shadow no more.")
+            return done(f"{shadow.reranker.model} is no longer in the shadow.")
 
     def promote(self) -> str:
-        """Let the shadow serve.
+        """Serve the shadow.
 
         Raises:
-            RolloutError: there is none, or another change is under way.
+            RolloutError: there is none, or another change is in progress.
         """
         with self._change("promote") as done:
             return done(self._serve(self._take_shadow()))
 
-    def _take_shadow(self) -> Loaded:
+    def _take_shadow(self) -> LoadedBundle:
         if self._shadow is None:
             raise RolloutError("There is no bundle in the shadow.", hint="Start one: reranker bundle shadow DIR")
         shadow, self._shadow = self._shadow, None
         shadow.stop()
         return shadow.loaded
 
-    def _serve(self, loaded: Loaded) -> str:
+    def _serve(self, loaded: LoadedBundle) -> str:
         self._previous, self._serving = self._serving.from_now(), loaded.from_now()
         self.student.switch(loaded.reranker)
-        self._previous.reranker.forget_queries()  # its products' vectors stay, to go back at once
+        self._previous.reranker.clear_query_cache()  # product vectors stay, so that a rollback is immediate
         if self._shadow is not None:
             self._shadow.compare_with(loaded.reranker.model)
-        return f"{loaded.reranker.model} serves now; {self._previous.reranker.model} is kept to go back to."
+        return f"{loaded.reranker.model} serves now; {self._previous.reranker.model} is kept for a rollback."
 
-    def _load(self, path: str | Path | None) -> Loaded:
+    def _load(self, path: str | Path | None) -> LoadedBundle:
         try:
             return load(path, threads=self._threads, cache=self._cache, vectors=self._vectors, recent=self._recent.newest_first())
         except RerankerError as error:
             message, hint = error.message, error.hint
-        except Exception as error:  # whatever a bundle holds, the old one goes on serving
+        except Exception as error:  # the present bundle must go on serving whatever the new one contains
             log.exception("the bundle %s cannot be loaded", path)
             message, hint = f"The bundle {path} cannot be loaded: {type(error).__name__}.", "The service's log has the details."
         raise RejectedBundleError(f"{message} {self._serving.reranker.model} goes on serving.", hint=hint)
 
     def _among_bundles(self, path: str) -> Path:
-        """Return the folder that a client named, the same refusal for whatever lies elsewhere, there or not."""
+        """Return the folder that a client named. Any path outside gets the same error, whether it exists or not."""
         if self._bundles is None:
             raise InputError("This service takes no path of a bundle.", hint="Start it with --bundles DIR to let clients choose among the bundles in DIR.")
         try:
             root = self._bundles.resolve()
             folder = (root / path).resolve()
             if folder != root and folder.is_relative_to(root):
-                folder.exists()  # raises where the system cannot even look it up
+                folder.exists()  # raises if the system cannot look it up
                 return folder
         except (OSError, ValueError, RuntimeError):  # a name too long, a zero byte, links in a circle
             pass
@@ -177,7 +177,7 @@ class Rollout:
 
     @contextmanager
     def _change(self, action: str, trigger: str = "request", wait: bool = False) -> Iterator[Callable[..., str]]:
-        """Make one change alone; yields what to call with the sentence that says what was done, and returns it."""
+        """Run one change at a time. Yields a function that records the change's message and returns it."""
 
         def done(message: str, outcome: str = "done") -> str:
             self.observer.changed(action, outcome)
@@ -189,7 +189,7 @@ class Rollout:
             return message
 
         if not self._changing.acquire(blocking=wait):
-            raise RolloutError("Another change of the bundles is under way.", hint="Try again when it is done.")
+            raise RolloutError("Another change of the bundles is in progress.", hint="Try again when it is done.")
         try:
             yield done
         except RerankerError as error:
@@ -204,15 +204,15 @@ class Rollout:
     # --- triggers ---------------------------------------------------------------------------------------------------
 
     def reload_quietly(self, trigger: str) -> None:
-        """Reload what ``bundle`` names; a failure is logged, counted and shown by ``status``."""
+        """Reload ``bundle``; a failure is logged, counted and shown by ``status``."""
         with suppress(RerankerError):
             self.reload(trigger=trigger, wait=True)
 
     def watch(self, *, every_s: float = 1.0) -> None:
-        """Reload whenever what ``bundle`` names has changed."""
+        """Reload whenever the bundle that ``bundle`` names has changed."""
         self._watch = Watch(self._bundle, lambda: self.reload_quietly("watch"), every_s=every_s)
 
-    # --- what there is ----------------------------------------------------------------------------------------------
+    # --- status -----------------------------------------------------------------------------------------------------
 
     def shadow_agreement(self) -> dict[str, float | None]:
         """As ``Shadow.agreement``; empty without a shadow."""
@@ -220,13 +220,13 @@ class Rollout:
         return {} if shadow is None else shadow.agreement()
 
     def models(self) -> dict[str, str]:
-        """Return role (serving, previous, shadow) → ``name@version``, of those there are."""
+        """Return ``name@version`` by role: serving, previous, shadow."""
         shadow = self._shadow
         roles = {"serving": self._serving, "previous": self._previous, "shadow": None if shadow is None else shadow.loaded}
         return {role: loaded.reranker.model for role, loaded in roles.items() if loaded is not None}
 
     def status(self) -> dict[str, Any]:
-        """Return what ``GET /bundles`` answers."""
+        """Return the response of ``GET /bundles``."""
         shadow = self._shadow
         return {
             "serving": _described(self._serving),
@@ -244,7 +244,7 @@ class Rollout:
             self._shadow.stop()
 
 
-def _described(loaded: Loaded) -> dict[str, Any]:
+def _described(loaded: LoadedBundle) -> dict[str, Any]:
     bundle = loaded.reranker.bundle
     return {
         "model": loaded.reranker.model,

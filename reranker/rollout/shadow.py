@@ -1,4 +1,4 @@
-"""A bundle in the shadow of the one that serves: scores the same traffic, is measured, and never heard."""
+"""Shadow scoring: a second bundle scores the same traffic and is compared, but its scores are never served."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from reranker.rollout.agreement import kendall_tau, top_10_overlap
-from reranker.rollout.loading import Loaded
+from reranker.rollout.loading import LoadedBundle
 from reranker.rollout.observer import Observer
 from reranker.rollout.switchable import Sample
 
@@ -22,15 +22,15 @@ CAPACITY = 64
 
 
 class Shadow:
-    """Scores samples in a thread of its own. Its queue is bounded: a sample that finds it full is dropped and counted.
+    """Scores samples in its own thread. Its queue is bounded: samples that do not fit are dropped and counted.
 
     Args:
-        loaded: the bundle in the shadow.
-        against: the model that serves; samples of other models do not count towards the agreement.
-        observer: told each scoring, failure and drop.
+        loaded: the shadow bundle.
+        against: the model that serves. Samples of other models are left out of the agreement.
+        observer: notified of each scoring, failure and drop.
     """
 
-    def __init__(self, loaded: Loaded, *, against: str, observer: Observer) -> None:
+    def __init__(self, loaded: LoadedBundle, *, against: str, observer: Observer) -> None:
         self.loaded = loaded
         self._observer = observer
         self._queue: queue.Queue[Sample | None] = queue.Queue(CAPACITY)
@@ -46,10 +46,10 @@ class Shadow:
         """Measure the agreement with another model from now on."""
         with self._lock:
             self._against = model
-            self._agreement: dict[str, list[float]] = {"kendall_tau": [0, 0.0], "top_10_overlap": [0, 0.0]}  # how many, and their sum
+            self._agreement: dict[str, list[float]] = {"kendall_tau": [0, 0.0], "top_10_overlap": [0, 0.0]}  # count and sum
 
     def offer(self, sample: Sample) -> None:
-        """Take the sample for later, or drop it; returns at once."""
+        """Queue the sample, or drop it if the queue is full; returns at once."""
         if self._stopped or len(sample.products) == 0:
             return
         try:
@@ -63,7 +63,7 @@ class Shadow:
         while (sample := self._queue.get()) is not None and not self._stopped:
             try:
                 self._compare(sample)
-            except Exception:  # whatever the shadow does, clients never see it
+            except Exception:  # clients never see a failure of the shadow
                 with self._lock:
                     self._failures += 1
                     first = self._failures == 1
@@ -94,7 +94,7 @@ class Shadow:
             return {name: round(total / count, 6) if count else None for name, (count, total) in self._agreement.items()}
 
     def stats(self) -> dict[str, Any]:
-        """Return what was done so far: counts, mean milliseconds, and the agreement with the serving bundle."""
+        """Return counts, mean milliseconds, and the agreement with the serving bundle."""
         agreement = self.agreement()
         with self._lock:
             return {
@@ -106,7 +106,7 @@ class Shadow:
             }
 
     def stop(self) -> None:
-        """Take nothing more. A scoring in progress finishes for nobody."""
+        """Take no more samples. The result of a scoring in progress is discarded."""
         self._stopped = True
-        with suppress(queue.Full):  # then the thread has work, and looks whether it should stop after each
+        with suppress(queue.Full):  # then the thread is busy, and checks after each sample whether to stop
             self._queue.put_nowait(None)

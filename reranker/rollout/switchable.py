@@ -1,4 +1,4 @@
-"""A reranker whose bundle can be exchanged while others use it."""
+"""A reranker whose bundle can be replaced while requests use it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reranker.bundle import Bundle
 from reranker.cache import CacheState
 from reranker.products import Product
-from reranker.reranker import Ranked, Reranker
+from reranker.reranker import Reranker
+from reranker.scorer import Scorer
 from reranker.text import ProductTemplate
 
 
 class Sample(NamedTuple):
-    """What was scored, how (float32 (n,), input order), and the model that did."""
+    """A scoring: scores are float32 (n,), in the order of the products; ``model`` is the name and version that scored."""
 
     query: str
     products: Sequence[Product | str]
@@ -23,19 +23,28 @@ class Sample(NamedTuple):
     model: str
 
 
-class Pinned:
-    """One bundle for the length of one request: what it names is what scores, whatever is switched meanwhile."""
+class PinnedReranker(Scorer):
+    """The bundle that serves one request from start to end, even if another is rolled out meanwhile."""
 
     def __init__(self, reranker: Reranker, note: Callable[[Sample], None]) -> None:
         self._reranker = reranker
         self._note = note
-        self.bundle: Bundle = reranker.bundle
-        self.template: ProductTemplate = reranker.template
-        self.model = reranker.model
-        self.keeps_scores = reranker.keeps_scores
 
-    def pin(self) -> Pinned:
-        return self
+    @property
+    def model(self) -> str:
+        return self._reranker.model
+
+    @property
+    def caches_scores(self) -> bool:
+        return self._reranker.caches_scores
+
+    @property
+    def vectors_computed(self) -> int:
+        return self._reranker.vectors_computed
+
+    def has_scores(self, query: str, products: Sequence[Product | str]) -> bool:
+        """As ``Reranker.has_scores``."""
+        return self._reranker.has_scores(query, products)
 
     def score(self, query: str, products: Sequence[Product | str]) -> np.ndarray:
         """As ``Reranker.score``."""
@@ -44,19 +53,6 @@ class Pinned:
     def raw_scores(self, query: str, products: Sequence[Product | str]) -> np.ndarray:
         """As ``Reranker.raw_scores``."""
         return self._noted(query, products, self._reranker.raw_scores(query, products))
-
-    def logits(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
-        """As ``Reranker.logits``."""
-        return self._reranker.logits(pairs)
-
-    def knows(self, query: str, products: Sequence[Product | str]) -> bool:
-        """As ``Reranker.knows``."""
-        return self._reranker.knows(query, products)
-
-    @property
-    def vectors_made(self) -> int:
-        """As ``Reranker.vectors_made``."""
-        return self._reranker.vectors_made
 
     def caches(self) -> dict[str, CacheState]:
         """As ``Reranker.caches``."""
@@ -67,12 +63,12 @@ class Pinned:
         return scores
 
 
-class SwitchableReranker:
-    """Stands where a ``Reranker`` stands. Each call is answered by the bundle of the moment; ``pin`` keeps to one for several calls.
+class SwitchableReranker(Scorer):
+    """A ``Reranker`` whose bundle can be switched. Each call uses the bundle that serves now; ``pin`` keeps one for several calls.
 
     Args:
         reranker: serves first.
-        note: told each scoring, in the thread that scored; must not raise.
+        note: called with each scoring, in the thread that scored; must not raise.
     """
 
     def __init__(self, reranker: Reranker, note: Callable[[Sample], None] = lambda _: None) -> None:
@@ -80,16 +76,12 @@ class SwitchableReranker:
         self._reranker = reranker
 
     def switch(self, reranker: Reranker) -> None:
-        """Let another reranker serve from now on; calls in progress finish on the one they began with."""
+        """Serve another reranker from now on. Calls in progress finish with the one they started with."""
         self._reranker = reranker
 
-    def pin(self) -> Pinned:
-        """Return the bundle of the moment."""
-        return Pinned(self._reranker, self._note)
-
-    @property
-    def bundle(self) -> Bundle:
-        return self._reranker.bundle
+    def pin(self) -> PinnedReranker:
+        """Return the bundle that serves now, for one request."""
+        return PinnedReranker(self._reranker, self._note)
 
     @property
     def model(self) -> str:
@@ -100,8 +92,16 @@ class SwitchableReranker:
         return self._reranker.template
 
     @property
-    def architecture(self) -> str:
-        return self._reranker.architecture
+    def caches_scores(self) -> bool:
+        return self._reranker.caches_scores
+
+    @property
+    def vectors_computed(self) -> int:
+        return self._reranker.vectors_computed
+
+    def has_scores(self, query: str, products: Sequence[Product | str]) -> bool:
+        """As ``Reranker.has_scores``."""
+        return self._reranker.has_scores(query, products)
 
     @property
     def keeps_vectors(self) -> bool:
@@ -118,19 +118,3 @@ class SwitchableReranker:
     def raw_scores(self, query: str, products: Sequence[Product | str]) -> np.ndarray:
         """As ``Reranker.raw_scores``."""
         return self.pin().raw_scores(query, products)
-
-    def logits(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
-        """As ``Reranker.logits``."""
-        return self._reranker.logits(pairs)
-
-    def remember(self, products: Sequence[Product | str]) -> int:
-        """As ``Reranker.remember``, for the bundle of the moment."""
-        return self._reranker.remember(products)
-
-    def forget(self) -> None:
-        """As ``Reranker.forget``, for the bundle of the moment."""
-        self._reranker.forget()
-
-    def rerank(self, query: str, products: Sequence[Product | str], top_n: int | None = None) -> list[Ranked]:
-        """As ``Reranker.rerank``."""
-        return self._reranker.rerank(query, products, top_n)

@@ -1,4 +1,4 @@
-"""Watches a bundle's folder, or the link to it, and tells when another bundle is there."""
+"""Watches a bundle's folder, or a link to it, for a new bundle."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from reranker.bundle import MANIFEST, bundle_folder, sha256
 
 
 class Watch:
-    """Polls in a thread of its own. A change is told once it has kept still from one poll to the next: a copy in progress is not whole.
+    """Polls in its own thread. A change is reported once two polls in a row see the same state, so that a copy in progress is not loaded.
 
     Args:
-        path: as ``load_bundle``.
+        path: as in ``load_bundle``.
         on_change: called after each change; must not raise.
         every_s: seconds between polls.
     """
@@ -29,23 +29,23 @@ class Watch:
         self._thread.start()
 
     def _poll(self) -> None:
-        moving = None
+        seen = None
         while not self._stop.wait(self._every_s):
             state = _state(self._path)
             if state is None or state == self._known:
-                moving = None
-            elif state == moving:
-                self._known, moving = state, None
+                seen = None
+            elif state == seen:
+                self._known, seen = state, None
                 self._on_change()
             else:
-                moving = state
+                seen = state
 
     def close(self) -> None:
         self._stop.set()
 
 
 def _state(path: str | Path | None) -> tuple[object, ...] | None:
-    """Return what changes with the bundle: where it is, its manifest, its files' sizes and times; None where there is none."""
+    """Return what identifies a bundle's state: folder, manifest, sizes and times of its files; None if there is none."""
     try:
         folder = bundle_folder(path).resolve()
         files = sorted((entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in os.scandir(folder) if entry.is_file())

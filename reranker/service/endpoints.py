@@ -28,7 +28,7 @@ def _as_product(document: str | dict[str, Any]) -> Product | str:
         return document
     title = document.get("title")
     if not isinstance(title, str) or not title.strip():
-        return document["text"]
+        return str(document["text"])
     return document if document.get("description") else {**document, "description": document["text"]}
 
 
@@ -91,7 +91,7 @@ def search_router(engine: Engine) -> APIRouter:
         start: Annotated[int, Query(ge=0, description="Results before the page; start + size is at most 10,000.")] = 0,
         rerank: Annotated[bool, Query(description="False returns BM25 order.")] = True,
     ) -> Response:
-        """BM25 finds the hits, the student reorders the first k. If it fails or is late, they keep BM25 order: see `reranked` and `fallback_reason`."""
+        """BM25 finds, the student reranks the first k. If it fails or would be late, BM25 order is returned: see `reranked` and `fallback_reason`."""
         response = await engine.search(q, k=k, size=size, start=start, rerank=rerank)
         return Response(response.as_json(), media_type="application/json")
 

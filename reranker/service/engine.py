@@ -13,7 +13,6 @@ import numpy as np
 
 from reranker.errors import BusyError, FirstStageError, LateError, NoTimeError, RerankerError
 from reranker.first_stage import check_query
-from reranker.pace import Pace, StudentPace
 from reranker.products import Product
 from reranker.reranker import Reranker
 from reranker.rollout import SwitchableReranker
@@ -24,6 +23,7 @@ from reranker.service.loop_lag import LoopLag
 from reranker.service.metrics import Metrics
 from reranker.service.watched_search import WatchedSearch
 from reranker.service.work_queue import CallerGaveUp, WorkQueue
+from reranker.time_estimate import RerankTimeEstimate, TimeEstimate
 
 DECIMALS = 7  # OpenSearch's Cohere post-processor fails on numbers of more than 18 characters
 _FOR_THE_PAGE_S = 0.1
@@ -55,8 +55,8 @@ class Engine:
         self._scoring = self._queue("rerank")
         self._searching = self._queue("search")
         self._in_bm25_order = self._queue("bm25")
-        self._pace = StudentPace()
-        self._bm25_pace = Pace()  # of the processor: a thread's wait for its turn says nothing of the search
+        self._rerank_time = RerankTimeEstimate()
+        self._bm25_time = TimeEstimate()  # of the processor: a thread's wait for its turn says nothing of the search
         self.lag = LoopLag()
         metrics.loop_lag.set_function(lambda: self.lag.seconds)
 
@@ -105,7 +105,7 @@ class Engine:
         query = check_query(query)
         count = len(products)
         self.limits.check_documents(count)
-        takes_s = self._pace.expected_s(count) + self.lag.both_ways_s()
+        takes_s = self._rerank_time.expected_s(count) + self.lag.both_ways_s()
         return await self._scoring.run(lambda: self._score(query, products, raw), size=count, takes_s=takes_s, within_s=within_s)
 
     @contextmanager
@@ -119,7 +119,7 @@ class Engine:
     def _score(self, query: str, products: Sequence[Product | str], raw: bool) -> tuple[np.ndarray, str]:
         began = time.perf_counter()
         student = self.reranker.pin()
-        with self._pace.measured(student, len(products)):
+        with self._rerank_time.measured(student, len(products)):
             scores = student.raw_scores(query, products) if raw else student.score(query, products)
         self.metrics.stage_seconds.labels("rerank").observe(time.perf_counter() - began)
         self.metrics.documents_scored.inc(len(products))
@@ -171,11 +171,11 @@ class Engine:
         def measured() -> SearchResponse:
             began = time.thread_time()
             response = search()
-            self._bm25_pace.observe(time.thread_time() - began)
+            self._bm25_time.observe(time.thread_time() - began)
             return response
 
         left_s = seconds_left()
-        quick = getattr(searcher.first_stage, "in_process", False) and 0 < self._bm25_pace.expected_s() <= QUICK_S
+        quick = searcher.first_stage.in_process and 0 < self._bm25_time.expected_s() <= QUICK_S
         if quick and (left_s is None or left_s > 0):
             return measured()
         return await self._in_bm25_order.run(measured)

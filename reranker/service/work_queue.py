@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from reranker.errors import BusyError, LateError, NoTimeError
-from reranker.pace import Pace
 from reranker.service.deadline import seconds_left
+from reranker.time_estimate import TimeEstimate
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ class WorkQueue:
         self._most = concurrency + max_waiting
         self._pending = 0
         self._waiting_size = self._running_size = 0
-        self._pace = Pace()
+        self._time = TimeEstimate()
         self._lock = threading.Lock()
 
     def waiting(self) -> int:
@@ -45,7 +45,7 @@ class WorkQueue:
             if self._pending < self._concurrency:
                 return 0.0
             ahead = self._waiting_size + self._running_size / 2  # those at work are half done on average
-        return self._pace.expected_s(ahead) / self._concurrency
+        return self._time.expected_s(ahead) / self._concurrency
 
     async def run(
         self,
@@ -120,7 +120,7 @@ class WorkQueue:
         try:
             return work()
         finally:
-            self._pace.observe(time.perf_counter() - began, entry.size)
+            self._time.observe(time.perf_counter() - began, entry.size)
 
     def _done(self, entry: _Entry) -> None:
         with self._lock:

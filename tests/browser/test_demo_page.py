@@ -135,7 +135,7 @@ def test_the_query_is_in_the_address_and_the_back_button_works(page: Page, demo_
 
 @pytest.mark.parametrize(
     ("query", "message"),
-    [("", "The query is empty. Give at least one word"), ("x" * 1_001, "The query has 1,001 characters."), ("zzzzqqqq", "Nothing was found for “zzzzqqqq”.")],
+    [("", "The query is empty. Give at least one word"), ("x" * 1_001, "The query has 1,001 characters."), ("zzzzqqqq", "No products found for “zzzzqqqq”.")],
     ids=["empty", "too long", "nothing found"],
 )
 def test_a_query_without_results_says_why(page: Page, query: str, message: str) -> None:
@@ -165,7 +165,7 @@ def test_product_text_is_escaped_and_examples_need_the_demo_catalogue(chromium: 
 def test_the_page_says_that_the_student_is_late_and_shows_bm25_order(page: Page) -> None:
     page.route("**/search?*", lambda route: route.fulfill(json=NOT_RERANKED))
     search(page, "laptop")
-    expect(page.locator("#reranked")).to_contain_text("Not reranked: the student took longer than its 30 ms. BM25's order stands.")
+    expect(page.locator("#reranked")).to_contain_text("Not reranked: the student took longer than its 30 ms. Shown in BM25 order.")
     expect(page.locator("#bm25 li")).to_have_count(1)
 
 

@@ -11,6 +11,7 @@ from opensearchpy import OpenSearch
 from reranker.errors import FirstStageError, InputError
 from reranker.first_stage import FirstStage
 from reranker.products import Product
+from reranker.scorer import Scorer
 from reranker.search import TwoStageSearch
 from reranker_opensearch.connection import Cluster
 from reranker_opensearch.first_stage import OpenSearchFirstStage
@@ -95,12 +96,16 @@ def test_an_index_that_vanishes_gets_a_clear_message(opensearch_url: str) -> Non
         stage.search("laptop", 10)
 
 
-class LongestTitleFirst:
+class LongestTitleFirst(Scorer):
+    model = "longest title first"
+
     def score(self, query: str, products: Sequence[Product | str]) -> np.ndarray:
         return np.array([len(str(p["title"])) / 200 for p in products if not isinstance(p, str)], dtype=np.float32)
 
 
-class Broken:
+class Broken(Scorer):
+    model = "broken"
+
     def score(self, query: str, products: Sequence[Product | str]) -> np.ndarray:
         raise RuntimeError("out of order")
 

@@ -58,8 +58,8 @@ def file_outside(name: str) -> Callable[[Path], None]:
         (lambda f: (f / MANIFEST).unlink(), r"has no manifest\.json"),
         (lambda f: (f / MANIFEST).write_text("{"), "cannot be read"),
         (lambda f: (f / MANIFEST).write_bytes(b"\xff\xfe"), "cannot be read"),
-        (lambda f: (f / MANIFEST).write_text("[]"), "names no format"),
-        (lambda f: change_manifest(f, lambda m: m.update(format=3)), "has format 3; this release reads up to 2"),
+        (lambda f: (f / MANIFEST).write_text("[]"), "has no format number"),
+        (lambda f: change_manifest(f, lambda m: m.update(format=4)), "has format 4; this release reads up to 3"),
         (lambda f: change_manifest(f, lambda m: m.pop("template")), "wrong at 'template'"),
         (lambda f: change_manifest(f, lambda m: m.update(max_length=0)), "wrong at 'max_length'"),
         (lambda f: change_manifest(f, lambda m: m["template"].update(colour="red")), r"wrong at 'template\.colour'"),
@@ -91,6 +91,49 @@ def test_a_damaged_bundle_is_refused_and_says_why(bundle: Path, damage: Callable
         Reranker.load(bundle)
     assert caught.value.hint
     assert str(bundle) in caught.value.message
+
+
+def share(folder: Path, path: str) -> None:
+    """Let the bundle's manifest name a file of another folder as its model."""
+    (folder / MODEL).unlink()
+    change_manifest(folder, lambda m: (m.update(format=3), m["files"][MODEL].update(path=path)))
+
+
+def test_a_file_can_be_shared_with_a_bundle_beside_it(bundle: Path, tmp_path: Path) -> None:
+    other = make_tiny_bundle(tmp_path / "other")
+    share(bundle, "../other/model.onnx")
+    assert Reranker.load(bundle).score("laptop", ["laptop"]) == Reranker.load(other).score("laptop", ["laptop"])
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "current").symlink_to(bundle)
+    assert load_bundle(tmp_path / "links" / "current").version == load_bundle(other).version
+    flip_a_byte(other)
+    with pytest.raises(BundleError, match="is not the file the manifest describes"):
+        load_bundle(bundle)
+
+
+def test_a_bundle_copied_without_the_one_it_shares_with_says_what_to_copy(bundle: Path) -> None:
+    share(bundle, "../other/model.onnx")
+    with pytest.raises(BundleError, match=r"lacks model\.onnx, which it shares with the bundle other") as caught:
+        load_bundle(bundle)
+    assert "Copy the folder other as well" in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["../../secret", "{parent}/secret", "../other/../../secret"])
+def test_a_shared_file_outside_the_bundles_folder_is_refused(bundle: Path, path: str) -> None:
+    (bundle.parent.parent / "secret").write_text("secret")
+    share(bundle, path.format(parent=bundle.parent.parent))
+    with pytest.raises(BundleError, match="outside the bundles' folder"):
+        load_bundle(bundle)
+
+
+def test_a_written_bundle_holds_its_shared_files(bundle: Path, tmp_path: Path) -> None:
+    make_tiny_bundle(tmp_path / "other")
+    share(bundle, "../other/model.onnx")
+    shared = load_bundle(bundle)
+    manifest = shared.manifest.model_dump(exclude={"format", "files"})
+    written = write_bundle(tmp_path / "elsewhere" / "copy", {name: shared.file(name) for name in shared.manifest.files}, manifest)
+    assert (written.path / MODEL).is_file()
+    assert written.version == shared.version
 
 
 def test_a_missing_bundle_says_where_it_was_looked_for(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a student keeps of queries: the same scores with and without, bounded, computed once, and never another bundle's."""
+"""Caches: the same scores with and without, bounded, each entry computed once, and never shared between bundles."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from fastapi.testclient import TestClient
 
 from reranker import Reranker
 from reranker.cache import Cache, digest
+from reranker.cross_encoder import CrossEncoder
 from reranker.rollout import Rollout
-from reranker.scorers import CrossEncoder
 from reranker.service import create_app
 from tests.served import until
 from tests.tiny_bundle import make_tiny_bundle
@@ -45,12 +45,12 @@ def test_scores_are_the_same_with_and_without_a_cache(shipped: bool, bundles: Pa
     assert state.entries == state.misses
     assert state.bytes > 0
     assert plain.caches()[kind] == (0, 0, 0, 0)
-    cached.forget()
+    cached.clear_caches()
     assert all(state.entries == state.bytes == 0 for state in cached.caches().values())
 
 
 class Rounding:
-    """A network that, like an int8 one, rounds by what else is in the batch."""
+    """A model whose scores depend on the batch, as an int8 model's do."""
 
     def __init__(self) -> None:
         self.runs = 0
@@ -61,17 +61,16 @@ class Rounding:
         yield list(range(len(pairs))), np.array([[len(text) / longest] for _, text in pairs], dtype=np.float32), np.ones((1, 1), dtype=np.int64)
 
 
-def test_pairs_kept_from_another_list_are_not_used() -> None:
-    """They were rounded by other neighbours."""
-    plain, cached = CrossEncoder(Rounding()), CrossEncoder(Rounding(), kept=10)
+def test_scores_of_a_pair_in_another_list_are_not_reused() -> None:
+    plain, cached = CrossEncoder(Rounding()), CrossEncoder(Rounding(), cache_size=10)
     lists = [[("q", "a"), ("q", "bb")], [("q", "a"), ("q", "bbbb")], [("q", "a")], [("q", "a"), ("q", "bb")]]
     for pairs in lists:
         assert (cached.logits(pairs) == plain.logits(pairs)).all()
-    assert cached._network.runs == 3
+    assert cached._model.runs == 3
 
 
-def test_nobody_changes_what_is_kept() -> None:
-    scorer = CrossEncoder(Rounding(), kept=10)
+def test_a_caller_cannot_change_a_cached_array() -> None:
+    scorer = CrossEncoder(Rounding(), cache_size=10)
     scorer.logits([("q", "a")])[:] = 9
     assert scorer.logits([("q", "a")]) == [1]
 
@@ -85,19 +84,19 @@ def of(value: float, made: list[float] | None = None) -> Callable[[], np.ndarray
     return make
 
 
-def test_the_least_lately_used_give_way_and_bytes_are_counted() -> None:
+def test_the_least_recently_used_are_evicted_and_bytes_are_counted() -> None:
     cache = Cache(2)
     for key in (b"a", b"b", b"a", b"c"):
         cache.get(key, of(1))
-    assert cache.known([b"a", b"b", b"c"]).keys() == {b"a", b"c"}
+    assert cache.find([b"a", b"b", b"c"]).keys() == {b"a", b"c"}
     assert cache.state() == (2, 32, 3, 4)
-    cache.keep({b"a": np.zeros(1, dtype=np.float32)})
+    cache.add({b"a": np.zeros(1, dtype=np.float32)})
     assert cache.state().bytes == 20
-    cache.forget()
+    cache.clear()
     assert cache.state() == (0, 0, 3, 4)
 
 
-def test_nothing_is_kept_of_nothing() -> None:
+def test_a_cache_of_size_0_stores_nothing() -> None:
     made: list[float] = []
     cache = Cache(0)
     cache.get(b"a", of(1, made))
@@ -106,7 +105,7 @@ def test_nothing_is_kept_of_nothing() -> None:
     assert cache.state() == (0, 0, 0, 0)
 
 
-def test_what_several_ask_for_at_once_is_made_once() -> None:
+def test_concurrent_requests_for_one_key_compute_it_once() -> None:
     cache, begun, gate, made = Cache(10), threading.Event(), threading.Event(), []
 
     def make() -> np.ndarray:
@@ -117,13 +116,14 @@ def test_what_several_ask_for_at_once_is_made_once() -> None:
 
     with ThreadPoolExecutor(5) as pool:
         answers = [pool.submit(cache.get, b"laptop", make) for _ in range(5)]
-        until(lambda: cache.state().hits == 4)  # they wait
+        assert begun.wait(60)
         gate.set()
         assert all((answer.result() == 1).all() for answer in answers)
     assert made == [1]
+    assert cache.state()[2:] == (4, 1)
 
 
-def test_where_the_first_fails_those_who_wait_try_themselves() -> None:
+def test_if_the_first_thread_fails_a_waiting_one_computes_it() -> None:
     cache, gate = Cache(10), threading.Event()
 
     def fail() -> np.ndarray:
@@ -134,11 +134,10 @@ def test_where_the_first_fails_those_who_wait_try_themselves() -> None:
         first = pool.submit(cache.get, b"a", fail)
         until(lambda: cache.state().misses == 1)
         second = pool.submit(cache.get, b"a", of(2))
-        until(lambda: cache.state().hits == 1)
         gate.set()
         assert isinstance(first.exception(), RuntimeError)
         assert second.result()[0] == 2
-    assert cache.get(b"a", of(3))[0] == 3
+    assert cache.get(b"a", of(3))[0] == 2  # what the waiting thread computed is cached
 
 
 def test_texts_that_join_to_the_same_have_different_keys() -> None:
@@ -146,7 +145,7 @@ def test_texts_that_join_to_the_same_have_different_keys() -> None:
     assert len(set(keys)) == len(keys)
 
 
-def test_a_bundle_that_is_rolled_out_never_sees_what_another_computed(bundles: Path) -> None:
+def test_bundles_do_not_share_caches(bundles: Path) -> None:
     rollout = Rollout(bundles / "one", threads=1, cache=100, bundles=bundles)
     with TestClient(create_app(rollout.student, rollout=rollout)) as client:
 

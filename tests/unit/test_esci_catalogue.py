@@ -66,7 +66,7 @@ def test_optional_columns_may_be_missing(tmp_path: Path) -> None:
     ("rows", "columns", "locale", "told"),
     [
         ([HOSE], COLUMNS, "jp", "no product of the locale jp"),
-        ([HOSE, SCHLAUCH], COLUMNS, None, "the same id stands on line 1"),
+        ([HOSE, SCHLAUCH], COLUMNS, None, "the same id is on line 1"),
         ([("B1", None)], ("id", "title"), None, "has no 'title'"),
         ([("B1", "x")], ("id", "name"), None, "no column 'product_title'"),
         ([("B1", "x")], ("id", "title"), "us", "no column 'product_locale'"),

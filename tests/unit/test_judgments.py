@@ -88,8 +88,8 @@ HEADER = "query,product_id,rating,intent,votes\n"
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "hold no judgment"),
-        (HEADER, "hold no judgment"),
+        ("", "has no judgments"),
+        (HEADER, "has no judgments"),
         ("query,rating\ntv,1\n", "line 1: no column 'product_id'"),
         ("tv;9;1\n", "line 1: no column 'query'"),
         (f"{HEADER}tv,9,1,,\ntv,8,4,,\n", "line 3: the rating is '4'"),

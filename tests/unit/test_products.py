@@ -7,11 +7,10 @@ import json
 from pathlib import Path
 
 import pytest
-import zstandard
 
 from reranker.demo_data import demo_file
 from reranker.errors import CatalogError
-from reranker.products import CatalogProblem, attribute_pairs, read_catalog
+from reranker.products import CatalogProblem, attribute_pairs, read_catalog, zstd
 
 
 def lines(n: int) -> list[str]:
@@ -37,7 +36,7 @@ def test_other_fields_ride_along_and_ids_become_strings(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".jsonl.zst"])
 def test_plain_and_packed_files_hold_the_same(tmp_path: Path, suffix: str) -> None:
     raw = b"\xef\xbb\xbf" + "\r\n".join(lines(300)).encode()
-    pack = {".jsonl": bytes, ".jsonl.gz": gzip.compress, ".jsonl.zst": lambda b: zstandard.compress(b[:1000]) + zstandard.compress(b[1000:])}[suffix]
+    pack = {".jsonl": bytes, ".jsonl.gz": gzip.compress, ".jsonl.zst": lambda b: zstd.compress(b[:1000]) + zstd.compress(b[1000:])}[suffix]
     file = tmp_path / f"c{suffix}"
     file.write_bytes(pack(raw))
     assert [p["price"] for p in read_catalog(file)] == list(range(1, 301))
@@ -63,8 +62,8 @@ def test_broken_json_on_line_1204_is_named(tmp_path: Path) -> None:
         ('{"id": true, "title": "tv"}', "has no 'id'"),
         ('{"id": 1.5, "title": "tv"}', "has no 'id'"),
         (json.dumps({"id": "x" * 513, "title": "tv"}), "'id' is longer than 512 bytes"),
-        ('{"id": "1", "title": "again"}', "line 2 (id 1): the same id stands on line 1"),
-        ('{"id": 1, "title": "again, as a number"}', "line 2 (id 1): the same id stands on line 1"),
+        ('{"id": "1", "title": "again"}', "line 2 (id 1): the same id is on line 1"),
+        ('{"id": 1, "title": "again, as a number"}', "line 2 (id 1): the same id is on line 1"),
         ('{"id": "2", "title": "tv", "brand": 5}', "'brand' is not a string"),
         ('{"id": "2", "title": "tv", "attributes": ["a"]}', "'attributes' is not an object"),
         ("[1, 2]", "line 2: expected a JSON object, found list"),

@@ -106,7 +106,7 @@ def test_a_bundle_is_rolled_out_rolled_back_and_shown(client: TestClient, bundle
     assert serving(client) == "one"
     answer = client.post("/bundles/reload", json={"path": "two"})
     assert answer.status_code == 200
-    assert answer.json()["message"] == f"{model_of(bundles / 'two')} serves now; {model_of(bundles / 'one')} is kept to go back to."
+    assert answer.json()["message"] == f"{model_of(bundles / 'two')} serves now; {model_of(bundles / 'one')} is kept for a rollback."
     assert serving(client) == "two"
     assert client.get("/search", params={"q": "laptop"}).json()["model"] == model_of(bundles / "two")
     assert client.post("/rerank", json={"query": "laptop", "texts": ["laptop"]}).headers["x-reranker-model"] == model_of(bundles / "two")
@@ -203,7 +203,7 @@ def test_vectors_computed_meanwhile_are_known_after_a_reload(tmp_path: Path) -> 
     rollout = Rollout(threads=1, vectors=tmp_path / "vectors")
     assert rollout.student.vectors_stored == 0
     Reranker.load(threads=1).store_vectors(tmp_path / "vectors", ["a laptop", "a desk"])
-    assert "it knows 2 product vectors computed ahead" in rollout.reload()
+    assert "2 stored product vectors are loaded" in rollout.reload()
     assert rollout.student.vectors_stored == 2
 
 
@@ -465,7 +465,7 @@ def test_the_commands_change_a_running_service(bundles: Path, tmp_path: Path, mo
 
         code, out, _ = run("rollout", "two")
         assert code == 0
-        assert out.startswith(f"{model_of(bundles / 'two')} serves now; {model_of(bundles / 'one')} is kept to go back to.\nserving ")
+        assert out.startswith(f"{model_of(bundles / 'two')} serves now; {model_of(bundles / 'one')} is kept for a rollback.\nserving ")
         assert "goes on serving" in run("rollout", "cut")[2]
         assert run("rollout", "cut")[0] == 4
         assert "is in the shadow of" in run("shadow", "three")[1]

@@ -1,4 +1,4 @@
-"""Scores between vectors: a product is read once, scores stay the same, memory is bounded."""
+"""The bi-encoder: a product is encoded once, its score never changes, memory is bounded."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from reranker import Reranker
+from reranker.bi_encoder import BiEncoder
 from reranker.bundle import load_bundle
 from reranker.errors import BundleError
-from reranker.scorers import BiEncoder, CrossEncoder, DuetScorer
 from tests.tiny_bundle import make_tiny_bundle
 
 
 class Letters:
-    """A network whose hidden state of a text's n-th letter is that letter's own direction; notes what it reads."""
+    """A model whose hidden state for each letter of a text is a direction of its own; records what it reads."""
 
-    keeps_apart = True
+    batch_invariant = True
 
     def __init__(self) -> None:
         self.read: list[str] = []
@@ -34,14 +34,6 @@ class Letters:
             yield [i], hidden, mask
 
 
-class Lengths:
-    """A network that scores a pair by its product's length."""
-
-    def run(self, pairs):
-        for i, (_, text) in enumerate(pairs):
-            yield [i], np.array([[len(text)]], dtype=np.float32), np.ones((1, 1), dtype=np.int64)
-
-
 def test_the_score_is_the_cosine_at_scale() -> None:
     scores = BiEncoder(Letters(), 5.0).logits([("ab", "ab"), ("ab", "cd"), ("ab", "b")])
     np.testing.assert_allclose(scores, [5.0, 0.0, 5.0 / np.sqrt(2)], atol=5e-3)
@@ -54,21 +46,22 @@ def test_a_product_is_read_once_and_scores_the_same_again() -> None:
     assert network.read == ["ab", "abc", "xyzb"]
     assert (scorer.logits([("ab", "abc"), ("ab", "abc"), ("ab", "xyzb")]) == first).all()
     assert network.read[3:] == ["ab"]
-    scorer.forget()
+    scorer.clear_query_cache()
+    scorer.clear_product_cache()
     assert (scorer.logits([("ab", "xyzb")]) == first[2]).all()
     assert network.read[4:] == ["ab", "xyzb"]
 
 
-def test_a_smaller_network_reads_queries_only() -> None:
+def test_a_query_model_encodes_only_queries() -> None:
     network, smaller = Letters(), Letters()
-    scores = BiEncoder(network, 5.0, query_network=smaller).logits([("ab", "abc"), ("ab", "xyz")])
+    scores = BiEncoder(network, 5.0, query_model=smaller).logits([("ab", "abc"), ("ab", "xyz")])
     assert (network.read, smaller.read) == (["abc", "xyz"], ["ab"])
     assert scores[0] > scores[1]
 
 
 def test_the_least_lately_used_vectors_give_way() -> None:
     network = Letters()
-    scorer = BiEncoder(network, 1.0, kept=2)
+    scorer = BiEncoder(network, 1.0, cached_products=2)
     assert len(scorer.logits([("q", text) for text in ("a", "b", "c")])) == 3  # more than are kept, and all are scored
     scorer.logits([("q", "b")])
     scorer.logits([("q", "d")])
@@ -78,7 +71,7 @@ def test_the_least_lately_used_vectors_give_way() -> None:
 
 
 def test_many_threads_get_the_same_scores() -> None:
-    scorer = BiEncoder(Letters(), 1.0, kept=3)
+    scorer = BiEncoder(Letters(), 1.0, cached_products=3)
     pairs = [("query", text) for text in ("a", "quer", "zz", "ery", "yy")]
     wanted, found = scorer.logits(pairs), []
     threads = [threading.Thread(target=lambda: found.extend(scorer.logits(pairs) for _ in range(50))) for _ in range(4)]
@@ -90,18 +83,11 @@ def test_many_threads_get_the_same_scores() -> None:
     assert all((scores == wanted).all() for scores in found)
 
 
-def test_a_duet_adds_both() -> None:
-    duet = DuetScorer(CrossEncoder(Lengths()), BiEncoder(Letters(), 5.0))
-    np.testing.assert_allclose(duet.logits([("ab", "ab"), ("ab", "xyz")]), [7.0, 3.0], atol=5e-3)
-    assert len(duet.logits([])) == 0
-
-
-def test_a_duet_without_its_second_model_and_an_unknown_kind_are_refused(tmp_path: Path) -> None:
-    for kind in ("duet", "trio"):
-        bundle = load_bundle(make_tiny_bundle(tmp_path / kind))
-        changed = bundle.manifest.model_copy(update={"student": {"architecture": kind}})
-        with pytest.raises(BundleError, match=f"architecture {kind}"):
-            Reranker(bundle._replace(manifest=changed))
+def test_an_unknown_architecture_is_refused(tmp_path: Path) -> None:
+    bundle = load_bundle(make_tiny_bundle(tmp_path / "trio"))
+    changed = bundle.manifest.model_copy(update={"student": {"architecture": "trio"}})
+    with pytest.raises(BundleError, match="architecture trio"):
+        Reranker(bundle._replace(manifest=changed))
 
 
 def test_the_shipped_bundle_scores_a_product_the_same_whatever_stands_beside_it() -> None:

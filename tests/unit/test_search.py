@@ -11,12 +11,14 @@ import pytest
 
 from reranker import Hit, Product, SearchResponse, TwoStageSearch
 from reranker.errors import FirstStageError, InputError
+from reranker.scorer import Scorer
 
 
 class Shelf:
     """A first stage that finds products 1, 2, 3 … in this order for any query."""
 
     name = "shelf"
+    in_process = True
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -36,8 +38,10 @@ class Shelf:
     def close(self) -> None: ...
 
 
-class Student:
+class Student(Scorer):
     """Scores by a function of the product's number."""
+
+    model = "student@1"
 
     def __init__(self, score: Callable[[int], float]) -> None:
         self.of = score
@@ -46,8 +50,10 @@ class Student:
         return np.array([self.of(int(p["id"])) for p in products if not isinstance(p, str)], dtype=np.float32)
 
 
-class Misbehaving:
+class Misbehaving(Scorer):
     """Does anything a student should not."""
+
+    model = "misbehaving@1"
 
     def __init__(self, behaviour: Callable[[int], np.ndarray]) -> None:
         self.behaviour = behaviour

@@ -17,13 +17,13 @@ from fastapi.testclient import TestClient
 from reranker import Hit, Product, Reranker, TwoStageSearch
 from reranker.bundle import load_bundle
 from reranker.errors import NoTimeError
-from reranker.pace import Pace, StudentPace
 from reranker.search import TOO_MANY_WAIT, WOULD_BE_LATE
 from reranker.service import create_app
 from reranker.service.engine import Engine
 from reranker.service.limits import Limits
 from reranker.service.loop_lag import LoopLag
 from reranker.service.work_queue import WorkQueue
+from reranker.time_estimate import RerankTimeEstimate, TimeEstimate
 from tests.served import until
 from tests.tiny_bundle import make_tiny_bundle
 
@@ -49,6 +49,7 @@ class Shelf:
     """A first stage with a gate that finds a desk before a laptop."""
 
     name = "shelf"
+    in_process = False
 
     in_process = False
 
@@ -175,7 +176,7 @@ def test_a_search_is_refused_if_the_first_stage_is_overloaded_too(service: Servi
 
 def test_a_student_that_would_be_late_is_not_asked(service: Service) -> None:
     client = service.client()
-    service.searcher.pace.observe(AGES_S, 2)
+    service.searcher.rerank_time.observe(AGES_S, 2)
     answer = search(client)
     assert ids(answer) == ["desk", "laptop"]
     assert (answer.json()["reranked"], answer.json()["fallback_reason"]) == (False, WOULD_BE_LATE)
@@ -241,7 +242,7 @@ def test_the_student_is_not_asked_after_the_deadline(service: Service, late: dic
 @pytest.mark.parametrize(("path", "documents"), [("/v2/rerank", "documents"), ("/v1/rerank", "documents"), ("/rerank", "texts")])
 def test_a_rerank_that_would_be_late_is_refused_at_once(service: Service, path: str, documents: str) -> None:
     client = service.client()
-    service.engine._pace.observe(AGES_S)
+    service.engine._rerank_time.observe(AGES_S)
     refused = client.post(path, json={"query": "laptop", documents: ["desk", "laptop"]})
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
     assert refused.json()["error"]["message"] == "The service is busy: the request would not be done before its time-out."
@@ -251,7 +252,7 @@ def test_a_rerank_that_would_be_late_is_refused_at_once(service: Service, path: 
 
 def test_hits_of_a_pipeline_keep_bm25_order_if_the_student_would_be_late(service: Service) -> None:
     client = service.client()
-    service.engine._pace.observe(AGES_S)
+    service.engine._rerank_time.observe(AGES_S)
     answer = client.post("/opensearch/rerank", json=HITS).json()
     assert answer["fallback_reason"] == WOULD_BE_LATE
     assert answer["scores"] == sorted(answer["scores"], reverse=True)
@@ -280,7 +281,7 @@ def test_a_task_is_refused_if_those_before_it_take_too_long() -> None:
 
     async def run() -> None:
         assert queue.expected_wait_s() == 0
-        queue._pace.observe(8.0)
+        queue._time.observe(8.0)
         assert queue.expected_wait_s() == 0  # a thread is free
         first = asyncio.ensure_future(queue.run(wait))
         await asyncio.to_thread(begun.wait, 60)
@@ -308,7 +309,7 @@ def test_a_task_is_refused_if_those_before_it_take_too_long() -> None:
 
 def test_the_estimate_follows_the_latest_and_fades_where_nothing_is_measured() -> None:
     now = [0.0]
-    pace = Pace(fades_after_s=1.0, clock=lambda: now[0])
+    pace = TimeEstimate(half_life_s=1.0, clock=lambda: now[0])
     assert pace.expected_s() == pace.expected_s(100) == 0
     pace.observe(2.0, 10)
     assert (pace.expected_s(), pace.expected_s(5)) == (2.0, 1.0)
@@ -327,7 +328,7 @@ def test_the_estimate_follows_the_latest_and_fades_where_nothing_is_measured() -
 
 
 def test_what_is_computed_once_says_nothing_of_the_next_scoring() -> None:
-    pace, student = StudentPace(), Reranker.load()
+    pace, student = RerankTimeEstimate(), Reranker.load()
     with pace.measured(student, 1):
         student.score("laptop", ["Laptop bag"])
     assert pace.expected_s() == 0
@@ -341,7 +342,7 @@ def test_scores_that_are_kept_are_used_where_the_student_would_be_late(bundle: P
     service.student.gate.set()
     client = service.client()
     assert ids(search(client)) == ["laptop", "desk"]
-    service.searcher.pace.observe(AGES_S, 2)
+    service.searcher.rerank_time.observe(AGES_S, 2)
     known, new = search(client), search(client, "laptop bag")
     assert ids(known) == ["laptop", "desk"]
     assert known.json()["reranked"]

@@ -1,4 +1,4 @@
-"""Product vectors computed at indexing time: not computed again, the same scores, resumable, never another bundle's."""
+"""Stored product vectors: computed once, with the same scores, resumable, and never those of another bundle."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import pytest
 
 from reranker import Reranker, stored_vectors
 from reranker.cache import digest
+from reranker.demo_data import demo_file
 from reranker.errors import InputError
-from reranker.neighbourhoods import Neighbourhoods
+from reranker.products import read_catalog
 from reranker.stored_vectors import open_vectors, store_vectors
 from tests.commands import run_command
 from tests.tiny_bundle import make_tiny_bundle
@@ -20,7 +21,7 @@ PRODUCTS = [{"id": str(n), "title": f"Laptop {n}", "brand": "Shop", "description
 
 
 class Counting:
-    """Encodes a text as its length, and notes what it was given; ends the run after so many calls."""
+    """Encodes a text as its length and records it; raises KeyboardInterrupt after a number of calls."""
 
     def __init__(self, calls: int = 1_000) -> None:
         self.texts: list[str] = []
@@ -82,16 +83,30 @@ def test_another_bundle_finds_none_of_them(tmp_path: Path) -> None:
     assert other.use_vectors(tmp_path) == 0
 
 
+@pytest.mark.parametrize("name", ["default", "fast"])
+def test_the_package_has_the_demo_catalogues_vectors_for_each_shipped_bundle(name: str) -> None:
+    """If this fails, the bundles or the catalogue have changed: delete the old ones, then `reranker vectors --out reranker/data/icecat/vectors`."""
+    student = Reranker.load(name)
+    products = list(read_catalog(demo_file("products.jsonl.gz")))
+    assert student.vectors_stored == len({student.template.render(product) for product in products})
+    student.precompute(products)
+    assert student.vectors_computed == 0
+    sample = products[::1_500]
+    stored = student.score("laptop", sample)
+    student.clear_caches()
+    np.testing.assert_allclose(student.score("laptop", sample), stored, atol=2e-3)  # other processors round differently
+    assert student.vectors_computed == len(sample)
+
+
 def test_a_cross_encoder_has_none(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cross-encoder"):
         Reranker.load(make_tiny_bundle(tmp_path / "bundle")).store_vectors(tmp_path / "vectors", PRODUCTS)
 
 
 @pytest.mark.parametrize("damage", [b"", b"not numpy", None])
-@pytest.mark.parametrize("files", ["part-*.npy", "neighbours-*.npy"])
-def test_a_damaged_file_is_named(tmp_path: Path, damage: bytes | None, files: str) -> None:
-    Reranker.load().store_vectors(tmp_path, PRODUCTS, neighbourhoods=Neighbourhoods())
-    (part,) = tmp_path.glob(f"*/{files}")
+def test_the_error_names_a_damaged_file(tmp_path: Path, damage: bytes | None) -> None:
+    Reranker.load().store_vectors(tmp_path, PRODUCTS)
+    (part,) = tmp_path.glob("*/part-*.npy")
     part.write_bytes(part.read_bytes()[:-100] if damage is None else damage)
     with pytest.raises(InputError, match=part.name):
         Reranker.load().use_vectors(tmp_path)

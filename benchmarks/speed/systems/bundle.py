@@ -35,11 +35,11 @@ class BundleSystem(System):
 
     def prepare(self, products: Sequence[Product]) -> None:
         if not self._new:
-            self._reranker.remember(products)
+            self._reranker.precompute(products)
 
     def before_query(self) -> None:
         if self._new:
-            self._reranker.forget()
+            self._reranker.clear_caches()
 
     def score(self, query: str, products: Sequence[Product]) -> np.ndarray:
         return self._reranker.score(query, products)

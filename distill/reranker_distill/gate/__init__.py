@@ -147,7 +147,7 @@ def _stand(
     search = TwoStageSearch(first_stage, variant.chosen, k=HITS)
     unknown = None
     if variant.chosen.keeps_vectors:
-        unknown = round(measure_latency(search, queries, HITS, forget=True)["rerank"].p50, 2)
+        unknown = round(measure_latency(search, queries, HITS, new_products=True)["rerank"].p50, 2)
     times = measure_latency(search, queries, HITS)
     rerank = times["rerank"]
     name = f"{variant.name}_{variant.precision}"

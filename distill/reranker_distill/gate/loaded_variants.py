@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from reranker.bundle import MODEL, QUERIES, VECTORS, Bundle, write_bundle
+from reranker.bundle import MODEL, QUERIES, Bundle, write_bundle
 from reranker.products import Product
 from reranker.reranker import Reranker
 from reranker_distill.calibration import calibrate
@@ -112,8 +112,7 @@ def _models(variant: TrainedVariant, precision: str) -> dict[str, Path]:
     """Return the model files of a variant's bundle by their names there."""
     if variant.reader:
         return {MODEL: model_file(variant.reader.export.folder, precision), QUERIES: model_file(variant.export.folder, precision)}
-    models = {MODEL: model_file(variant.export.folder, precision)}
-    return models | ({VECTORS: model_file(variant.partner.export.folder, precision)} if variant.partner else {})
+    return {MODEL: model_file(variant.export.folder, precision)}
 
 
 def _precision(variant: TrainedVariant) -> str:

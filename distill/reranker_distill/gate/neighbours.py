@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from reranker.neighbourhoods import Neighbourhoods
 from reranker.products import Product
 from reranker.reranker import Reranker
 from reranker_distill.gate.loaded_variants import LoadedVariant
@@ -32,7 +31,7 @@ def compute_ahead(
     if not settings.ahead or not chosen.chosen.keeps_vectors:
         return {}
     with progress("the catalogue's vectors", len(products)) as advance:
-        chosen.chosen.store_vectors(folder, products.values(), neighbourhoods=Neighbourhoods(most=settings.neighbours), on_products=advance)
+        chosen.chosen.store_vectors(folder, products.values(), on_products=advance)
     if settings.neighbours == 1:
         return {}
     sharing = [variant for variant in variants if variant.chosen.keeps_vectors and variant.chosen.vector_space == chosen.chosen.vector_space]

@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter
 from reranker.evaluation import Comparison
 from reranker.evaluation.bootstrap import Interval
 from reranker.evaluation.embedder import NAME as EMBEDDER
-from reranker.plots import COLOURS, FAINT, STYLE, new_figure, reach, save
+from reranker.plot_style import COLOURS, FAINT, STYLE, new_figure, reach, save
 from reranker_distill.gate.neighbours import with_neighbours
 from reranker_distill.gate.verdict import Standing
 

@@ -1,4 +1,4 @@
-"""``reranker vectors``: a catalogue's product vectors, computed once at indexing time."""
+"""``reranker vectors``: computes a catalogue's product vectors at indexing time."""
 
 from __future__ import annotations
 
@@ -10,25 +10,20 @@ import typer
 
 from reranker.cli.options import AsJson, BundlePath, Catalog, Locale
 from reranker.demo_data import demo_file
-from reranker.neighbourhoods import DEFAULT, Neighbourhoods
 
 
 def vectors(
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the vectors; those it holds already are not computed again.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the vectors. Those it holds already are not computed again.")],
     catalog: Catalog = None,
     locale: Locale = None,
     bundle: BundlePath = None,
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads; all cores where none is given.")] = None,
-    neighbours: Annotated[
-        int, typer.Option("--neighbours", min=1, help="How many products like it, itself counted, a product's vector leans on; 1: none.")
-    ] = DEFAULT.most,
-    skip_invalid: Annotated[bool, typer.Option("--skip-invalid", help="Leave out products that cannot be indexed, and name them.")] = False,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Number of threads. [default: all cores]", show_default=False)] = None,
+    skip_invalid: Annotated[bool, typer.Option("--skip-invalid", help="Skip products that cannot be indexed, and list them.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compute a catalogue's product vectors ahead, for `reranker serve --vectors DIR`. An interrupted run goes on where it was.
+    """Compute a catalogue's product vectors in advance, for `reranker serve --vectors DIR`.
 
-    Each vector leans on those of the products like it in this catalogue, which lifts the ranking at no cost to a search: give
-    the whole catalogue, and again when it has changed. `reranker evaluate --vectors DIR` tells what it brings on your judgments.
+    Run it again when the catalogue has changed: only new products are computed. An interrupted run can be continued.
     """
     from rich.console import Console
 
@@ -43,14 +38,16 @@ def vectors(
     products = list(read_catalog(path, on_problem="skip" if skip_invalid else "refuse", problems=problems, locale=locale))
     console = Console(stderr=True, quiet=as_json)
     try:
-        with progress("product vectors", len(products) * (2 if neighbours > 1 else 1), console) as advance:  # read, and leant on their neighbours'
-            made = student.store_vectors(out, products, neighbourhoods=Neighbourhoods(most=neighbours), on_products=advance, on_leant=advance)
+        with progress("product vectors", len(products), console) as advance:
+            computed = student.store_vectors(out, products, on_products=advance)
     except OSError as error:
-        raise InputError(f"The vectors cannot be written to {out}: {error.strerror}.", hint="What is there already is kept; run it again.") from error
+        raise InputError(
+            f"The vectors cannot be written to {out}: {error.strerror}.", hint="Vectors written so far are kept. Choose another folder, or run it again."
+        ) from error
     if as_json:
         left_out = [one.as_dict() for one in problems]
-        print(json.dumps({"products": len(products), "computed": made, "bundle": student.model, "left_out": left_out}, ensure_ascii=False))
+        print(json.dumps({"products": len(products), "computed": computed, "bundle": student.model, "left_out": left_out}, ensure_ascii=False))
         return
-    print(f"Vectors of {len(products):,} products are in {out} ({made:,} of them new). Serve with them: reranker serve --vectors {out}")
+    print(f"Vectors of {len(products):,} products are in {out} ({computed:,} of them new). Serve with them: reranker serve --vectors {out}")
     for one in problems:
         print(f"  left out: {one}")

@@ -1,4 +1,4 @@
-"""Queries asked at once are read in one run; nobody's scores, failures or interruptions are another's."""
+"""Concurrent queries are encoded in one batch; scores, failures and interruptions stay with their own query."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 
 from reranker import Reranker
 from reranker.bundle import MODEL, TOKENIZER, load_bundle, write_bundle
-from reranker.micro_batches import MicroBatches
+from reranker.micro_batcher import MicroBatcher
 from reranker.onnx_model import OnnxModel
 from tests.served import until
 
@@ -25,7 +25,7 @@ PRODUCTS = ["Gaming laptop", "Laptop bag", {"title": "Desk", "brand": "IKEA"}, "
 
 
 class Gated:
-    """Reads a text as its length; the first run lasts until the gate is opened. "bad" fails."""
+    """Encodes a text as its length; the first run lasts until the gate is opened. "bad" fails."""
 
     def __init__(self) -> None:
         self.gate = threading.Event()
@@ -40,11 +40,11 @@ class Gated:
         return np.array([[float(len(text))] for text in texts])
 
 
-def waiting(batches: MicroBatches) -> int:
+def waiting(batches: MicroBatcher) -> int:
     return len(batches._waiting)
 
 
-def ask(pool: ThreadPoolExecutor, batches: MicroBatches, texts: Sequence[str]) -> list[Future[np.ndarray]]:
+def ask(pool: ThreadPoolExecutor, batches: MicroBatcher, texts: Sequence[str]) -> list[Future[np.ndarray]]:
     """Ask about each in a thread of its own, in this order."""
     asked = []
     for place, text in enumerate(texts):
@@ -59,15 +59,15 @@ def pool():
         yield pool
 
 
-def first(pool: ThreadPoolExecutor, read: Gated, batches: MicroBatches) -> Future[np.ndarray]:
+def first(pool: ThreadPoolExecutor, read: Gated, batches: MicroBatcher) -> Future[np.ndarray]:
     asked = pool.submit(batches.row, "first")
     until(lambda: read.runs)
     return asked
 
 
-def test_what_is_asked_during_a_run_is_read_in_the_next(pool: ThreadPoolExecutor) -> None:
+def test_texts_that_arrive_during_a_run_are_encoded_in_the_next(pool: ThreadPoolExecutor) -> None:
     read = Gated()
-    batches = MicroBatches(read, shares=lambda: True, most=3)
+    batches = MicroBatcher(read, batchable=lambda: True, max_batch=3)
     early = first(pool, read, batches)
     later = ask(pool, batches, ["a", "bb", "ccc", "dddd", "eeeee"])
     read.gate.set()
@@ -79,16 +79,16 @@ def test_what_is_asked_during_a_run_is_read_in_the_next(pool: ThreadPoolExecutor
 
 def test_two_runs_may_be_under_way(pool: ThreadPoolExecutor) -> None:
     read = Gated()
-    batches = MicroBatches(read, shares=lambda: True, at_once=2)
+    batches = MicroBatcher(read, batchable=lambda: True, max_running=2)
     early = first(pool, read, batches)
     assert batches.row("second") == 6
     read.gate.set()
     assert early.result(60) == 5
 
 
-def test_nothing_is_shared_and_nobody_waits_where_neighbours_would_change_a_row(pool: ThreadPoolExecutor) -> None:
+def test_without_batch_invariance_each_text_is_encoded_alone_and_at_once(pool: ThreadPoolExecutor) -> None:
     read = Gated()
-    batches = MicroBatches(read, shares=lambda: False)
+    batches = MicroBatcher(read, batchable=lambda: False)
     early = first(pool, read, batches)
     assert [batches.row(text)[0] for text in ("a", "bb")] == [1, 2]
     read.gate.set()
@@ -98,7 +98,7 @@ def test_nothing_is_shared_and_nobody_waits_where_neighbours_would_change_a_row(
 
 def test_a_text_that_fails_fails_no_other(pool: ThreadPoolExecutor) -> None:
     read = Gated()
-    batches = MicroBatches(read, shares=lambda: True)
+    batches = MicroBatcher(read, batchable=lambda: True)
     early = first(pool, read, batches)
     later = ask(pool, batches, ["a", "bad", "ccc"])
     read.gate.set()
@@ -110,9 +110,9 @@ def test_a_text_that_fails_fails_no_other(pool: ThreadPoolExecutor) -> None:
     assert batches.row("after") == 5
 
 
-def test_an_interrupted_waiter_keeps_nobody_waiting(pool: ThreadPoolExecutor) -> None:
+def test_an_interrupted_thread_blocks_no_other(pool: ThreadPoolExecutor) -> None:
     read = Gated()
-    batches = MicroBatches(read, shares=lambda: True)
+    batches = MicroBatcher(read, batchable=lambda: True)
     early = first(pool, read, batches)
 
     def interrupt() -> None:
@@ -138,8 +138,8 @@ def test_scores_are_the_same_however_many_ask_at_once(bundle: str, pool: ThreadP
     student = Reranker.load(bundle)
     alone = [student.score(query, PRODUCTS) for query in QUERIES]
     runs: list[int] = []
-    read = student._vectors._queries_asked._read
-    student._vectors._queries_asked._read = lambda texts: (runs.append(len(texts)), read(texts))[1]
+    read = student._vectors._batcher._encode
+    student._vectors._batcher._encode = lambda texts: (runs.append(len(texts)), read(texts))[1]
     for _ in range(20):
         together = list(pool.map(lambda query: student.score(query, PRODUCTS), QUERIES))
         assert all((a == b).all() for a, b in zip(alone, together, strict=True))
@@ -147,8 +147,8 @@ def test_scores_are_the_same_however_many_ask_at_once(bundle: str, pool: ThreadP
 
 
 @pytest.mark.parametrize("by_largest", [False, True])
-def test_a_network_is_tried_for_whether_it_keeps_texts_apart(by_largest: bool, tmp_path: Path) -> None:
-    """One whose output is scaled by the largest of the batch, as int8 does, is found out."""
+def test_batch_invariance_is_detected(by_largest: bool, tmp_path: Path) -> None:
+    """A model that scales its output by the batch's largest value, as int8 models do, is not batch invariant."""
     nodes = [helper.make_node("Cast", ["input_ids"], ["ids"], to=TensorProto.FLOAT), helper.make_node("Unsqueeze", ["ids", "axis"], ["apart"])]
     nodes += [helper.make_node("ReduceMax", ["ids"], ["largest"], keepdims=0), helper.make_node("Div", ["apart", "largest"], ["scaled"])]
     output = helper.make_tensor_value_info("scaled" if by_largest else "apart", TensorProto.FLOAT, ["n", "tokens", 1])
@@ -158,4 +158,4 @@ def test_a_network_is_tried_for_whether_it_keeps_texts_apart(by_largest: bool, t
     onnx.save(model, str(tmp_path / "model.onnx"))
     files = {MODEL: tmp_path / "model.onnx", TOKENIZER: load_bundle(None).path / TOKENIZER}
     bundle = write_bundle(tmp_path / "bundle", files, {"name": "x", "created": "", "template": {}, "max_length": 64, "student": {}})
-    assert OnnxModel(bundle, MODEL, 1).keeps_apart is not by_largest
+    assert OnnxModel(bundle, MODEL, 1).batch_invariant is not by_largest

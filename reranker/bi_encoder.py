@@ -1,0 +1,124 @@
+"""The bi-encoder: query and product are encoded separately, and the score is the scaled cosine of their vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from reranker.cache import Cache, CacheState, digest, text_digest
+from reranker.micro_batcher import MicroBatcher
+from reranker.onnx_model import OnnxModel, cores
+from reranker.stored_vectors import StoredVectors
+
+CACHED_PRODUCTS = 100_000
+"""Product vectors cached by default: about 90 MB at 384 dimensions."""
+
+
+class BiEncoder:
+    """Scores (query, product text) pairs with vectors; an ``Encoder``. Product vectors are cached by product text.
+
+    Args:
+        model: encodes products, and queries unless ``query_model`` is given.
+        scale: factor of the cosine.
+        cached_products: number of product vectors that are cached.
+        cached_queries: number of query vectors that are cached.
+        query_model: a smaller model that encodes queries into the products' space.
+    """
+
+    def __init__(
+        self, model: OnnxModel, scale: float, *, cached_products: int = CACHED_PRODUCTS, cached_queries: int = 0, query_model: OnnxModel | None = None
+    ) -> None:
+        self._model = model
+        self._scale = scale
+        self._query_model = query_model or model
+        self._batcher = MicroBatcher(
+            lambda queries: _encode(self._query_model, queries, alone=False), batchable=self.batches_queries, max_running=max(1, cores() // 2)
+        )
+        self._products = Cache(cached_products)
+        self._queries = Cache(cached_queries)
+        self.stored = StoredVectors([])
+        """Vectors computed at indexing time. They are looked up first."""
+
+    def logits(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+        """Return scale · cosine of (query, product text) pairs: float32 (n,)."""
+        if not pairs:
+            return np.zeros(0, dtype=np.float32)
+        queries = {query: self._query_vector(query) for query in dict.fromkeys(query for query, _ in pairs)}
+        products = self.product_vectors([text for _, text in pairs])
+        rows = list(queries.values()) if len(queries) == 1 else [queries[query] for query, _ in pairs]  # a single row is broadcast
+        cosines: np.ndarray = np.einsum("ij,ij->i", np.stack(rows), products, dtype=np.float32)
+        return cosines * np.float32(self._scale)
+
+    def _query_vector(self, query: str) -> np.ndarray:
+        return self._queries.get(digest([query]), lambda: self._batcher.row(query))
+
+    def batches_queries(self) -> bool:
+        """Return whether queries asked for at the same time are encoded in one batch: only where that changes no vector. The first call tests the model."""
+        return self._query_model.batch_invariant
+
+    def product_vectors(self, texts: Sequence[str]) -> np.ndarray:
+        """Return the vectors of product texts: float32 (n, width), about unit length. Missing ones are computed and cached."""
+        keys = [text_digest(text) for text in texts]
+        stored, rows = self.stored.find(keys)
+        if stored.all():
+            return rows
+        missing = {key: text for key, text, found in zip(keys, texts, stored, strict=True) if not found}
+        vectors = self._cached_or_computed(missing)
+        others = np.stack([vectors[key] for key in keys if key in missing]).astype(np.float32)
+        if not stored.any():
+            return others
+        out = np.empty((len(keys), others.shape[1]), dtype=np.float32)
+        out[stored], out[~stored] = rows, others
+        return out
+
+    def _cached_or_computed(self, texts: Mapping[bytes, str]) -> dict[bytes, np.ndarray]:
+        vectors = self._products.find(texts)
+        missing = {key: text for key, text in texts.items() if key not in vectors}
+        if missing:
+            computed = self.encode(list(missing.values()))
+            new = dict(zip(missing, (vector.copy() for vector in computed), strict=True))  # a view would keep the whole matrix in memory
+            vectors |= new
+            self._products.add(new)
+        return vectors
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Return vectors of texts in the stored precision, float16 (n, width), so that a product's score never changes."""
+        return _encode(self._model, texts, alone=True).astype(np.float16)
+
+    def has_scores(self, pairs: Sequence[tuple[str, str]]) -> bool:
+        """Return False: scores are not cached, since they are cheap once the vectors are known."""
+        return False
+
+    def cache_states(self) -> dict[str, CacheState]:
+        return {"query_vectors": self._queries.state(), "product_vectors": self._products.state()}
+
+    def clear_query_cache(self) -> None:
+        """Drop the cached query vectors; product vectors stay."""
+        self._queries.clear()
+
+    def clear_product_cache(self) -> None:
+        """Drop the cached product vectors; stored ones stay."""
+        self._products.clear()
+
+
+def _encode(model: OnnxModel, texts: Sequence[str], *, alone: bool) -> np.ndarray:
+    """Return mean-pooled unit vectors, float32 (n, width). ``alone``: one text per run, for vectors that are cached."""
+    rows: list[np.ndarray] = [np.zeros(0)] * len(texts)
+    for batch, hidden, mask in model.run(texts, alone=alone):
+        for i, vector in zip(batch, unit_means(hidden, mask), strict=True):
+            rows[i] = vector
+    return np.stack(rows).astype(np.float32) if rows else np.zeros((0, 0), dtype=np.float32)
+
+
+def unit_means(hidden: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return mean-pooled hidden states at unit length: (n, width).
+
+    Args:
+        hidden: hidden states, (n, tokens, width).
+        mask: 1 for tokens that count, 0 for padding: (n, tokens).
+    """
+    weights = mask[:, :, None].astype(np.float32)
+    pooled: np.ndarray = (hidden * weights).sum(axis=1) / weights.sum(axis=1)
+    unit: np.ndarray = pooled / np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-9)
+    return unit

@@ -1,0 +1,48 @@
+"""The cross-encoder: one model reads query and product together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from reranker.cache import Cache, CacheState, digest
+from reranker.onnx_model import OnnxModel
+
+
+class CrossEncoder:
+    """Scores (query, product text) pairs with an ONNX model; an ``Encoder``.
+
+    Args:
+        cache_size: number of lists of pairs whose scores are cached. Scores are cached per list, not per pair: an int8 model
+            quantises a batch by its largest value, so a pair's score depends on the other pairs in the list.
+    """
+
+    def __init__(self, model: OnnxModel, *, cache_size: int = 0) -> None:
+        self._model = model
+        self._lists = Cache(cache_size)
+
+    def logits(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+        """Return the model's score of (query, product text) pairs: float32 (n,)."""
+        return self._lists.get(_key(pairs), lambda: self._compute(pairs)).copy()
+
+    def has_scores(self, pairs: Sequence[tuple[str, str]]) -> bool:
+        """Return whether the scores of this list of pairs are cached."""
+        return _key(pairs) in self._lists
+
+    def cache_states(self) -> dict[str, CacheState]:
+        return {"pair_scores": self._lists.state()}
+
+    def clear_query_cache(self) -> None:
+        """Drop all cached scores."""
+        self._lists.clear()
+
+    def _compute(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+        scores = np.empty(len(pairs), dtype=np.float32)
+        for batch, output, _ in self._model.run(pairs):
+            scores[batch] = output.reshape(len(batch), -1)[:, 0]
+        return scores
+
+
+def _key(pairs: Sequence[tuple[str, str]]) -> bytes:
+    return digest([text for pair in pairs for text in pair])
