@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from reranker.errors import InputError
+from reranker.errors import InputError, MissingExtraError
 
 COMMANDS, FIRST_STAGES, INDEXERS = "reranker.commands", "reranker.first_stages", "reranker.indexers"
 
@@ -28,8 +28,12 @@ def load(group: str, name: str) -> Any:
 
     Raises:
         InputError: no installed package provides it.
+        MissingExtraError: a library that it needs is not installed; the extra has the entry point's name.
     """
     point = found(group).get(name)
     if point is None:
         raise InputError(f"No installed package provides {name} ({group}).", hint="Install the project again: pip install --force-reinstall distilled-reranker")
-    return point.load()
+    try:
+        return point.load()
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(f"--{name}", name) from error

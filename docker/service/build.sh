@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Build the service's image, local/distilled-reranker:latest, or: docker/service/build.sh IMAGE
 # The base is the official Python image, or BASE, or, if no registry can be reached, one made from Debian packages.
-# The image holds the project's plain install. Its wheels are fetched here, so the build itself needs no network.
+# The image holds the project with the extra opensearch. Its wheels are fetched here, so the build itself needs no network.
 # Does nothing if the image was already made from these files. Needs docker and a Python 3.11 or later with pip (PYTHON);
 # without a registry also debootstrap, as root.
 set -euo pipefail
@@ -43,7 +43,7 @@ esac
 platforms=()
 for glibc in 2_36 2_35 2_34 2_31 2_28 2_27 2_24 2_17; do platforms+=(--platform "manylinux_${glibc}_$machine"); done
 "$PYTHON" -m pip download -q --dest "$work/dependencies" --only-binary=:all: --python-version 3.11 "${platforms[@]}" \
-    --platform "manylinux2014_$machine" "$work"/project/*.whl pip
+    --platform "manylinux2014_$machine" "$(echo "$work"/project/*.whl)[opensearch]" pip
 rm "$work"/dependencies/distilled_reranker-*.whl # it makes a layer of its own
 
 say "building $IMAGE on $BASE"

@@ -48,6 +48,7 @@ def install(
     as_json: AsJson = False,
 ) -> None:
     """Install or update the rerank pipeline. A second run changes nothing."""
+    _require_client()
     from reranker.errors import InputError
     from reranker.service.api_keys import read_keys
     from reranker_opensearch.search_pipeline import installation
@@ -100,6 +101,7 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Check the pipeline with a live search. If it is not reranked, show why and exit with 1."""
+    _require_client()
     from reranker_opensearch.search_pipeline.status import status as check_status
 
     with _cluster(opensearch) as cluster:
@@ -115,6 +117,7 @@ def status(
 @app.command()
 def remove(opensearch: OpenSearch, index: IndexName = DEFAULT_INDEX, name: Name = None, as_json: AsJson = False) -> None:
     """Remove the pipeline and its models, and restore the cluster settings."""
+    _require_client()
     from reranker_opensearch.search_pipeline import installation
 
     pipeline = name or default_name(index)
@@ -147,6 +150,15 @@ def parse_fields(text: str | None) -> dict[str, str] | None:
             raise InputError(f"--fields {text} cannot be read.", hint="Give FIELD=PATH, separated by commas: title=name,brand=vendor.name")
         found[field] = path or field
     return found
+
+
+def _require_client() -> None:
+    from reranker.errors import MissingExtraError
+
+    try:
+        import opensearchpy  # noqa: F401
+    except ModuleNotFoundError:
+        raise MissingExtraError("`reranker pipeline`", "opensearch") from None
 
 
 @contextmanager
