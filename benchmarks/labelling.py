@@ -28,7 +28,7 @@ def demo_pairs(number: int) -> list[tuple[str, Product]]:
     return random.Random(SEED).sample(pairs, min(number, len(pairs)))
 
 
-def measure(folder: Path, pairs: list[tuple[str, Product]], *, rounds: int, tokens_per_batch: int) -> dict[str, Any]:
+def measure(folder: Path, pairs: list[tuple[str, Product]], *, rounds: int) -> dict[str, Any]:
     """Label the pairs in both precisions in turn; return pairs a second (best round, and each round) and agreement with float32."""
     from scipy.stats import spearmanr
 
@@ -39,11 +39,11 @@ def measure(folder: Path, pairs: list[tuple[str, Product]], *, rounds: int, toke
     seconds: dict[str, list[float]] = {precision: [] for precision in PRECISIONS}
     relevance: dict[str, np.ndarray] = {}
     for teacher in teachers.values():
-        teacher.distributions(pairs[:8], tokens_per_batch=tokens_per_batch)  # warm-up
+        teacher.distributions(pairs[:8])  # warm-up
     for turn in range(rounds):
         for precision in PRECISIONS[:: 1 if turn % 2 == 0 else -1]:
             began = time.perf_counter()
-            relevance[precision] = expected_relevance(teachers[precision].distributions(pairs, tokens_per_batch=tokens_per_batch))
+            relevance[precision] = expected_relevance(teachers[precision].distributions(pairs))
             seconds[precision].append(time.perf_counter() - began)
     return {
         precision: {
@@ -73,7 +73,7 @@ def labelling(
     from rich.table import Table
 
     from reranker_distill.precision import has_bfloat16
-    from reranker_distill.recipe import Labelling
+    from reranker_distill.teacher.shared_prefixes import tokens_per_batch
 
     if not has_bfloat16():
         raise RerankerError("This machine has no bfloat16 arithmetic.", hint="Run it on a GPU, or on a CPU with AVX-512.")
@@ -81,16 +81,15 @@ def labelling(
     if threads:
         torch.set_num_threads(threads)
     sample = demo_pairs(pairs)
-    tokens_per_batch = Labelling().tokens_per_batch
     result: dict[str, Any] = {
         "teacher": teacher.name,
         "pairs": len(sample),
         "rounds": rounds,
-        "tokens_per_batch": tokens_per_batch,
+        "tokens_per_batch": tokens_per_batch(),
         "threads": torch.get_num_threads(),
         "machine": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine(),
         "torch": torch.__version__,
-        "precisions": measure(teacher, sample, rounds=rounds, tokens_per_batch=tokens_per_batch),
+        "precisions": measure(teacher, sample, rounds=rounds),
     }
     write_result(folder / "labelling.json", result)
     table = Table("precision", "pairs/s", "Spearman with float32", "mean difference")

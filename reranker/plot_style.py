@@ -16,7 +16,7 @@ except ImportError as error:
     raise MissingExtraError("Drawing a picture", "plots") from error
 
 INK, FAINT = "#24292f", "#d8dee4"
-COLOURS = {"bm25": "#6b7785", "minilm_cosine": "#a8820f", "teacher": "#8250df", "committee": "#1a7f37"}
+COLOURS = {"bm25": "#6b7785", "minilm_cosine": "#a8820f", "teacher": "#8250df", "label_fusion": "#1a7f37"}
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9.5,

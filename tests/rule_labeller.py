@@ -24,7 +24,7 @@ class RuleLabeller:
     def __init__(self, notes: Path, *, fails_on: str | None = None, error: BaseException | None = None) -> None:
         self.notes, self.fails_on, self.error = notes, fails_on, error
 
-    def distributions(self, pairs: Sequence[tuple[str, Any]], *, tokens_per_batch: int, on_pairs: Callable[[int], None] | None) -> np.ndarray:
+    def distributions(self, pairs: Sequence[tuple[str, Any]], *, on_pairs: Callable[[int], None] | None) -> np.ndarray:
         ids = [product["id"] for _, product in pairs]
         if self.error is not None and self.fails_on in ids:
             raise self.error

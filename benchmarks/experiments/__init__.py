@@ -18,8 +18,8 @@ from benchmarks.experiments.pictures import draw_curve, draw_rows
 from benchmarks.experiments.plan import Plan, student_of
 from benchmarks.experiments.report import lines, rows, write
 from benchmarks.experiments.trials import Trials
+from reranker_distill.disk_space import explain_full_disk
 from reranker_distill.finished_run import FinishedRun, open_runs, pooled
-from reranker_distill.stages import full_disk_told
 
 TRAINED: dict[str, ModuleType] = {"data-size": data_size, "losses": losses, "targets": targets}
 """Experiments that train a model for each setting and seed."""
@@ -53,24 +53,24 @@ def experiment(
         RerankerError: the disk is full, a run is not finished, two runs hold out the same fold, or a student or setting does not exist.
     """
     runs = open_runs(list(folders))
-    with full_disk_told(f"the experiment {name}", out):
+    with explain_full_disk(f"the experiment {name}", out):
         out.mkdir(parents=True, exist_ok=True)
         if name in MEASURED:
             return MEASURED[name](runs, out)
         module = TRAINED[name]
         reads: dict[str, Any] = {
             "experiment": name,
-            "judgments": runs[0].judgments_read,
+            "judgments": runs[0].judgments_sha256,
             "runs": {run.name: run.recipe.model_dump(exclude={"gate", "export", "description"}) for run in runs},
         }
         if name != "targets":
             reads |= {"student": {run.name: student_of(run, variant).model_dump() for run in runs}, "pairs": pairs if name != "data-size" else None}
-            reads |= {"labels": {run.name: run.labels for run in runs}, "left_out": ONE_IN}
+            reads |= {"labels": {run.name: run.labels_fingerprint for run in runs}, "left_out": ONE_IN}
         plan = Plan(runs, seeds, variant, pairs, Trials(out / f"{name}.trials.jsonl", reads, say), out / f".{name}.work", settings)
         made, tried = module.trials(plan)
         base = getattr(module, "BASE", None)
         measured = pooled(runs)
-        against = [ranking for ranking in ("teacher", "committee", "minilm_cosine") if ranking in measured.rankings]
+        against = [ranking for ranking in ("teacher", "label_fusion", "minilm_cosine") if ranking in measured.rankings]
         found = rows(made, runs, tried, against=against, base=base)
         title = module.QUESTION if name == "targets" else f"{module.QUESTION} ({variant})"
         if base:

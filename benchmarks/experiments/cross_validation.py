@@ -24,7 +24,7 @@ def cross_validate(runs: list[FinishedRun], out: Path) -> dict[str, Any]:
     found = [
         row_by_fold(measured, name, runs, parts, _against(measured, name))
         for name in sorted(measured.rankings, key=measured.mean)
-        if name not in LINES or name in ("teacher", "committee")
+        if name not in LINES or name in ("teacher", "label_fusion")
     ]
     base = BASE if BASE in measured.rankings else "bm25"
     draw_rows(found, lines(runs), out / "cross-validation.png", title=QUESTION, queries=measured.queries, base=base, dots="folds")

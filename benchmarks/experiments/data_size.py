@@ -10,6 +10,7 @@ from benchmarks.experiments.trials import Outcome, Trial, try_student
 from reranker_distill.finished_run import FinishedRun
 from reranker_distill.pairs import LabelledPair, by_query
 from reranker_distill.recipe import Student
+from reranker_distill.student.lists import PRODUCTS_PER_LIST
 
 QUESTION = "Student quality against the amount of labelled data"
 SHARES = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
@@ -32,7 +33,7 @@ def part_of(labelled: Sequence[LabelledPair], pairs: int, seed: int) -> list[Lab
 
 def epochs(settings: Student, pairs: int) -> float:
     """Return the epochs for a part of the data. Small parts get more, up to ``FEWEST_STEPS`` batches, so that the curve shows the effect of data."""
-    steps = pairs / (settings.products_per_list * settings.lists_per_batch)
+    steps = pairs / (PRODUCTS_PER_LIST * settings.lists_per_batch)
     return min(MOST_EPOCHS, max(settings.epochs, FEWEST_STEPS / max(steps, 1)))
 
 

@@ -20,6 +20,6 @@ def trials(plan: Plan) -> tuple[list[Trial], list[str]]:
 
 
 def _learn(plan: Plan, run: FinishedRun, loss: LossName, seed: int) -> Outcome:
-    settings = plan.student(run).model_copy(update={"loss": loss, "margin_of": "relevance"})
+    settings = plan.student(run).model_copy(update={"loss": loss})
     learnt, left_out = plan.divided(run)
     return try_student(run, part_of(learnt, plan.pairs or len(learnt), seed), settings, left_out=left_out, seed=seed, work=plan.work)

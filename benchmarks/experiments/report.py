@@ -15,7 +15,7 @@ from reranker.evaluation import Comparison
 from reranker.evaluation.bootstrap import Interval, bootstrap
 from reranker_distill.finished_run import FinishedRun, pooled
 
-LINES = {"bm25": "BM25", "minilm_cosine": "all-MiniLM-L6-v2 cosine", "teacher": "teacher", "committee": "teacher with embedder"}
+LINES = {"bm25": "BM25", "minilm_cosine": "all-MiniLM-L6-v2 cosine", "teacher": "teacher", "label_fusion": "fused labels"}
 """Rankings of the runs' gates that trials are compared with, and their names in pictures."""
 
 

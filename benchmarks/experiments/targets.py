@@ -33,7 +33,7 @@ def _teach(plan: Plan, run: FinishedRun, smoothing: float, seed: int) -> Outcome
 
     shutil.rmtree(plan.work, ignore_errors=True)
     plan.work.mkdir(parents=True)
-    settings = run.recipe.teacher.model_copy(update={"targets": "soft", "smoothing": smoothing})
+    settings = run.recipe.teacher.model_copy(update={"smoothing": smoothing})
     checkpoint = resolve_checkpoint(settings.model, run.models)
     report = train_teacher(run.split.train, run.products, checkpoint=checkpoint, settings=settings, template=run.recipe.template, seed=seed, folder=plan.work)
     measured = evaluate_rankings(run.split.held_out, run.products, {"teacher": load_teacher(plan.work).relevance})

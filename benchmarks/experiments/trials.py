@@ -84,7 +84,7 @@ def try_student(
     Args:
         left_out: pairs of queries not trained on, for the agreement with their labels.
     """
-    from reranker_distill.student.scoring import load_scores
+    from benchmarks.experiments.student_scores import load_scores
     from reranker_distill.student.training import train_student
 
     shutil.rmtree(work, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Calibration: from the student's scores, whose level is free, to relevance between 0 and 1."""
+"""Calibration: from the student's scores, whose scale is arbitrary, to relevance between 0 and 1."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from reranker.bundle import Calibration
 
 
 def calibrate(logits: np.ndarray, relevance: np.ndarray) -> Calibration:
-    """Fit sigmoid(scale · logit + bias) to the teacher's relevance by cross-entropy; never turns the order around.
+    """Fit sigmoid(scale · logit + bias) to the teacher's relevance by cross-entropy; never reverses the order.
 
     Args:
         logits: the student's scores, float (n,).

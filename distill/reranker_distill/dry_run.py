@@ -1,4 +1,4 @@
-"""A dry run: everything of a recipe but the work, so that a large one fails on a laptop in seconds rather than on a cluster in hours."""
+"""A dry run: checks a recipe and estimates what it takes, so that a large one fails in seconds on a laptop instead of in hours on a cluster."""
 
 from __future__ import annotations
 
@@ -10,25 +10,28 @@ from typing import Any
 from rich.console import Console
 
 from reranker.errors import RecipeError
+from reranker_distill.augmentation.augment import MISSPELT_SHARE
 from reranker_distill.checkpoints import HubError, check_checkpoint, resolve_checkpoint
 from reranker_distill.inputs import Inputs, check_students, named_models, read_inputs
+from reranker_distill.labelling import SHARD_SIZE
 from reranker_distill.recipe import Recipe
 from reranker_distill.recipe import Teacher as TeacherSettings
+from reranker_distill.student.lists import PRODUCTS_PER_LIST
 from reranker_distill.teacher.architecture import architecture
 
 
-def rehearse(recipe: Recipe, recipe_path: Path, *, quiet: bool = False) -> dict[str, Any]:
+def dry_run(recipe: Recipe, recipe_path: Path, *, quiet: bool = False) -> dict[str, Any]:
     """Check the recipe's data and models, and return what a run would take.
 
-    The teacher is built from its configuration on torch's meta device, LoRA included: its shape, no weights. What the hub does
-    not give is named in ``not_checked``, and the rest is checked all the same; teachers that shipped recipes name are known.
+    The teacher is built from its configuration on torch's meta device, LoRA included, without weights. Models that the hub does
+    not give are listed in ``not_checked``, and the rest is checked; the configurations of shipped recipes' teachers are known.
 
     Raises:
-        RerankerError: what a run would refuse at its beginning.
+        RerankerError: as a run would raise at its beginning.
     """
     console = Console(stderr=True, quiet=quiet, highlight=False)
     inputs = read_inputs(recipe, recipe_path, console.print)
-    found: dict[str, Any] = {
+    estimate: dict[str, Any] = {
         "recipe": recipe.name,
         "products": len(inputs.products),
         "judgments": {"training": len(inputs.split.train), "held_out": len(inputs.split.held_out)},
@@ -36,18 +39,18 @@ def rehearse(recipe: Recipe, recipe_path: Path, *, quiet: bool = False) -> dict[
         "pairs_at_most": _pairs(recipe, inputs),
     }
     if missing := _not_checked(recipe):
-        found["not_checked"] = missing
+        estimate["not_checked"] = missing
     check_students(recipe)
-    found["labelling_shards_at_most"] = math.ceil(found["pairs_at_most"] / recipe.labelling.shard_size)
-    found["student_steps_at_most"] = _student_steps(recipe, found["pairs_at_most"])
-    _print(found, console)
-    return found
+    estimate["labelling_shards_at_most"] = math.ceil(estimate["pairs_at_most"] / SHARD_SIZE)
+    estimate["student_steps_at_most"] = _student_steps(recipe, estimate["pairs_at_most"])
+    _print(estimate, console)
+    return estimate
 
 
 def _teacher(recipe: Recipe, inputs: Inputs) -> dict[str, Any]:
     settings = recipe.teacher
     if recipe.embedder.alone:
-        return {"kind": "none: the embedder judges alone", "model": recipe.embedder.model}
+        return {"kind": "none: the embedder labels alone", "model": recipe.embedder.model}
     if settings.kind == "zero_shot":
         from reranker_distill.teacher.zero_shot import chat_prompt
 
@@ -62,7 +65,7 @@ def _teacher(recipe: Recipe, inputs: Inputs) -> dict[str, Any]:
             shape = architecture(settings, Path(models))
         except HubError:
             return training
-        network = {
+        model = {
             "architecture": shape.name,
             "config_from": shape.config_from,
             "layers": shape.layers,
@@ -72,7 +75,7 @@ def _teacher(recipe: Recipe, inputs: Inputs) -> dict[str, Any]:
             "trained_share": round(shape.trained / shape.parameters, 5),
             "gigabytes": shape.gigabytes(settings),
         }
-        return {**training, **network, **_prompt(settings, recipe, inputs, Path(models))}
+        return {**training, **model, **_prompt(settings, recipe, inputs, Path(models))}
 
 
 def _not_checked(recipe: Recipe) -> dict[str, str]:
@@ -89,7 +92,7 @@ def _not_checked(recipe: Recipe) -> dict[str, str]:
 def _prompt(settings: TeacherSettings, recipe: Recipe, inputs: Inputs, models: Path) -> dict[str, Any]:
     from transformers import AutoTokenizer
 
-    from reranker_distill.teacher.prompts import render_prompt, tokenised
+    from reranker_distill.teacher.prompts import render_prompt, tokenise
 
     some = inputs.split.train[:200]
     checkpoint = resolve_checkpoint(settings.model, models)
@@ -101,33 +104,32 @@ def _prompt(settings: TeacherSettings, recipe: Recipe, inputs: Inputs, models: P
         text = recipe.template.render(inputs.products[some[0].product_id])
         return {"prompt": settings.prompt.format(product=text, query=some[0].query), "prompt_tokens": "not counted: the hub gives no tokenizer"}
     prompts = [render_prompt(settings, tokenizer, j.query, recipe.template.render(inputs.products[j.product_id])) for j in some]
-    lengths = sorted(len(ids) for ids in tokenised(settings, tokenizer, prompts))
+    lengths = sorted(len(ids) for ids in tokenise(settings, tokenizer, prompts))
     return {"prompt": prompts[0], "prompt_tokens": {"median": lengths[len(lengths) // 2], "most": lengths[-1], "allowed": settings.max_length}}
 
 
 def _pairs(recipe: Recipe, inputs: Inputs) -> int:
-    made = recipe.augmentation
+    settings = recipe.augmentation
     judged = len({j.query for j in inputs.split.train})
-    queries = (made.log_queries if inputs.query_log else 0) + made.catalogue_queries + made.llm_queries + judged
-    similar = made.similar_products if recipe.embedder.model else 0
-    products = made.top_products + made.deeper_products + made.hard_products + similar + made.random_products
-    return round(queries * (1 + made.misspelt_share)) * products + len(inputs.split.train)
+    queries = (settings.log_queries if inputs.query_log else 0) + settings.catalogue_queries + settings.llm_queries + judged
+    products = sum(settings.mix[:5]) - (0 if recipe.uses_embedder else settings.mix.similar)
+    return round(queries * (1 + MISSPELT_SHARE)) * products + len(inputs.split.train)
 
 
 def _student_steps(recipe: Recipe, pairs: int) -> int:
-    return math.ceil(pairs * recipe.student.epochs / (recipe.student.lists_per_batch * recipe.student.products_per_list))
+    return math.ceil(pairs * recipe.student.epochs / (recipe.student.lists_per_batch * PRODUCTS_PER_LIST))
 
 
-def _print(found: dict[str, Any], console: Console) -> None:
-    for name, value in found.items():
+def _print(estimate: dict[str, Any], console: Console) -> None:
+    for name, value in estimate.items():
         if isinstance(value, dict):
             console.print(f"[bold]{name}[/]")
-            for inner, told in value.items():
-                console.print(f"  {inner.replace('_', ' ')}: {_told(told)}", markup=False)
+            for key, entry in value.items():
+                console.print(f"  {key.replace('_', ' ')}: {_format(entry)}", markup=False)
         else:
-            console.print(f"[bold]{name.replace('_', ' ')}[/]: {_told(value)}")
+            console.print(f"[bold]{name.replace('_', ' ')}[/]: {_format(value)}")
     console.print("Nothing was trained, nothing was written.")
 
 
-def _told(value: Any) -> str:
+def _format(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)

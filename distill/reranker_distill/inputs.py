@@ -1,4 +1,4 @@
-"""What a run reads, checked before hours are spent on it."""
+"""The inputs of a run, checked before hours are spent on it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from reranker.judgments import Judgment, load_judgments
 from reranker.products import CatalogProblem, Product, read_catalog
 from reranker_distill.augmentation.generated_queries import endpoint as queries_endpoint
 from reranker_distill.augmentation.query_log import read_query_log
-from reranker_distill.checkpoints import HEADS, LAYERS, WIDTHS, HubError, check_checkpoint, first_of, is_packed, read_config
-from reranker_distill.disk_space import bytes_needed, check_disk_space, folder_bytes
+from reranker_distill.checkpoints import HubError, check_checkpoint, is_packed, layer_count, read_config
+from reranker_distill.disk_space import check_disk_space, estimate_run_bytes, folder_bytes
 from reranker_distill.recipe import MAIN_STUDENT, Recipe, Teacher, data_file
-from reranker_distill.splits import Split, deal_intents, split_by_intent
-from reranker_distill.stages import EARLIER
+from reranker_distill.splits import Split, split_by_intent
+from reranker_distill.stage_folder import EARLIER
 
 
 class Inputs(NamedTuple):
@@ -34,10 +34,10 @@ def read_inputs(recipe: Recipe, recipe_path: Path, say: Callable[[str], None]) -
     """Read and check everything that a recipe names.
 
     Raises:
-        RecipeError: a file is not there, a key of an endpoint is not set, the judgments do not fit the recipe's classes, there is
-            nothing to label.
+        RecipeError: a file is missing, the key of an endpoint is not set, the judgments do not fit the recipe's classes, or there
+            is nothing to label.
         CatalogError: the catalogue cannot be read.
-        JudgmentError: the judgments cannot be read, are for another catalogue, or cannot be dealt into folds.
+        JudgmentError: the judgments cannot be read, are for another catalogue, or cannot be divided into folds.
     """
     if recipe.augmentation.llm_queries:
         queries_endpoint(recipe.augmentation).check()
@@ -51,20 +51,20 @@ def read_inputs(recipe: Recipe, recipe_path: Path, say: Callable[[str], None]) -
     products = read_products(recipe, catalog, say)
     if len(products) < 2:
         raise RecipeError(f"The catalogue {catalog} holds one product.", hint="A student learns from the margins between products.")
-    judgments = _of_the_catalogue(load_judgments(file, locale=recipe.data.locale), products, say) if file else []
+    judgments = _in_catalogue(load_judgments(file, locale=recipe.data.locale), products, say) if file else []
     split = split_judgments(recipe, judgments, say)
     _check_something_to_label(recipe, log, len({j.query for j in split.train}))
     return Inputs(catalog, file, log, products, split)
 
 
 def read_products(recipe: Recipe, catalog: Path, say: Callable[[str], None] = lambda _: None) -> dict[str, Product]:
-    """Return the catalogue by id. Your own lines are for you to mend; of a public table, unusable rows are left out, and ``say`` is told.
+    """Return the catalogue by id. Unusable lines are an error; of a public table, unusable rows are left out, and ``say`` tells the user.
 
     Raises:
         CatalogError: it cannot be read, is empty, or, JSON Lines, has unusable lines.
     """
     problems: list[CatalogProblem] = []
-    table = catalog.suffix == ".parquet" and recipe.data.locale is not None  # without a locale, ids stand several times
+    table = catalog.suffix == ".parquet" and recipe.data.locale is not None  # without a locale, ids are repeated
     found = read_catalog(catalog, on_problem="skip" if table else "refuse", problems=problems, locale=recipe.data.locale)
     products: dict[str, Product] = {product["id"]: product for product in found}
     if problems:
@@ -72,28 +72,34 @@ def read_products(recipe: Recipe, catalog: Path, say: Callable[[str], None] = la
     return products
 
 
-def check_means(recipe: Recipe, folder: Path, inputs: Inputs, *, goes_on: bool = True, made_teacher: Path | None = None) -> None:
-    """Check that the models a run names can be had, and that what it has yet to write fits on the disk of its ``folder``.
+def check_models_and_disk(recipe: Recipe, folder: Path, inputs: Inputs, *, resumes: bool = True, trained_teacher: Path | None = None) -> None:
+    """Check that the recipe's models can be loaded, and that what the run has yet to write fits on the disk of its ``folder``.
 
     Args:
-        goes_on: whether what is in that folder is of this recipe and data, and need not be written again.
-        made_teacher: where in that folder its teacher is, once trained.
+        resumes: whether the folder holds outputs of this recipe and data, which need not be written again.
+        trained_teacher: the folder of the run's teacher, once it is trained.
 
     Raises:
-        RecipeError: a model is neither a folder, nor installed, nor given by the hub; or as ``check_students``.
+        RecipeError: a model is neither a folder, nor installed, nor on the hub; or as ``check_students``.
         RerankerError: the disk is too full.
     """
     for key, name in named_models(recipe).items():
         check_checkpoint(name, key)
     check_students(recipe)
-    teacher_bytes = _bytes_of(recipe.teacher, folder / "pretrained") if recipe.learns_from_judgments and not made_teacher else 0
-    written = folder_bytes(folder) - folder_bytes(folder / EARLIER) - (folder_bytes(made_teacher) if made_teacher else 0)
-    need = bytes_needed(recipe, products=len(inputs.products), catalog_bytes=inputs.catalog.stat().st_size, teacher_bytes=teacher_bytes)
-    check_disk_space(folder, need - written if goes_on else need)
+    trains = recipe.learns_from_judgments and not trained_teacher
+    written = folder_bytes(folder) - folder_bytes(folder / EARLIER) - (folder_bytes(trained_teacher) if trained_teacher else 0)
+    need = estimate_run_bytes(
+        students=len(recipe.students()),
+        products=len(inputs.products),
+        catalog_bytes=inputs.catalog.stat().st_size,
+        teacher_bytes=_checkpoint_bytes(recipe.teacher, folder / "pretrained") if trains else 0,
+        lora=recipe.teacher.lora_rank > 0,
+    )
+    check_disk_space(folder, need - written if resumes else need)
 
 
-def _bytes_of(teacher: Teacher, models: Path) -> int:
-    """Return the size of a teacher's checkpoint: of its folder, or, where the hub has it, by its parameters. One that comes as a package is small."""
+def _checkpoint_bytes(teacher: Teacher, models: Path) -> int:
+    """Return the size of a teacher's checkpoint: of its folder, or by its parameters. A packaged one is small."""
     if Path(teacher.model).is_dir() or is_packed(teacher.model):
         return folder_bytes(Path(teacher.model))
     from reranker_distill.teacher.architecture import BYTES, architecture
@@ -102,39 +108,28 @@ def _bytes_of(teacher: Teacher, models: Path) -> int:
 
 
 def check_students(recipe: Recipe) -> None:
-    """Check, by the checkpoints' configurations, that students can be cut as the recipe asks, and that its language model foretells words.
+    """Check, by the checkpoints' configurations, that students have as many layers as the recipe keeps, and that its language model is one.
 
-    Those that the hub does not give are passed over.
+    Models that the hub does not give are skipped.
 
     Raises:
-        RecipeError: one cannot.
+        RecipeError: a student has fewer layers, or the language model is no decoder.
     """
-    students = {MAIN_STUDENT: recipe.student} | {variant.name: recipe.student_of(variant) for variant in recipe.variants if not variant.duet}
-    readers = {variant.name: variant.query_encoder_of for variant in recipe.variants if variant.query_encoder_of}  # whose layers they are cut from
+    students = recipe.students()
+    encoder_of = {variant.name: variant.query_encoder_of for variant in recipe.variants if variant.query_encoder_of}
     for name, settings in students.items():
-        where = "student" if name == MAIN_STUDENT else f"variants's {name}"
-        config = _config(settings.model, "student.model")
-        layers, width, heads = (first_of(config, names) for names in (LAYERS, WIDTHS, HEADS))
-        if (reader := readers.get(name)) and students[reader].layers:
-            layers = students[reader].layers
-        if settings.layers and layers and settings.layers > layers:
-            what = f"the student {reader}" if reader else settings.model
-            raise RecipeError(f"The recipe's {where} has layers = {settings.layers}; {what} has {layers}.", hint="Ask for fewer layers.")
-        if not settings.width:
-            continue
-        if config.get("model_type") != "bert":
-            raise RecipeError(f"The recipe's {where} has a width, which works for BERT start points; {settings.model} is {config.get('model_type')}.")
-        if width and heads and (settings.width % (width // heads) or settings.width >= width):
-            raise RecipeError(
-                f"The recipe's {where} has width = {settings.width}; {settings.model} is {width} wide, with heads of {width // heads}.",
-                hint=f"Give a multiple of {width // heads} below {width}.",
-            )
-    if not recipe.likelihood.judges:
+        section = "student" if name == MAIN_STUDENT else f"variant {name}"
+        bi_encoder = encoder_of.get(name)
+        present = (students[bi_encoder].layers if bi_encoder else None) or layer_count(_config(settings.model, "student.model"))
+        if settings.layers and present and settings.layers > present:
+            start = f"the student {bi_encoder}" if bi_encoder else settings.model
+            raise RecipeError(f"The recipe's {section} has layers = {settings.layers}; {start} has {present}.", hint="Ask for fewer layers.")
+    if not recipe.likelihood.labels:
         return
-    made_for = _config(recipe.likelihood.model, "likelihood.model").get("architectures") or []
-    if made_for and not any(kind in name for name in made_for for kind in ("CausalLM", "LMHead", "ConditionalGeneration")):
+    architectures = _config(recipe.likelihood.model, "likelihood.model").get("architectures") or []
+    if architectures and not any(kind in name for name in architectures for kind in ("CausalLM", "LMHead", "ConditionalGeneration")):
         raise RecipeError(
-            f"The recipe's likelihood.model is {recipe.likelihood.model}, a {made_for[0]}, which foretells no words.",
+            f"The recipe's likelihood.model is {recipe.likelihood.model}, a {architectures[0]}, which is no language model.",
             hint="Name a decoder LLM, such as gemma-3-270m.",
         )
 
@@ -149,28 +144,23 @@ def _config(name: str, key: str) -> dict[str, Any]:
 def named_models(recipe: Recipe) -> dict[str, str]:
     """Return the checkpoints that a run loads, by the recipe's key."""
     named = {"student.model": recipe.student.model}
-    if recipe.embedder.model and (recipe.embedder.judges or recipe.augmentation.similar_products):
+    if recipe.uses_embedder:
         named["embedder.model"] = recipe.embedder.model
-    if recipe.likelihood.judges:
+    if recipe.likelihood.labels:
         named["likelihood.model"] = recipe.likelihood.model
     return named | ({"teacher.model": recipe.teacher.model} if recipe.learns_from_judgments else {})
 
 
 def _check_something_to_label(recipe: Recipe, log: Path | None, judged_queries: int) -> None:
-    made = recipe.augmentation
+    settings = recipe.augmentation
     logged = len(read_query_log(log)) if log else 0
-    if not judged_queries + min(made.log_queries, logged) + made.catalogue_queries + made.llm_queries:
+    if not judged_queries + min(settings.log_queries, logged) + settings.catalogue_queries + settings.llm_queries:
         raise RecipeError(
             "There is no query to label products for.", hint="Give data.query_log, or raise augmentation.log_queries, catalogue_queries or llm_queries."
         )
-    similar = made.similar_products if recipe.embedder.model else 0
-    if not made.top_products + made.deeper_products + made.hard_products + similar + made.random_products:
-        raise RecipeError(
-            "Queries would be left without products: [augmentation] takes none for them.", hint="Raise augmentation.top_products, or another ..._products."
-        )
 
 
-def _of_the_catalogue(judgments: list[Judgment], products: dict[str, Product], say: Callable[[str], None]) -> list[Judgment]:
+def _in_catalogue(judgments: list[Judgment], products: dict[str, Product], say: Callable[[str], None]) -> list[Judgment]:
     unknown = [j for j in judgments if j.product_id not in products]
     if unknown:
         named = ", ".join(f"{j.product_id} ({j.query})" for j in unknown[:5])
@@ -187,23 +177,21 @@ def _of_the_catalogue(judgments: list[Judgment], products: dict[str, Product], s
 
 
 def split_judgments(recipe: Recipe, judgments: list[Judgment], say: Callable[[str], None] = lambda _: None) -> Split:
-    """Split the catalogue's judgments as a run does: by intent, or all for the gate where nothing is trained on them; ``say`` is told what looks odd.
+    """Split the catalogue's judgments: by intent, or all for the gate where nothing is trained on them; ``say`` tells what looks wrong.
 
     Raises:
         JudgmentError, RecipeError: as ``read_inputs``.
     """
     if not judgments:
         return Split([], [])
-    if recipe.data.max_intents is not None:
-        kept = set(deal_intents(judgments, max(1, round(len({j.intent for j in judgments}) / recipe.data.max_intents)), recipe.seed)[0])
-        judgments = [j for j in judgments if j.intent.casefold() in kept]
     if not recipe.learns_from_judgments:
         split = Split([], judgments)
     else:
         split = split_by_intent(judgments, folds=recipe.data.folds, held_out_fold=recipe.data.held_out_fold, seed=recipe.seed)
         if not split.train or (not split.held_out and recipe.data.held_out_fold is not None):
             raise JudgmentError(
-                f"{len({j.intent for j in judgments})} intents cannot be dealt into {recipe.data.folds} folds.", hint="Judge more queries, or lower data.folds."
+                f"{len({j.intent for j in judgments})} intents cannot be divided into {recipe.data.folds} folds.",
+                hint="Judge more queries or lower data.folds.",
             )
         _check_grades(recipe, split.train, say)
         if recipe.data.held_out_fold is None:
@@ -232,16 +220,16 @@ def _check_grades(recipe: Recipe, train: list[Judgment], say: Callable[[str], No
                 raise RecipeError(
                     f"A judgment has the {what} {grade} (product {judgment.product_id} for '{judgment.query}'), "
                     f"and teacher.classes names {recipe.teacher.grades}, for grades 0 to {recipe.teacher.grades - 1}.",
-                    hint="Name a class for each grade, or mend the judgments.",
+                    hint="Name a class for each grade, or correct the judgments.",
                 )
     voted = [j for j in train if j.votes]
-    odd = [j for j in voted if not min(j.votes) <= j.rating <= max(j.votes)]  # a final grade may overrule its votes; mostly, it does not
+    odd = [j for j in voted if not min(j.votes) <= j.rating <= max(j.votes)]  # a final grade may overrule its votes, but seldom does
     if odd:
         first = odd[0]
-        told = (
+        message = (
             f"{len(odd):,} of {len(voted):,} ratings lie outside their votes: product {first.product_id} for '{first.query}' is rated {first.rating}, "
             f"its votes are {' '.join(map(str, first.votes))}."
         )
         if len(odd) > len(voted) / 2:
-            raise JudgmentError(told, hint="Are the votes on the ratings' scale, and on their lines? Leave the column out where they cannot be mended.")
-        say(f"[yellow]{told}[/]")
+            raise JudgmentError(message, hint="Are the votes on the ratings' scale, and on their lines? Leave the column out if not.")
+        say(f"[yellow]{message}[/]")

@@ -1,4 +1,4 @@
-"""A language model behind any OpenAI-compatible endpoint: asked again where it fails for a moment, its answers kept as they come."""
+"""A language model behind an OpenAI-compatible endpoint, and a file of its answers."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import importlib.util
 import json
 import os
 import threading
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from reranker.errors import MissingExtraError, RecipeError, RerankerError
 
-AT_ONCE = 8
-"""How many requests are in work at a time."""
+CONCURRENCY = 8
+"""How many requests are in flight at a time."""
 
-_TRIES = 6
-_LONGEST_WAIT_S = 30.0
+MAX_RETRIES = 6
+"""After connection errors, HTTP 429 and 5xx, with exponential waits, or as the server's Retry-After says."""
+
+_TIMEOUT_S = 120.0
 
 
 class LanguageModelError(RerankerError):
@@ -25,7 +26,7 @@ class LanguageModelError(RerankerError):
 
 
 class Endpoint(NamedTuple):
-    """Where a language model is; ``keys`` are the recipe's names of address, model and key variable, for what users are told."""
+    """Where a language model is; ``keys`` are the recipe's names of address, model and key variable, for error messages."""
 
     address: str
     model: str
@@ -33,13 +34,13 @@ class Endpoint(NamedTuple):
     keys: tuple[str, str, str]
 
     def check(self) -> None:
-        """Check what can be checked without asking.
+        """Check what can be checked without a request.
 
         Raises:
-            MissingExtraError: httpx is not installed.
-            RecipeError: the environment variable that should hold the key is empty.
+            MissingExtraError: openai is not installed.
+            RecipeError: the environment variable for the key is not set.
         """
-        if importlib.util.find_spec("httpx") is None:
+        if importlib.util.find_spec("openai") is None:
             raise MissingExtraError(self.keys[0], "distill")
         if self.api_key_env and not os.environ.get(self.api_key_env):
             raise RecipeError(
@@ -48,58 +49,49 @@ class Endpoint(NamedTuple):
             )
 
     def client(self) -> Any:
-        """Return an ``httpx.Client`` with the key in its headers."""
-        import httpx
+        """Return an ``openai.OpenAI`` client, which is a context manager."""
+        import openai
 
         key = os.environ.get(self.api_key_env, "") if self.api_key_env else ""
-        return httpx.Client(timeout=httpx.Timeout(120.0, connect=10.0), headers={"Authorization": f"Bearer {key}"} if key else {})
+        return openai.OpenAI(api_key=key or "none", base_url=self.address, max_retries=MAX_RETRIES, timeout=_TIMEOUT_S)
 
     def ask(self, client: Any, prompt: str, **settings: Any) -> dict[str, Any]:
         """Return the first choice of a chat completion: ``message``, and ``logprobs`` where asked for.
 
         Raises:
-            LanguageModelError: it refuses, or fails again and again, or answers otherwise.
+            LanguageModelError: the endpoint refuses, fails repeatedly, or answers otherwise.
         """
-        import httpx
+        import openai
 
-        url = self.address.rstrip("/") + "/chat/completions"
-        body = {"model": self.model, "messages": [{"role": "user", "content": prompt}], **settings}
-        problem, wait = "", 0.0
-        for attempt in range(_TRIES):
-            if attempt:
-                time.sleep(min(wait, _LONGEST_WAIT_S))
-            wait = 0.5 * 3**attempt
-            try:
-                answer = client.post(url, json=body)
-                if answer.status_code == 429 or answer.status_code >= 500:
-                    problem = f"HTTP {answer.status_code}"
-                    asked = answer.headers.get("Retry-After", "")
-                    wait = float(asked) if asked.isdigit() else wait
-                    continue
-                answer.raise_for_status()
-                choice = answer.json()["choices"][0]
-                choice["message"]["content"]
-                return dict(choice)
-            except httpx.HTTPStatusError as error:
-                raise LanguageModelError(
-                    f"The language model at {url} refuses: HTTP {error.response.status_code} {error.response.text[:200]}",
-                    hint=f"Check {self.keys[0]}, {self.keys[1]} and the key.",
-                ) from error
-            except httpx.TransportError as error:
-                problem = f"{type(error).__name__}: {error}"
-            except (ValueError, LookupError, TypeError) as error:
-                raise LanguageModelError(
-                    f"The language model at {url} does not answer as an OpenAI-compatible endpoint does.",
-                    hint=f"{self.keys[0]} is the address before /chat/completions, such as http://localhost:8000/v1",
-                ) from error
-        raise LanguageModelError(
-            f"The language model at {url} does not answer after {_TRIES} tries ({problem}).",
-            hint="Run the same command when it is back: answers that came are kept.",
+        try:
+            completion = client.chat.completions.create(model=self.model, messages=[{"role": "user", "content": prompt}], **settings)
+            choice: dict[str, Any] = completion.choices[0].model_dump()
+            choice["message"]["content"]
+            return choice
+        except openai.APIStatusError as error:
+            if error.status_code == 429 or error.status_code >= 500:
+                raise self._unavailable(f"HTTP {error.status_code}") from error
+            raise LanguageModelError(
+                f"The language model at {self.address} refuses: HTTP {error.status_code} {error.response.text[:200]}",
+                hint=f"Check {self.keys[0]}, {self.keys[1]} and the key.",
+            ) from error
+        except openai.APIConnectionError as error:
+            raise self._unavailable(str(error.__cause__ or error)) from error
+        except (openai.OpenAIError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise LanguageModelError(
+                f"The language model at {self.address} does not answer as an OpenAI-compatible endpoint does.",
+                hint=f"{self.keys[0]} is the address before /chat/completions, such as http://localhost:8000/v1",
+            ) from error
+
+    def _unavailable(self, problem: str) -> LanguageModelError:
+        return LanguageModelError(
+            f"The language model at {self.address} does not answer after {MAX_RETRIES + 1} tries ({problem}).",
+            hint="Run the same command when it is available: earlier answers are kept.",
         )
 
 
 class Answers:
-    """Answers by key in a JSONL file, kept as they come, so that a stopped run pays for none twice; None keeps them in memory alone.
+    """Answers by key in a JSONL file, appended as they arrive, so that a stopped run pays for none twice; without a path, in memory.
 
     Threads may add at the same time.
     """
@@ -107,29 +99,26 @@ class Answers:
     def __init__(self, path: Path | None, model: str) -> None:
         self._path, self._model = path, model
         self._lock = threading.Lock()
-        self._known: dict[str, Any] = {}
+        self._answers: dict[str, Any] = {}
         for line in path.read_text(encoding="utf-8").splitlines() if path and path.is_file() else []:
             try:
                 entry = json.loads(line)
-            except ValueError:  # the last line of a run that was stopped
+            except ValueError:  # the last line of a run that was killed
                 continue
             if entry.get("model") == model:
-                self._known[str(entry["id"])] = entry["answer"]
+                self._answers[str(entry["id"])] = entry["answer"]
 
     def __contains__(self, key: str) -> bool:
-        return key in self._known
-
-    def __getitem__(self, key: str) -> Any:
-        return self._known[key]
+        return key in self._answers
 
     def get(self, key: str, default: Any) -> Any:
-        return self._known.get(key, default)
+        return self._answers.get(key, default)
 
     def add(self, answers: Mapping[str, Any]) -> None:
-        """Keep answers by key."""
+        """Store answers by key."""
         with self._lock:
-            self._known |= answers
+            self._answers |= answers
             if self._path and answers:
                 entries = [json.dumps({"model": self._model, "id": key, "answer": answer}, ensure_ascii=False) for key, answer in answers.items()]
                 with self._path.open("a", encoding="utf-8") as file:
-                    file.write("\n".join(["", *entries, ""]))  # the first line break ends a line that a killed run left half
+                    file.write("\n".join(["", *entries, ""]))  # the first line break ends a line that a killed run left unfinished

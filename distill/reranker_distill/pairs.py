@@ -1,4 +1,4 @@
-"""The small tuples that travel through a distillation run, and the Parquet files they are kept in."""
+"""(query, product) pairs, with and without labels, and the Parquet files that hold them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reranker.folders import whole_file
 
 
 class Pair(NamedTuple):
-    """A (query, product) pair; ``source`` says where query and product came from, e.g. ``log/rank 12``."""
+    """A (query, product) pair; ``source`` says where query and product come from, such as ``log/rank 12``."""
 
     query: str
     product_id: str
@@ -19,19 +19,19 @@ class Pair(NamedTuple):
 
 
 class LabelledPair(NamedTuple):
-    """A pair with the teacher's grade distribution, a probability per grade from 0 up."""
+    """A pair with the teacher's grade distribution, a probability per grade from 0 up; ``fused`` is its relevance after label fusion."""
 
     query: str
     product_id: str
     source: str
     distribution: tuple[float, ...]
-    together: float | None = None
+    fused: float | None = None
 
     @property
     def relevance(self) -> float:
-        """What the student learns: the committee's word, or the teacher's expected grade, scaled to 0–1."""
-        if self.together is not None:
-            return self.together
+        """What the student learns: the fused relevance, or the teacher's expected grade scaled to 0–1."""
+        if self.fused is not None:
+            return self.fused
         return sum(grade * p for grade, p in enumerate(self.distribution)) / (len(self.distribution) - 1)
 
 
@@ -54,7 +54,7 @@ def read_labelled(paths: Sequence[Path]) -> list[LabelledPair]:
     import pyarrow.parquet as pq
 
     rows = (row for path in paths for row in pq.read_table(path, page_checksum_verification=True).to_pylist())
-    return [LabelledPair(r["query"], r["product_id"], r["source"], tuple(r["distribution"]), r.get("together")) for r in rows]
+    return [LabelledPair(r["query"], r["product_id"], r["source"], tuple(r["distribution"]), r.get("fused")) for r in rows]
 
 
 def labelled_in(folder: Path) -> list[LabelledPair]:
@@ -63,7 +63,7 @@ def labelled_in(folder: Path) -> list[LabelledPair]:
 
 
 def by_query(labelled: Iterable[LabelledPair]) -> dict[str, list[LabelledPair]]:
-    """Return each query's pairs, queries in the order in which they come first."""
+    """Return each query's pairs, queries in their first order."""
     grouped: dict[str, list[LabelledPair]] = defaultdict(list)
     for pair in labelled:
         grouped[pair.query].append(pair)

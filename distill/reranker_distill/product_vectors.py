@@ -1,8 +1,7 @@
-"""Products near a query in meaning, by an off-the-shelf embedder: BM25 finds no notebooks for "laptop"."""
+"""Catalogue vectors of an off-the-shelf embedder: products near a query in meaning, and their cosine as a label."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,13 @@ from reranker.products import Product
 from reranker.text import ProductTemplate, clean
 from reranker_distill.checkpoints import resolve_checkpoint
 
-MAX_TOKENS = 64  # title and brand; more costs time and tells the vector little
-_AT_A_TIME = 512
+MAX_TOKENS = 64  # title and brand; more costs time and adds little to the vector
+_CHUNK = 512
+_FILE = "product-vectors.npy"
 
 
 class ProductVectors:
-    """A catalogue's vectors and the model that made them; a ``candidates.Similar``.
+    """A catalogue's vectors and the model that made them.
 
     ``ids`` are the products', in the order of the rows of ``vectors``, float32 (n, width) of unit length.
     """
@@ -29,10 +29,7 @@ class ProductVectors:
         self._model = model
         self.ids = list(ids)
         self.vectors = vectors.astype(np.float32)
-
-    def encode(self, queries: Sequence[str]) -> np.ndarray:
-        """Return the queries' vectors, float32 (queries, width) of unit length."""
-        return _encode(self._model, [clean(q) for q in queries])
+        self._rows = {product_id: row for row, product_id in enumerate(self.ids)}
 
     def nearest(self, queries: Sequence[str], k: int) -> list[list[str]]:
         """Return the ids of the ``k`` products nearest to each query by cosine, nearest first."""
@@ -40,11 +37,22 @@ class ProductVectors:
         if k < 1 or not queries:
             return [[] for _ in queries]
         found: list[list[str]] = []
-        for start in range(0, len(queries), _AT_A_TIME):
-            cosines = self.encode(queries[start : start + _AT_A_TIME]) @ self.vectors.T
+        for start in range(0, len(queries), _CHUNK):
+            cosines = self._encode(queries[start : start + _CHUNK]) @ self.vectors.T
             order = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
             found += [[self.ids[i] for i in row] for row in order]
         return found
+
+    def scores(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+        """Return the cosine of each (query, product id) pair: float32 (n,)."""
+        queries = list(dict.fromkeys(query for query, _ in pairs))
+        if not queries:
+            return np.zeros(0, dtype=np.float32)
+        by_query = dict(zip(queries, self._encode(queries), strict=True))
+        return np.array([by_query[query] @ self.vectors[self._rows[product_id]] for query, product_id in pairs], dtype=np.float32)
+
+    def _encode(self, queries: Sequence[str]) -> np.ndarray:
+        return _encode(self._model, [clean(query) for query in queries])
 
 
 def embed_products(
@@ -56,50 +64,50 @@ def embed_products(
     models: Path,
     on_products: Callable[[int], None] | None = None,
 ) -> ProductVectors:
-    """Encode the catalogue once and keep the vectors in ``folder``, whole or not at all; a file of the same texts is reused.
+    """Encode the catalogue and store the vectors in ``folder``, whole or not at all.
 
     Args:
         embedder: a checkpoint's name, as ``resolve_checkpoint`` takes it.
         models: where an unpacked checkpoint is kept.
-        on_products: told how many more products have their vector.
+        on_products: called with how many more products are encoded.
 
     Raises:
         RecipeError: the embedder cannot be loaded.
     """
-    checkpoint = resolve_checkpoint(embedder, models)
-    texts = [template.render(product) for product in products.values()]
-    digest = hashlib.sha256("\n".join([embedder, str(MAX_TOKENS), *products, *texts]).encode()).hexdigest()[:12]
-    path = folder / f"product-vectors-{digest}.npy"
-    model = _load(checkpoint, embedder)
-    if path.is_file():
-        vectors = np.load(path)
-        if on_products:
-            on_products(len(texts))
-    else:
-        vectors = _encode_all(model, texts, on_products)
-        folder.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as staging:
-            np.save(staging, vectors)
+    model = _load(embedder, models)
+    vectors = _encode_all(model, [template.render(product) for product in products.values()], on_products)
+    folder.mkdir(parents=True, exist_ok=True)
+    with whole_file(folder / _FILE) as staging:
+        np.save(staging, vectors)
     return ProductVectors(model, list(products), vectors)
 
 
-def _load(checkpoint: str, name: str) -> Any:
+def load_product_vectors(products: Mapping[str, Product], *, embedder: str, folder: Path, models: Path) -> ProductVectors:
+    """Return what ``embed_products`` stored in ``folder`` for the same products.
+
+    Raises:
+        RecipeError: the embedder cannot be loaded.
+    """
+    return ProductVectors(_load(embedder, models), list(products), np.load(folder / _FILE))
+
+
+def _load(name: str, models: Path) -> Any:
     from sentence_transformers import SentenceTransformer
 
     try:
-        model = SentenceTransformer(checkpoint)
-    except Exception as error:  # hub, network and file errors, each library with types of its own
+        model = SentenceTransformer(resolve_checkpoint(name, models))
+    except Exception as error:  # hub, network and file errors have types of each library
         raise RecipeError(f"The embedder {name} cannot be loaded: {error}", hint='Name another in embedder.model, or none: [embedder] model = ""') from error
     model.max_seq_length = min(MAX_TOKENS, model.max_seq_length or MAX_TOKENS)
     return model
 
 
 def _encode_all(model: Any, texts: Sequence[str], on_products: Callable[[int], None] | None) -> np.ndarray:
-    """Return float16 (n, width); the shortest texts go first, so that little is padded."""
+    """Return float16 (n, width); texts are encoded by length, so that little is padded."""
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     vectors = np.zeros((len(texts), _encode(model, ["a"]).shape[1]), dtype=np.float16)
-    for start in range(0, len(order), _AT_A_TIME):
-        rows = order[start : start + _AT_A_TIME]
+    for start in range(0, len(order), _CHUNK):
+        rows = order[start : start + _CHUNK]
         vectors[rows] = _encode(model, [texts[i] for i in rows])
         if on_products:
             on_products(len(rows))

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-_LEAST_WEIGHTS = 4_096  # a smaller matrix is not worth storing in int8
-_ARITHMETIC = ("MatMul", "Attention")
+_MIN_WEIGHTS = 4_096  # a smaller matrix is not worth storing in int8
+_INT8_OPERATORS = ("MatMul", "Attention")
 
 
 def inner_nodes(model: Path) -> list[str]:
@@ -18,30 +18,27 @@ def inner_nodes(model: Path) -> list[str]:
 
     graph = onnx.load(model).graph
     constant = {weight.name for weight in graph.initializer}
-    return [node.name for node in graph.node if node.op_type in _ARITHMETIC and node.input[1] in constant]
+    return [node.name for node in graph.node if node.op_type in _INT8_OPERATORS and node.input[1] in constant]
 
 
-def quantise(source: Path, target: Path, *, exclude: Sequence[str], reduce_range: bool) -> Path:
-    """Let int8 arithmetic compute all inner nodes but ``exclude``: ONNX Runtime's dynamic quantisation, a scale for each output.
+def quantise(source: Path, target: Path, *, exclude: Sequence[str]) -> Path:
+    """Quantise all inner nodes but ``exclude`` by ONNX Runtime's dynamic quantisation, with a scale for each output.
 
     Activations get one scale for the whole tensor. BERT's have a few outliers, an order of magnitude above the rest
-    (behind the first layers' attention and GELU), that take most of the 8 bits: those layers lose order, not the weights.
-
-    Args:
-        reduce_range: weights in seven bits: CPUs without VNNI add 8-bit products in 16 bits, which saturate otherwise.
+    (behind the first layers' attention and GELU), that take most of the 8 bits: those layers change the order of the scores.
     """
     from onnx import TensorProto
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    # Not through optimum: it cannot say which type the fused operators give (DefaultTensorType), which shape inference
-    # does not know, since they are ONNX Runtime's own.
+    # Not through optimum: it cannot set the output type of ONNX Runtime's fused operators (DefaultTensorType), which shape
+    # inference does not know.
     with _silent():
         quantize_dynamic(
             source,
             target,
-            op_types_to_quantize=list(_ARITHMETIC),
+            op_types_to_quantize=list(_INT8_OPERATORS),
             per_channel=True,
-            reduce_range=reduce_range,
+            reduce_range=True,  # 7-bit weights: CPUs without VNNI add 8-bit products in 16 bits, which would saturate
             weight_type=QuantType.QInt8,
             nodes_to_exclude=list(exclude),
             extra_options={"DefaultTensorType": TensorProto.FLOAT, "MatMulConstBOnly": True, "WeightSymmetric": True},
@@ -49,26 +46,26 @@ def quantise(source: Path, target: Path, *, exclude: Sequence[str], reduce_range
     return target
 
 
-def store_weights_in_int8(source: Path, target: Path, *, looked_up_only: bool = False) -> Path:
+def store_weights_in_int8(source: Path, target: Path, *, embeddings_only: bool = False) -> Path:
     """Replace each large float matrix by its int8 form and a DequantizeLinear node, which ONNX Runtime computes once, at loading.
 
     Args:
-        looked_up_only: embeddings alone.
+        embeddings_only: leave the other matrices in float.
     """
     import numpy as np
     import onnx
     from onnx import helper, numpy_helper
 
     model: Any = onnx.load(source)
-    looked_up = {node.input[0] for node in model.graph.node if node.op_type == "Gather"}
+    embeddings = {node.input[0] for node in model.graph.node if node.op_type == "Gather"}
     nodes, weights = [], []
     for weight in model.graph.initializer:
         values = numpy_helper.to_array(weight)
-        small = values.dtype != np.float32 or values.ndim != 2 or values.size < _LEAST_WEIGHTS
-        if small or (looked_up_only and weight.name not in looked_up):
+        small = values.dtype != np.float32 or values.ndim != 2 or values.size < _MIN_WEIGHTS
+        if small or (embeddings_only and weight.name not in embeddings):
             weights.append(weight)
             continue
-        axis = 0 if weight.name in looked_up else 1  # a scale for each word of an embedding, for each output of a layer
+        axis = 0 if weight.name in embeddings else 1  # a scale for each word of an embedding, or for each output of a layer
         scale = np.maximum(np.abs(values).max(axis=1 - axis), 1e-12).astype(np.float32) / 127
         stored = np.rint(values / np.expand_dims(scale, 1 - axis)).astype(np.int8)
         weights += [numpy_helper.from_array(stored, f"{weight.name}_int8"), numpy_helper.from_array(scale, f"{weight.name}_scale")]
@@ -83,7 +80,7 @@ def store_weights_in_int8(source: Path, target: Path, *, looked_up_only: bool = 
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Keep ONNX Runtime's advice to pre-process, which the fusions have done, off the terminal: it comes with each trial."""
+    """Hide ONNX Runtime's repeated advice to pre-process the model, which the fusions replace."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Splitting judgments by intent, so that a metric never sees a rewording of what was trained on."""
+"""Splits judgments by intent, so that no metric is measured on a rewording of a training query."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Split(NamedTuple):
 
 
 def deal_intents(judgments: Sequence[Judgment], folds: int, seed: int) -> list[list[str]]:
-    """Deal intents into folds, balancing the number of queries that tell rankings apart; an intent stays whole.
+    """Divide intents into folds, balancing the number of queries that can tell rankings apart; an intent is never split.
 
-    Intents, given here in lower case, that differ in capitals alone are one: shoppers type "Laptop" and "laptop".
+    Intents are compared in lower case: "Laptop" and "laptop" are one.
     """
     ratings: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
     for judgment in judgments:
@@ -33,13 +33,13 @@ def deal_intents(judgments: Sequence[Judgment], folds: int, seed: int) -> list[l
     weight = {intent: sum(0 in r and max(r) >= 2 for r in queries.values()) + 0.1 * len(queries) for intent, queries in ratings.items()}
     intents = sorted(ratings)
     random.Random(seed).shuffle(intents)
-    dealt: list[list[str]] = [[] for _ in range(folds)]
+    fold_intents: list[list[str]] = [[] for _ in range(folds)]
     loads = [0.0] * folds
     for intent in sorted(intents, key=lambda i: -weight[i]):  # stable: the shuffle breaks ties
         lightest = loads.index(min(loads))
-        dealt[lightest].append(intent)
+        fold_intents[lightest].append(intent)
         loads[lightest] += weight[intent]
-    return dealt
+    return fold_intents
 
 
 def split_by_intent(judgments: Sequence[Judgment], *, folds: int, held_out_fold: int | None, seed: int) -> Split:
@@ -51,11 +51,11 @@ def split_by_intent(judgments: Sequence[Judgment], *, folds: int, held_out_fold:
 
 
 class HeldOutGuard:
-    """Tells queries that reword a held-out query, narrow it down, or misspell it.
+    """Recognises queries that reword a held-out query, narrow it down, or misspell it.
 
     Refused are queries that hold all index terms of a held-out query or its letters in one piece: "cheapest laptop with i9"
     where "laptop" is held out, "headset" where "head set" is. Each of its words counts as held also in the plural, joined
-    to its neighbour ("harddrive"), glued to another word ("cheaplaptop"), or with typing errors: one (two letters swapped
+    to the next word ("harddrive"), or another word ("cheaplaptop"), or with typing errors: one (two letters swapped
     count as one) in words of ``MIN_LETTERS`` or more, two in those of ``LONG`` or more. Its time hardly grows with the number of held-out queries.
     """
 
@@ -76,10 +76,11 @@ class HeldOutGuard:
 
     @classmethod
     def of(cls, held_out: Sequence[Judgment]) -> HeldOutGuard:
-        """Guard the judged queries and what their intents are called."""
+        """Guard the judged queries and the names of their intents."""
         return cls({j.query for j in held_out} | {j.intent for j in held_out})
 
     def refuses(self, query: str) -> bool:
+        """Whether a query rewords, narrows or misspells a held-out one."""
         terms = frozenset(tokens(query))
         if _joined(query) in self._joined or any(held <= terms for term in terms for held in self._terms.get(term, ())):
             return True
@@ -104,7 +105,7 @@ class HeldOutGuard:
 
 
 def _by_one_word(sets: Iterable[frozenset[str]]) -> dict[str, list[frozenset[str]]]:
-    """Return sets of words by one word of each, the longest: only those of words at hand need be looked at."""
+    """Index sets of words by the longest word of each, to look up few of them."""
     out: dict[str, list[frozenset[str]]] = defaultdict(list)
     for words in sets:
         out[max(words, key=lambda word: (len(word), word))].append(words)
@@ -112,13 +113,13 @@ def _by_one_word(sets: Iterable[frozenset[str]]) -> dict[str, list[frozenset[str
 
 
 def _words(text: str) -> list[str]:
-    """The words, letters and digits alone, without the plural's s and without words that no query is about."""
+    """Return the words, only letters and digits, without a plural s and without stop words."""
     words = ("".join(c for c in part if c.isalnum()) for part in text.lower().replace("-", " ").replace("/", " ").split())
     return [word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word for word in words if word and word not in STOP_WORDS]
 
 
 def _ways(words: list[str]) -> list[tuple[str, ...]]:
-    """Every way to join neighbouring words: (a, b), (ab)."""
+    """Return every way to join adjacent words: (a, b), (ab)."""
     if len(words) > 5:
         return [tuple(words)]
     ways = [tuple(words[:1])]

@@ -1,4 +1,4 @@
-"""How far a training is, for those who wait for it."""
+"""A progress bar for trainings, on stderr."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from reranker.progress import progress
 
 
 def train(trainer: Trainer, what: str, resume: str | None) -> Any:
-    """Train, from the state in ``resume`` where there is one, and tell on stderr how far it is; return transformers' ``TrainOutput``.
+    """Train, from the state in ``resume`` where there is one, with a progress bar on stderr; return transformers' ``TrainOutput``.
 
-    transformers' own bar fills a log with a line's worth a step, and prints its numbers to stdout, where scripts read a report.
+    transformers' own bar writes a line per step into logs, and prints numbers to stdout, where scripts read the report.
     """
-    for own in (PrinterCallback, ProgressCallback):
-        trainer.remove_callback(own)
-    with ExitStack() as shown:
-        trainer.add_callback(_Told(what, shown))
+    for default in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(default)
+    with ExitStack() as stack:
+        trainer.add_callback(_ProgressBar(what, stack))
         return trainer.train(resume_from_checkpoint=resume)
 
 
-class _Told(TrainerCallback):
-    def __init__(self, what: str, shown: ExitStack) -> None:
-        self._what, self._shown = what, shown
+class _ProgressBar(TrainerCallback):
+    def __init__(self, what: str, stack: ExitStack) -> None:
+        self._what, self._stack = what, stack
         self._advance: Callable[[int], None] = lambda _: None
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if state.is_world_process_zero:
-            self._advance = self._shown.enter_context(progress(self._what, state.max_steps, Console(stderr=True)))
+            self._advance = self._stack.enter_context(progress(self._what, state.max_steps, Console(stderr=True)))
             if state.global_step:
                 self._advance(state.global_step)
 

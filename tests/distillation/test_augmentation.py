@@ -14,14 +14,13 @@ from reranker.embedded import EmbeddedFirstStage, build_index
 from reranker.errors import RecipeError
 from reranker.judgments import Judgment, load_judgments
 from reranker.products import read_catalog
-from reranker_distill.augmentation import augment, read_query_log, wordings
+from reranker_distill.augmentation import augment, query_texts, read_query_log
+from reranker_distill.augmentation.candidates import Candidates
 from reranker_distill.augmentation.spellings import Speller
-from reranker_distill.recipe import Augmentation
+from reranker_distill.recipe import Augmentation, CandidateMix
 from reranker_distill.splits import HeldOutGuard, split_by_intent
 
-SETTINGS = Augmentation(
-    log_queries=60, catalogue_queries=120, misspelt_share=0.4, top_products=4, deeper_products=4, hard_products=2, similar_products=2, random_products=2
-)
+SETTINGS = Augmentation(log_queries=60, catalogue_queries=120)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +74,8 @@ def pairs(products, split, first_stage, told):
         first_stage=first_stage,
         settings=SETTINGS,
         seed=1,
-        similar=LastProducts(products),
+        nearest=LastProducts(products),
+        misspelt_share=0.4,
         report=told,
     )
 
@@ -102,9 +102,9 @@ def test_the_recipe_s_numbers_are_kept(pairs) -> None:
     assert sum(source.startswith("catalogue") for source in plain.values()) == SETTINGS.catalogue_queries
     assert len({p.query for p in pairs} - set(plain)) == round(0.4 * len(plain))
     ways = Counter((p.query, p.source.split("/")[1].rstrip("0123456789 ").split()[0]) for p in pairs if p.query in plain and plain[p.query] != "judged")
-    assert max(n for (_, way), n in ways.items() if way == "rank") == 8
-    assert {n for (_, way), n in ways.items() if way == "random"} == {2}
-    assert {n for (_, way), n in ways.items() if way == "similar"} == {2}
+    assert max(n for (_, way), n in ways.items() if way == "rank") == SETTINGS.mix.top + SETTINGS.mix.deeper == 9
+    assert {n for (_, way), n in ways.items() if way == "random"} == {1}
+    assert {n for (_, way), n in ways.items() if way == "similar"} == {4}
     assert max(n for (_, way), n in ways.items() if way == "hard") == 2
 
 
@@ -150,9 +150,9 @@ SHOP = [
 ]
 
 
-def shop_pairs(tmp_path: Path, **changes):
+def shop_pairs(tmp_path: Path, **changes: int):
     build_index(tmp_path / "index", SHOP)
-    settings = Augmentation(**{"catalogue_queries": 30, "similar_products": 0, "misspelt_share": 0.3, **changes})
+    settings = Augmentation(**{"catalogue_queries": 30, **changes})
     told: dict = {}
     pairs = augment(
         judged=[Judgment("printer", "Acme1", 3, "printer", ())],
@@ -162,6 +162,7 @@ def shop_pairs(tmp_path: Path, **changes):
         first_stage=EmbeddedFirstStage(tmp_path / "index"),
         settings=settings,
         seed=3,
+        misspelt_share=0.3,
         report=told,
     )
     return pairs, told
@@ -180,13 +181,13 @@ def test_fewer_queries_than_asked_for_are_told(tmp_path: Path) -> None:
     assert told["queries_missing"]["catalogue"] > 9_000
 
 
-def test_near_misses_hold_only_some_of_the_words(tmp_path: Path) -> None:
-    """Deep enough, the first stage finds whatever holds any word; near misses come from below what it is asked for."""
-    pairs, _ = shop_pairs(tmp_path, top_products=2, deeper_products=0, max_rank=2, hard_products=4, random_products=0)
-    hard = [p for p in pairs if "/hard" in p.source and p.query == "red toner"]
+def test_near_misses_are_not_among_the_query_s_hits(tmp_path: Path) -> None:
+    build_index(tmp_path / "index", SHOP)
+    mix = CandidateMix(top=2, deeper=0, hard=4, similar=0, random=0, max_rank=2)
+    chosen = Candidates(EmbeddedFirstStage(tmp_path / "index"), [p["id"] for p in SHOP], ["red toner", "toner"], mix, random.Random(3)).of("red toner")
+    hard = {product_id for product_id, how in chosen.items() if how.startswith("hard")}
     assert hard
-    top = {p.product_id for p in pairs if "/rank" in p.source and p.query == "red toner"}
-    assert not top & {p.product_id for p in hard}
+    assert not hard & {product_id for product_id, how in chosen.items() if how.startswith("rank")}
 
 
 def test_a_query_log_without_its_head_is_refused(tmp_path: Path) -> None:
@@ -199,13 +200,13 @@ def test_a_query_log_without_its_head_is_refused(tmp_path: Path) -> None:
         read_query_log(log)
 
 
-def test_wordings_are_many_each_once_and_none_of_a_held_out_intent(products, split) -> None:
+def test_query_texts_are_many_each_once_and_none_of_a_held_out_intent(products, split) -> None:
     bad = sorted(held_out_wordings(products, split))
     log = [("usb hub", 3), *((query, 1) for query in bad)]
     guard = HeldOutGuard.of(split.held_out)
-    found = wordings(list(products.values())[::3], log, guard, seed=3)
+    found = query_texts(list(products.values())[::3], log, guard, seed=3)
     assert len(found) == len(set(found)) > 10_000
     assert "usb hub" in found
     assert not {*bad} & set(found)
     few = list(products.values())[::60]
-    assert wordings(few, log, guard, seed=3) == wordings(few, log, guard, seed=3)
+    assert query_texts(few, log, guard, seed=3) == query_texts(few, log, guard, seed=3)

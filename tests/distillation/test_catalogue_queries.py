@@ -9,7 +9,7 @@ import pytest
 from reranker.demo_data import demo_file
 from reranker.products import read_catalog
 from reranker_distill.augmentation import catalogue_queries
-from reranker_distill.augmentation.catalogue_queries import mixed
+from reranker_distill.augmentation.catalogue_queries import mix_kinds
 from reranker_distill.augmentation.product_types import ProductTypes
 from reranker_distill.augmentation.titles import shop_brand
 
@@ -58,7 +58,7 @@ def test_words_that_name_no_product_are_no_type(demo, query: str) -> None:
 
 
 def test_no_kind_and_no_word_crowds_out_another(demo) -> None:
-    chosen = mixed(demo.items(), random.Random(1))[:600]
+    chosen = mix_kinds(demo.items(), random.Random(1))[:600]
     kinds = [kind for _, kind in chosen]
     assert min(kinds.count(kind) for kind in ("type", "brand type", "attribute type", "series", "model")) > 50
     assert sum(query.endswith("cable") for query, _ in chosen) < 150

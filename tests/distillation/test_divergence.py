@@ -39,11 +39,11 @@ def test_a_teacher_that_diverges_is_told_and_not_kept(epochs: float, tmp_path: P
 @pytest.mark.parametrize("architecture", ["bi_encoder", "cross_encoder"])
 def test_a_student_that_diverges_is_told_and_not_kept(architecture: str, tmp_path: Path) -> None:
     labelled = [
-        LabelledPair(query, id_, "log/top 1", distribution=(1.0, 0.0), together=float(product["title"] == query))
+        LabelledPair(query, id_, "log/top 1", distribution=(1.0, 0.0), fused=float(product["title"] == query))
         for query in ("laptop", "bag")
         for id_, product in SHOP.items()
     ]
-    settings = Student(architecture=architecture, layers=1, learning_rate=1e30, epochs=4, bf16=False)
+    settings = Student(architecture=architecture, layers=1, learning_rate=1e30, epochs=4)
     with pytest.raises(DivergedError, match=r"student's training diverged"):
         train_student(
             labelled, SHOP, checkpoint=resolve_checkpoint(settings.model, tmp_path), settings=settings, template=ProductTemplate(), seed=3, folder=tmp_path

@@ -37,7 +37,7 @@ def mistral(tmp_path: Path) -> Path:
     return folder
 
 
-def rehearse(folder: Path, text: str) -> dict:
+def dry_run(folder: Path, text: str) -> dict:
     (folder / "products.jsonl").write_text("\n".join(json.dumps({"id": str(i), "title": f"Thing {i}"}) for i in range(1, 4)))
     (folder / "judgments.csv").write_text("\n".join(["query,product_id,rating,intent,votes", *ROWS]))
     data = '[data]\ncatalog = "products.jsonl"\njudgments = "judgments.csv"\nquery_log = ""\nfolds = 2\n'
@@ -51,10 +51,9 @@ def rehearse(folder: Path, text: str) -> dict:
 
 
 def test_the_teacher_is_built_without_weights_and_counted(tmp_path: Path, mistral: Path) -> None:
-    made = "[augmentation]\nlog_queries = 9\ncatalogue_queries = 10\nmisspelt_share = 0.5\ntop_products = 3\ndeeper_products = 2\nhard_products = 1\n"
-    made += "similar_products = 0\nrandom_products = 1\n[labelling]\nshard_size = 50\n"
+    augmentation = "[augmentation]\nlog_queries = 9\ncatalogue_queries = 18\n"
     settings = "batch_size = 1\ngradient_accumulation = 2\nepochs = 3\nlora_rank = 4\n"
-    found = rehearse(tmp_path, f'[teacher]\nmodel = "{mistral}"\n{settings}{made}')
+    found = dry_run(tmp_path, f'[teacher]\nmodel = "{mistral}"\n{settings}{augmentation}')
     teacher = found["teacher"]
     layer = 2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 64 + 2 * 32
     adapters = 4 * (2 * (32 + 32) + 2 * (32 + 16) + 3 * (32 + 64))
@@ -62,11 +61,11 @@ def test_the_teacher_is_built_without_weights_and_counted(tmp_path: Path, mistra
     assert teacher["trained"] == 2 * adapters + 4 * 32
     assert (teacher["layers"], teacher["width"]) == (2, 32)
     assert (teacher["pairs"], teacher["pairs_a_step"], teacher["steps"]) == (4, 2, 6)
-    assert teacher["gigabytes"]["together"] >= teacher["gigabytes"]["activations"]
+    assert teacher["gigabytes"]["total"] >= teacher["gigabytes"]["activations"]
     assert "Search query:" in teacher["prompt"]
     assert found["judgments"] == {"training": 4, "held_out": 4}
-    assert found["pairs_at_most"] == 18 * 7 + 4
-    assert found["labelling_shards_at_most"] == 3
+    assert found["pairs_at_most"] == 22 * 16 + 4  # 18 queries, 2 judged ones and a tenth as many misspellings
+    assert found["labelling_shards_at_most"] == 1
     assert "not_checked" not in found
 
 
@@ -76,7 +75,7 @@ def test_the_large_recipe_s_teachers_are_known_without_a_hub() -> None:
     teacher = found["teacher"]
     assert teacher["parameters"] == pytest.approx(7.1e9, rel=0.02)
     assert teacher["trained"] == 2 * 41_943_040 + 4 * 4_096  # rank 32 on all linear layers, and the classifier
-    assert 14 < teacher["gigabytes"]["together"] < 24
+    assert 14 < teacher["gigabytes"]["total"] < 24
     assert "not reached" in teacher["config_from"]
     assert "mistralai/Mistral-7B-v0.3" in found["not_checked"]["teacher.model"]
     assert teacher["steps"] == 97
@@ -84,7 +83,7 @@ def test_the_large_recipe_s_teachers_are_known_without_a_hub() -> None:
 
 def test_checkpointing_and_smaller_batches_take_less_memory(tmp_path: Path) -> None:
     def activations(text: str) -> float:
-        return rehearse(tmp_path, f'[teacher]\nmodel = "Qwen/Qwen3-8B"\nmax_length = 256\n{text}')["teacher"]["gigabytes"]["activations"]
+        return dry_run(tmp_path, f'[teacher]\nmodel = "Qwen/Qwen3-8B"\nmax_length = 256\n{text}')["teacher"]["gigabytes"]["activations"]
 
     plain = activations("batch_size = 8\n")
     assert activations("batch_size = 4\n") == pytest.approx(plain / 2, abs=0.01)
@@ -92,7 +91,7 @@ def test_checkpointing_and_smaller_batches_take_less_memory(tmp_path: Path) -> N
 
 
 def test_a_model_that_only_the_hub_knows_is_named_and_the_rest_is_checked(tmp_path: Path) -> None:
-    found = rehearse(tmp_path, '[teacher]\nmodel = "nobody/unknown-9b"\n[student]\nmodel = "nobody/unknown-small"\n')
+    found = dry_run(tmp_path, '[teacher]\nmodel = "nobody/unknown-9b"\n[student]\nmodel = "nobody/unknown-small"\n')
     assert set(found["not_checked"]) == {"teacher.model", "student.model"}
     assert "parameters" not in found["teacher"]
     assert found["pairs_at_most"] > 0
@@ -101,17 +100,17 @@ def test_a_model_that_only_the_hub_knows_is_named_and_the_rest_is_checked(tmp_pa
 def test_a_folder_that_is_no_model_is_refused(tmp_path: Path, mistral: Path) -> None:
     (mistral / "config.json").write_text('{"model_type": "no-such-architecture"}')
     with pytest.raises(RecipeError, match="cannot be built"):
-        rehearse(tmp_path, f'[teacher]\nmodel = "{mistral}"\n')
+        dry_run(tmp_path, f'[teacher]\nmodel = "{mistral}"\n')
     with pytest.raises(RecipeError, match="no checkpoint folder"):
-        rehearse(tmp_path, '[student]\nmodel = "no-such-folder"\n[teacher]\nmodel = "Qwen/Qwen3-8B"\n')
+        dry_run(tmp_path, '[student]\nmodel = "no-such-folder"\n[teacher]\nmodel = "Qwen/Qwen3-8B"\n')
 
 
 def test_a_zero_shot_teacher_s_prompt_is_shown_and_nobody_is_asked(tmp_path: Path) -> None:
-    found = rehearse(tmp_path, '[teacher]\nkind = "zero_shot"\nmodel = "m"\nendpoint = "http://localhost:9/v1"\n')
+    found = dry_run(tmp_path, '[teacher]\nkind = "zero_shot"\nmodel = "m"\nendpoint = "http://localhost:9/v1"\n')
     assert "Product: Thing 1" in found["teacher"]["prompt"]
     assert "3: exactly right" in found["teacher"]["prompt"]
     assert found["judgments"] == {"training": 0, "held_out": 8}
 
 
 def test_an_embedder_alone_has_no_teacher(tmp_path: Path) -> None:
-    assert "embedder judges alone" in rehearse(tmp_path, "[embedder]\nshare = 1.0\n")["teacher"]["kind"]
+    assert "embedder labels alone" in dry_run(tmp_path, "[embedder]\nshare = 1.0\n")["teacher"]["kind"]

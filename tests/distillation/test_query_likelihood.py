@@ -1,4 +1,4 @@
-"""A language model's word on how likely a query is after a product, against the sum of its tokens' probabilities done the long way."""
+"""The query likelihood of a language model, against the probabilities of the query's tokens computed one by one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from reranker.errors import RecipeError
 from reranker.text import ProductTemplate
 from reranker_distill import precision
-from reranker_distill.recipe import Likelihood
 from reranker_distill.teacher import query_likelihood
 from reranker_distill.teacher.query_likelihood import QueryLikelihood
 from tests.tiny_decoder import make_tiny_decoder
@@ -37,16 +36,16 @@ def decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_decoder(tmp_path_factory.mktemp("decoder"))
 
 
-def asked(decoder: Path, **settings: object) -> QueryLikelihood:
-    return QueryLikelihood(Likelihood(model=str(decoder), **settings), ProductTemplate(fields=("title",)), decoder)
+def likelihood(decoder: Path, **settings: int) -> QueryLikelihood:
+    return QueryLikelihood(str(decoder), ProductTemplate(fields=("title",)), decoder, **settings)
 
 
 @pytest.mark.parametrize("words", [7, None], ids=["a vocabulary of three blocks", "of one block"])
 def test_it_is_the_mean_probability_of_the_query_s_tokens(decoder: Path, words: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     if words:
-        monkeypatch.setattr(query_likelihood, "WORDS_AT_A_TIME", words)
+        monkeypatch.setattr(query_likelihood, "VOCABULARY_BLOCK", words)
     tokenizer, model = AutoTokenizer.from_pretrained(decoder), AutoModelForCausalLM.from_pretrained(decoder).eval()
-    found = asked(decoder).distributions(PAIRS)
+    found = likelihood(decoder).distributions(PAIRS)
     for (query, product), row in zip(PAIRS, found, strict=True):
         before = tokenizer(f"Product: {product['title']}\nSearch query:")["input_ids"]
         tokens = torch.tensor([before + tokenizer(query)["input_ids"]])
@@ -58,7 +57,7 @@ def test_it_is_the_mean_probability_of_the_query_s_tokens(decoder: Path, words: 
 
 
 def test_it_is_the_same_in_any_company_and_after_a_journey(decoder: Path) -> None:
-    model = asked(decoder)
+    model = likelihood(decoder)
     done: list[int] = []
     together = model.distributions(PAIRS, on_pairs=done.append)
     assert sum(done) == len(PAIRS)
@@ -70,22 +69,22 @@ def test_it_is_the_same_in_any_company_and_after_a_journey(decoder: Path) -> Non
 def test_a_long_product_is_cut_rather_than_the_words_before_the_query(decoder: Path) -> None:
     long = {"id": "1", "title": "laptop " * 60}
     short = {"id": "2", "title": "laptop " * 11}
-    cut, whole = asked(decoder, max_length=20).relevance("usb hub", [long, short])
+    cut, whole = likelihood(decoder, max_length=20).relevance("usb hub", [long, short])
     assert cut == pytest.approx(whole, rel=1e-4)
-    assert asked(decoder, max_length=80).relevance("usb hub", [long])[0] != pytest.approx(whole, rel=1e-4)
+    assert likelihood(decoder, max_length=80).relevance("usb hub", [long])[0] != pytest.approx(whole, rel=1e-4)
 
 
 def test_its_model_s_folder_travels_with_it(decoder: Path, tmp_path: Path) -> None:
-    model = asked(decoder)
+    model = likelihood(decoder)
     assert model.checkpoint() == decoder
     shutil.copytree(decoder, tmp_path / "copy")
-    np.testing.assert_array_equal(model.reading(tmp_path / "copy").distributions(PAIRS), model.distributions(PAIRS))
-    assert model.reading(tmp_path / "copy").checkpoint() == tmp_path / "copy"
-    assert QueryLikelihood(Likelihood(model="somebody/a-model"), ProductTemplate(), tmp_path).checkpoint() is None
+    np.testing.assert_array_equal(model.with_checkpoint(tmp_path / "copy").distributions(PAIRS), model.distributions(PAIRS))
+    assert model.with_checkpoint(tmp_path / "copy").checkpoint() == tmp_path / "copy"
+    assert QueryLikelihood("somebody/a-model", ProductTemplate(), tmp_path).checkpoint() is None
 
 
 def test_a_model_that_cannot_be_loaded_is_told(tmp_path: Path) -> None:
     for name in ("config.json", "tokenizer_config.json"):
         (tmp_path / name).write_text("{}")
     with pytest.raises(RecipeError, match="cannot be loaded"):
-        asked(tmp_path).relevance("bag", PRODUCTS)
+        likelihood(tmp_path).relevance("bag", PRODUCTS)

@@ -30,7 +30,7 @@ def again(run: Path, small_recipe: str, tmp_path_factory: pytest.TempPathFactory
     folder = tmp_path_factory.mktemp("refit") / "all"
     done = command(small_recipe, "--refit", str(run), "--run", str(folder))
     assert done.returncode == 0, done.stderr
-    assert f"2-vectors: taken from {run}" in done.stderr  # no judgment has a part in them
+    assert f"2-vectors: taken from {run}" in done.stderr  # they do not depend on judgments
     return folder
 
 
@@ -71,9 +71,9 @@ def test_what_cannot_be_refitted_is_told(run: Path, small_recipe: str, tmp_path:
         ([str(other), "--refit", str(run)], "of another recipe than small"),
         (["no-judgments", "--refit", str(run)], "learns nothing from judgments"),
         ([small_recipe, "--refit", str(run), "--refit", str(run)], "hold out the same fold"),
-        ([small_recipe, "--refit", str(tmp_path)], "No distillation with judgments has been finished"),
-        ([small_recipe, "--refit", str(run), "--fold", "1"], "the runs have settled that"),
-        ([small_recipe, "--refit", str(run), "--reuse", str(run)], "a refit reuses what the runs given have"),
+        ([small_recipe, "--refit", str(tmp_path)], "No distillation with judgments by this release has been finished"),
+        ([small_recipe, "--refit", str(run), "--fold", "1"], "the runs decide this"),
+        ([small_recipe, "--refit", str(run), "--reuse", str(run)], "a refit reuses the runs it is given"),
         ([small_recipe, "--reuse", str(tmp_path)], "There is nothing to reuse in"),
     ):
         done = command(*words, "--run", str(tmp_path / "out"))

@@ -13,11 +13,11 @@ pytest.importorskip("torch")
 import torch
 from transformers import AutoTokenizer, BertConfig, BertModel, Trainer
 
+from benchmarks.experiments.student_scores import load_scores
 from reranker.judgments import Judgment
 from reranker.text import ProductTemplate
 from reranker_distill.pairs import LabelledPair
 from reranker_distill.recipe import Student, Teacher
-from reranker_distill.student.scoring import load_scores
 from reranker_distill.student.training import train_student
 from reranker_distill.teacher import load_teacher, train_teacher
 from tests.tiny_decoder import make_tiny_decoder
@@ -45,7 +45,7 @@ def student(architecture: str, start: Path) -> Callable[[Path], np.ndarray]:
 
     def train(folder: Path) -> np.ndarray:
         folder.mkdir(exist_ok=True)
-        settings = Student(model=str(start), architecture=architecture, epochs=60, lists_per_batch=2, products_per_list=12, learning_rate=1e-3, bf16=False)
+        settings = Student(model=str(start), architecture=architecture, epochs=60, lists_per_batch=2, learning_rate=1e-3)
         train_student(labelled, SHOP, checkpoint=str(start), settings=settings, template=ProductTemplate(), seed=3, folder=folder)
         return load_scores(folder)([(query, SHOP[product]["title"]) for query, product in PAIRS])
 

@@ -1,4 +1,4 @@
-"""A shop without judgments: a catalogue in ESCI's table and a query log become a bundle, labelled by an embedder alone or by an LLM as it is."""
+"""A shop without judgments: a catalogue in ESCI's table and a query log become a bundle, labelled by an embedder or a zero-shot LLM."""
 
 from __future__ import annotations
 
@@ -32,12 +32,8 @@ log_queries = 4
 catalogue_queries = 6
 [student]
 layers = 1
-width = 128
 epochs = 1
-[export]
-calibration_pairs = 40
 [gate]
-least_agreement = 0.9
 beat_bm25_by = -1.0
 beat_embedder = false
 max_loss = 1.0
@@ -87,26 +83,26 @@ def test_an_embedder_alone_makes_a_bundle_and_the_report_says_what_was_not_measu
 def test_a_language_model_as_it_is_joins_the_embedder(tmp_path: Path) -> None:
     (tmp_path / "judgments.csv").write_text(JUDGMENTS)
     decoder = make_tiny_decoder(tmp_path / "decoder")
-    recipe = shop(tmp_path, f'[embedder]\nshare = 1.0\n[likelihood]\nmodel = "{decoder}"\nlicence = "CC0"\n')
+    recipe = shop(tmp_path, f'[embedder]\nshare = 1.0\n[likelihood]\nmodel = "{decoder}"\n\n')
     recipe.write_text(recipe.read_text().replace('judgments = ""', 'judgments = "judgments.csv"'))
     stages = run(recipe, tmp_path / "run")["stages"]
     assert stages["likelihood"]["pairs"] == stages["pairs"]["pairs"]
-    assert stages["gate"]["ndcg@10"]["committee"] > 0.5
+    assert stages["gate"]["ndcg@10"]["label_fusion"] > 0.5
 
     recipe.write_text(recipe.read_text().replace("catalogue_queries = 6", "catalogue_queries = 9"))
     again = run(recipe, tmp_path / "more", reuse=[tmp_path / "run"])["stages"]["likelihood"]
     before, after = (relevance_in(tmp_path / name / "3-likelihood") for name in ("run", "more"))
-    assert 0 < again["pairs_of_other_runs"] < again["pairs"] == len(after)
+    assert 0 < again["pairs_reused"] < again["pairs"] == len(after)
     assert {pair: after[pair] for pair in before.keys() & after.keys()} == {pair: before[pair] for pair in before.keys() & after.keys()}
-    assert len(before.keys() & after.keys()) == again["pairs_of_other_runs"]
+    assert len(before.keys() & after.keys()) == again["pairs_reused"]
 
-    recipe.write_text(recipe.read_text().replace('licence = "CC0"', 'licence = "CC0"\nprompt = "{product} is found by {query}"'))
-    assert "pairs_of_other_runs" not in run(recipe, tmp_path / "other", reuse=[tmp_path / "run"])["stages"]["likelihood"]
-    recipe.write_text(recipe.read_text().replace('\nprompt = "{product} is found by {query}"', "").replace("catalogue_queries = 9", "catalogue_queries = 8"))
-    assert run(recipe, tmp_path / "run")["stages"]["likelihood"]["pairs_of_other_runs"] > 0, "what the run itself has found before is not asked again"
+    recipe.write_text(recipe.read_text().replace("[likelihood]", '[template]\nfields = ["title"]\n[likelihood]'))
+    assert "pairs_reused" not in run(recipe, tmp_path / "other", reuse=[tmp_path / "run"])["stages"]["likelihood"]
+    recipe.write_text(recipe.read_text().replace('[template]\nfields = ["title"]\n', "").replace("catalogue_queries = 9", "catalogue_queries = 8"))
+    assert run(recipe, tmp_path / "run")["stages"]["likelihood"]["pairs_reused"] > 0, "what the run itself computed before is reused"
     card = (tmp_path / "run" / "bundle" / "MODEL_CARD.md").read_text()
-    assert f"{decoder} as it was pretrained" in card
-    assert f"- language model: {decoder}, CC0" in card
+    assert f"{decoder}, as pretrained" in card
+    assert f"- language model: {decoder}, see its model card" in card
     without = shop(tmp_path, "[embedder]\nshare = 1.0\n")
     without.write_text(without.read_text().replace('judgments = ""', 'judgments = "judgments.csv"'))
     again = run(without, tmp_path / "run")["stages"]
@@ -126,12 +122,12 @@ def test_a_teacher_given_up_takes_its_pairs_with_it(tmp_path: Path) -> None:
     stages = run(recipe, tmp_path / "run")["stages"]
     assert stages["pairs"]["pairs_by_source"]["judged"]
 
-    recipe.write_text(recipe.read_text().replace("lora_rank = 2", 'lora_rank = 2\nlicence = "CC0"').replace('query_log = "queries.tsv"', 'query_log = ""'))
+    recipe.write_text(f'licences = {{"{decoder}" = "CC0"}}\n' + recipe.read_text().replace('query_log = "queries.tsv"', 'query_log = ""'))
     more = run(recipe, tmp_path / "more", reuse=[tmp_path / "run"])["stages"]
     assert more["teacher"]["taken_from"] == "run", "neither a log nor a licence makes another teacher"
     assert "- teacher: " + str(decoder) + ", CC0" in (tmp_path / "more" / "bundle" / "MODEL_CARD.md").read_text()
 
-    recipe.write_text(recipe.read_text().replace("[student]", '[student]\nlicence = "CC-BY"'))
+    recipe.write_text(recipe.read_text().replace('"CC0"', '"CC-BY"'))
     again = run(recipe, tmp_path / "more")["stages"]
     assert again["student"] == more["student"], "nor does it train a student again"
     assert "CC-BY" in (tmp_path / "more" / "bundle" / "MODEL_CARD.md").read_text()
@@ -159,7 +155,7 @@ def test_with_a_zero_shot_teacher_all_judgments_are_the_gate_s(tmp_path: Path) -
         model.asked.clear()
         more = run(recipe, tmp_path / "more", reuse=[tmp_path / "run"])["stages"]["labels"]
         labelled_now = len(relevance_in(tmp_path / "more" / "3-labels").keys() - relevance_in(tmp_path / "run" / "3-labels").keys())
-        assert 0 < more["pairs_of_other_runs"] < more["pairs"]
+        assert 0 < more["pairs_reused"] < more["pairs"]
         asked_by_the_gate = 2 * 12
         assert labelled_now <= len(model.asked) <= labelled_now + asked_by_the_gate
 
@@ -167,7 +163,7 @@ def test_with_a_zero_shot_teacher_all_judgments_are_the_gate_s(tmp_path: Path) -
         renamed = parquet.read_table(catalogue).to_pylist()
         renamed[0]["product_title"] += ", renamed"
         parquet.write_table(pyarrow.Table.from_pylist(renamed), catalogue)
-        assert "pairs_of_other_runs" not in run(recipe, tmp_path / "another", reuse=[tmp_path / "run"])["stages"]["labels"]
+        assert "pairs_reused" not in run(recipe, tmp_path / "another", reuse=[tmp_path / "run"])["stages"]["labels"]
     assert gate["queries"] == 2
     assert gate["ndcg@10"]["teacher"] == 1.0
     assert "not_measured" not in gate
@@ -212,24 +208,20 @@ def test_a_zero_shot_teacher_s_answers_outlive_the_run(tmp_path: Path) -> None:
 def test_a_bi_encoder_comes_with_the_catalogues_vectors_which_its_reader_of_queries_shares(tmp_path: Path) -> None:
     (tmp_path / "judgments.csv").write_text(JUDGMENTS)
     recipe = shop(tmp_path, "[embedder]\nshare = 1.0\n")
-    told = recipe.read_text().replace('judgments = ""', 'judgments = "judgments.csv"').replace("width = 128", 'architecture = "bi_encoder"')
+    told = recipe.read_text().replace('judgments = ""', 'judgments = "judgments.csv"').replace("layers = 1", 'layers = 2\narchitecture = "bi_encoder"')
     variants = (
-        '[[variants]]\nname = "quick"\nquery_encoder_of = "student"\nlayers = 1\n[[variants]]\nname = "together"\narchitecture = "cross_encoder"\nlayers = 1\n'
+        '[[variants]]\nname = "quick"\nquery_encoder_of = "student"\nlayers = 1\n[[variants]]\nname = "cross"\narchitecture = "cross_encoder"\nlayers = 1\n'
     )
-    recipe.write_text(told.replace("layers = 1", "layers = 2") + variants)
+    recipe.write_text(told + variants)
     gate = run(recipe, tmp_path / "run")["stages"]["gate"]
-    assert {name for name in gate["ndcg@10"] if "neighbours" in name} == {"student_with_neighbours", "quick_with_neighbours"}
-    assert {"student_with_neighbours-bm25", f"student_with_neighbours-{gate['ranking']}"} <= set(gate["difference"])
-    assert (tmp_path / "run" / "variants.png").stat().st_size > 10_000
     for name in ("bundle", "bundles/quick"):
         student = Reranker.load(tmp_path / "run" / name)
         assert student.use_vectors(tmp_path / "run" / "vectors") == 60
-        assert "with its catalogue's vectors" in (tmp_path / "run" / name / "MODEL_CARD.md").read_text()
     measured = open_run(tmp_path / "run")
     served = evaluate_rankings(measured.split.held_out, measured.products, {"quick": student.score})
-    assert gate["ndcg@10"]["quick_with_neighbours"] == pytest.approx(served.mean("quick"), abs=1e-4)
+    precision = load_bundle(tmp_path / "run" / "bundles" / "quick").manifest.metrics["precision"]
+    assert gate["ndcg@10"][f"quick_{precision}"] == pytest.approx(served.mean("quick"), abs=1e-3)
 
-    recipe.write_text(recipe.read_text() + "[vectors]\nahead = false\n")
-    again = run(recipe, tmp_path / "run")["stages"]["gate"]
-    assert not [name for name in again["ndcg@10"] if "neighbours" in name]
+    recipe.write_text(recipe.read_text().replace("[gate]", "[gate]\ncatalogue_vectors = false"))
+    run(recipe, tmp_path / "run")
     assert not (tmp_path / "run" / "6-gate" / "vectors").exists()

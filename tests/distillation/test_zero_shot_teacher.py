@@ -28,7 +28,7 @@ def answer(prompt: str) -> list[Token]:
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
-    monkeypatch.setattr("reranker_distill.llm_endpoint.time.sleep", lambda s: None)
+    monkeypatch.setattr("time.sleep", lambda s: None)
     with ChatServer(answer) as served:
         yield served
 
@@ -43,7 +43,7 @@ def make(served: ChatServer, folder: Path, **changes: object):
 
 def test_token_probabilities_become_grade_distributions(model: ChatServer, tmp_path: Path) -> None:
     done: list[int] = []
-    graded = make(model, tmp_path).distributions(PAIRS, tokens_per_batch=128, on_pairs=done.append)
+    graded = make(model, tmp_path).distributions(PAIRS, on_pairs=done.append)
     assert graded.dtype == np.float32
     np.testing.assert_allclose(graded, [[0, 0, 1 / 9, 8 / 9], [0, 7 / 9, 2 / 9, 0], [1, 0, 0, 0]], atol=1e-5)
     assert sum(done) == 3
@@ -89,7 +89,7 @@ def test_answers_that_came_before_a_failure_are_kept(model: ChatServer, tmp_path
         model.failures = 1_000
 
     with pytest.raises(LanguageModelError, match="503"):
-        teacher.distributions(many, tokens_per_batch=1, on_pairs=breaks)
+        teacher.distributions(many, on_pairs=breaks)
     model.failures = 0
     came = len(model.asked)
     make(model, tmp_path).distributions(many)

@@ -10,13 +10,13 @@ from typing import Protocol
 from reranker.analysis import tokens
 from reranker.errors import InputError
 from reranker.first_stage import FirstStage, check_query
-from reranker_distill.recipe import Augmentation
+from reranker_distill.recipe import CandidateMix
 
-_NEAR = 20  # a near miss is among this many first hits of another search
+_NEAR_MISS_RANK = 20  # a near miss is among this many first hits of another search
 
 
-class Similar(Protocol):
-    """Anything that finds products by meaning; ``ProductVectors`` does."""
+class NearestProducts(Protocol):
+    """Finds products by meaning; ``ProductVectors`` does."""
 
     def nearest(self, queries: Sequence[str], k: int) -> list[list[str]]:
         """Return the ids of the ``k`` nearest products of each query, nearest first."""
@@ -24,9 +24,9 @@ class Similar(Protocol):
 
 
 class Candidates:
-    """Picks each query's products, as (product id, how it was found); one product once.
+    """Picks each query's products, as (product id, how it was found); each product once.
 
-    Ways: ``rank N`` (the first stage's hit), ``original's rank N`` (of the query that a misspelling stands for),
+    How: ``rank N`` (the first stage's hit), ``original's rank N`` (of the query that a misspelling stands for),
     ``hard word`` (found by only one of the query's words: the brand without the type, an accessory),
     ``hard query`` (a first hit of another chosen query that shares a word), ``similar N``, ``random``.
     """
@@ -36,13 +36,13 @@ class Candidates:
         first_stage: FirstStage,
         product_ids: Sequence[str],
         queries: Iterable[str],
-        settings: Augmentation,
+        mix: CandidateMix,
         rng: random.Random,
         nearest: dict[str, list[str]] | None = None,
     ) -> None:
         self._first_stage = first_stage
         self._ids = product_ids
-        self._settings = settings
+        self._mix = mix
         self._rng = rng
         self._nearest = nearest or {}
         self._found: dict[str, list[str]] = {}
@@ -53,53 +53,53 @@ class Candidates:
 
     def of(self, query: str, original: str | None = None) -> dict[str, str]:
         """Return the query's products; ``original`` is the query that a variant stands for."""
-        settings, rng = self._settings, self._rng
-        hits = self._search(query, settings.max_rank)
+        mix, rng = self._mix, self._rng
+        hits = self._search(query, mix.max_rank)
         ranked = [(product_id, f"rank {rank}") for rank, product_id in enumerate(hits, start=1)]
         if original is not None:
-            others = [(product_id, f"original's rank {rank}") for rank, product_id in enumerate(self._search(original, settings.max_rank), start=1)]
-            ranked = _in_turn(others, ranked)
-        chosen = dict(ranked[: settings.top_products])
-        deeper = ranked[settings.top_products :]
-        chosen |= rng.sample(deeper, min(settings.deeper_products, len(deeper)))
+            others = [(product_id, f"original's rank {rank}") for rank, product_id in enumerate(self._search(original, mix.max_rank), start=1)]
+            ranked = _interleave(others, ranked)
+        chosen = dict(ranked[: mix.top])
+        deeper = ranked[mix.top :]
+        chosen |= rng.sample(deeper, min(mix.deeper, len(deeper)))
         searched = original if original is not None else query
-        for ways, wanted in (
-            (self._hard(searched, {product_id for product_id, _ in ranked}), settings.hard_products),
-            ([(product_id, f"similar {n}") for n, product_id in enumerate(self._nearest.get(searched, ()), start=1)], settings.similar_products),
-            ([(product_id, "random") for product_id in rng.sample(self._ids, min(2 * settings.random_products, len(self._ids)))], settings.random_products),
+        for found, count in (
+            (self._hard(searched, {product_id for product_id, _ in ranked}), mix.hard),
+            ([(product_id, f"similar {n}") for n, product_id in enumerate(self._nearest.get(searched, ()), start=1)], mix.similar),
+            ([(product_id, "random") for product_id in rng.sample(self._ids, min(2 * mix.random, len(self._ids)))], mix.random),
         ):
-            fresh = [(product_id, way) for product_id, way in ways if product_id not in chosen]
-            chosen |= fresh[:wanted]
+            new = [(product_id, how) for product_id, how in found if product_id not in chosen]
+            chosen |= new[:count]
         return chosen
 
-    def finds(self, query: str) -> bool:
-        """Say whether the first stage finds anything."""
-        return bool(self._search(query, self._settings.max_rank))
+    def has_hits(self, query: str) -> bool:
+        """Whether the first stage finds anything."""
+        return bool(self._search(query, self._mix.max_rank))
 
     def _hard(self, query: str, hits: set[str]) -> list[tuple[str, str]]:
-        """Near misses in a random order, both kinds in turn; what the query itself finds is none."""
+        """Return near misses in a random order, both kinds interleaved; the query's own hits are none."""
         words = list(dict.fromkeys(tokens(query)))
-        by_word = [(i, "hard word") for word in words if len(words) > 1 for i in self._search(word, _NEAR) if i not in hits]
-        neighbours = sorted({q for word in words for q in self._by_word[word][:50] if q != query})
-        by_query = [(i, "hard query") for q in self._rng.sample(neighbours, min(3, len(neighbours))) for i in self._search(q, _NEAR)[:5] if i not in hits]
+        by_word = [(i, "hard word") for word in words if len(words) > 1 for i in self._search(word, _NEAR_MISS_RANK) if i not in hits]
+        similar = sorted({q for word in words for q in self._by_word[word][:50] if q != query})
+        by_query = [(i, "hard query") for q in self._rng.sample(similar, min(3, len(similar))) for i in self._search(q, _NEAR_MISS_RANK)[:5] if i not in hits]
         self._rng.shuffle(by_word)
         self._rng.shuffle(by_query)
-        return _in_turn(by_word, by_query)
+        return _interleave(by_word, by_query)
 
     def _search(self, query: str, k: int) -> list[str]:
-        """The ids of the first hits, remembered: words and neighbours come again and again."""
+        """Return the ids of the first hits; they are cached, as words and similar queries are searched again and again."""
         if query not in self._found:
             try:
                 text = check_query(query)
             except InputError:
                 text = ""
-            deepest = max(self._settings.max_rank, _NEAR)
+            deepest = max(self._mix.max_rank, _NEAR_MISS_RANK)
             self._found[query] = [hit.product_id for hit in self._first_stage.search(text, deepest)] if text else []
         return self._found[query][:k]
 
 
-def _in_turn(first: list[tuple[str, str]], second: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Both lists' entries in turn, each product once."""
+def _interleave(first: list[tuple[str, str]], second: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return both lists' entries alternately, each product once."""
     merged: dict[str, str] = {}
     for i in range(max(len(first), len(second))):
         for entries in (first, second):

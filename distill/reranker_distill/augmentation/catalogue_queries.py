@@ -14,8 +14,8 @@ from reranker_distill.augmentation.product_types import ProductTypes
 from reranker_distill.augmentation.titles import attribute_words, is_plain, pieces, shop_brand, title_text
 
 WEIGHTS = {"type": 3, "attribute type": 4, "brand type": 3, "brand attribute type": 1, "brand": 1, "series": 2, "model": 2, "use": 1}
-"""How often each kind is dealt while it lasts."""
-_APART = 20
+"""How often each kind is drawn."""
+_REPEAT_PENALTY = 20
 
 _TIGHT = {"gb", "tb", "mb", "mah", "mp", "w", "va", "mm"}  # shoppers write 16gb, but 24 inch
 _LOOSE = {
@@ -42,59 +42,59 @@ _NO_CODE = re.compile(r"\d+|\d+-[a-z]{2,}.*|(?:rj|db|hd)-?\d+.*|\d+(?:[.,]\d+)?(
 
 
 def catalogue_queries(products: Iterable[Product], *, min_products: int = 3, seed: int = 0) -> list[tuple[str, str]]:
-    """Return (query, kind) made from the catalogue, most widely met first; each query once.
+    """Return (query, kind) made from the catalogue, the most frequent first; each query once.
 
     Kinds: ``type`` (what many products are), ``brand`` (by itself), ``brand type``, ``attribute type`` (a colour, technology or short measure
     before a type), ``brand attribute type``, ``series`` (a name that products of one brand share), ``model`` (one product's
     own name, with brand or type), ``use`` (a type for a brand's or another type's products).
-    All but ``model`` are met in at least ``min_products`` products.
+    All but ``model`` occur in at least ``min_products`` products.
     """
     products = list(products)
     types = ProductTypes(products, min_products=min_products)
     rng = random.Random(seed)
-    met: dict[str, Counter[str]] = defaultdict(Counter)
-    met["type"].update(types.counts)
+    counts_by_kind: dict[str, Counter[str]] = defaultdict(Counter)
+    counts_by_kind["type"].update(types.counts)
     brands = {shop_brand(str(p.get("brand") or "")) for p in products} - {""}
-    values = _telling_values(products)
+    values = _distinctive_values(products)
     series = _series(products, types, min_products)
     for product in products:
         brand, own = shop_brand(str(product.get("brand") or "")), types.of[str(product["id"])]
         title = title_text(product).lower()
         if brand:
-            met["brand"][brand] += 1
+            counts_by_kind["brand"][brand] += 1
         for name in series.get(str(product["id"]), ()):
-            met["series"][name] += 1
+            counts_by_kind["series"][name] += 1
             if brand:
-                met["series"][f"{brand} {name}"] += 1
+                counts_by_kind["series"][f"{brand} {name}"] += 1
             if own:
-                met["series"][f"{name} {own[0]}"] += 1
+                counts_by_kind["series"][f"{name} {own[0]}"] += 1
         code = _code(product)
         if code:
             forms = [f"{brand} {code}".strip()] + ([f"{brand} {code} {own[-1]}".strip(), f"{code} {own[-1]}"] if own else [code])
-            met["model"][rng.choice(forms)] += 1
+            counts_by_kind["model"][rng.choice(forms)] += 1
         qualities = _qualities(product, title, values)
         for kind in own[:3]:
             if brand:
-                met["brand type"][f"{brand} {kind}"] += 1
+                counts_by_kind["brand type"][f"{brand} {kind}"] += 1
             for quality in qualities:
                 if not set(quality.split()) & set(kind.split()):
-                    met["attribute type"][f"{quality} {kind}"] += 1
+                    counts_by_kind["attribute type"][f"{quality} {kind}"] += 1
                     if brand and rng.random() < 0.5:
-                        met["brand attribute type"][f"{brand} {quality} {kind}"] += 1
+                        counts_by_kind["brand attribute type"][f"{brand} {quality} {kind}"] += 1
         for aim in _aims(product, title, brands, types):
             for kind in own[:1]:
                 if aim not in kind:
-                    met["use"][f"{kind} for {aim}"] += 1
+                    counts_by_kind["use"][f"{kind} for {aim}"] += 1
     found: dict[str, tuple[int, str, str]] = {}
-    for kind, counts in met.items():
+    for kind, counts in counts_by_kind.items():
         for query, count in counts.items():
             if query not in found and (count >= min_products or kind == "model"):
                 found[query] = (count, query, kind)
     return [(query, kind) for _, query, kind in sorted(found.values(), key=lambda f: (-f[0], f[1]))]
 
 
-def mixed(queries: Iterable[tuple[str, str]], rng: random.Random) -> list[tuple[str, str]]:
-    """Deal kinds by ``WEIGHTS``, each from common to rare with some chance, so that no kind and no word crowds out another."""
+def mix_kinds(queries: Iterable[tuple[str, str]], rng: random.Random) -> list[tuple[str, str]]:
+    """Mix kinds by ``WEIGHTS``, each from common to rare with some chance, so that no kind and no word crowds out another."""
     kinds: dict[str, list[str]] = defaultdict(list)
     for query, kind in queries:
         kinds[kind].append(query)
@@ -103,17 +103,17 @@ def mixed(queries: Iterable[tuple[str, str]], rng: random.Random) -> list[tuple[
         places: list[float] = []
         ended: Counter[str] = Counter()
         for i, query in enumerate(entries, start=1):
-            # Common wordings first, but not only those: place i holds up to a factor of e or so. Where a shop sells
-            # thousands of cables, each further query that ends on "cable" waits its turn.
+            # Common queries first, up to a factor of e or so. Each further query that ends on the same word is moved back:
+            # a shop may sell thousands of cables.
             last = query.split()[-1]
-            places.append((i + _APART * ended[last]) * rng.lognormvariate(0.0, 1.0))
+            places.append((i + _REPEAT_PENALTY * ended[last]) * rng.lognormvariate(0.0, 1.0))
             ended[last] += 1
         order = sorted(range(len(entries)), key=places.__getitem__)
         keyed += [((n + rng.random()) / WEIGHTS.get(kind, 1), (entries[i], kind)) for n, i in enumerate(order)]
     return [entry for _, entry in sorted(keyed, key=lambda k: k[0])]
 
 
-def _telling_values(products: list[Product]) -> set[str]:
+def _distinctive_values(products: list[Product]) -> set[str]:
     """Attribute values that titles repeat as words: colours, technologies, materials."""
     met: Counter[str] = Counter()
     for product in products:
@@ -129,7 +129,7 @@ def _qualities(product: Product, title: str, values: set[str]) -> list[str]:
     for number, unit in _MEASURE.findall(title):
         number, unit = number.replace(",", ".").removesuffix(".0"), unit.lower()
         if unit == "m" and "." in number and not number.endswith(".5"):
-            continue  # 4.26 m is 14 ft: nobody types it
+            continue  # 4.26 m is a converted 14 ft, which nobody types
         if unit == "gb" and "." in number:
             continue
         if unit == "gb" and number.endswith("000"):
@@ -140,7 +140,7 @@ def _qualities(product: Product, title: str, values: set[str]) -> list[str]:
 
 
 def _series(products: list[Product], types: ProductTypes, min_products: int) -> dict[str, list[str]]:
-    """The names that titles begin with and that at least ``min_products`` products of one brand share, by product.
+    """Return the names that titles begin with and that at least ``min_products`` products of one brand share, by product.
 
     A name is a word that the catalogue always writes with a capital: "LaserJet", "EliteBook", but not "Premium".
     """
@@ -174,7 +174,7 @@ def _series(products: list[Product], types: ProductTypes, min_products: int) -> 
 
 
 def _code(product: Product) -> str | None:
-    """The product's own name where that is one word with a number, such as "TN-2110"."""
+    """Return the product's own name if it is one word with a number, such as "TN-2110"."""
     words = pieces(title_text(product).lower())
     for word in words[:3]:
         if 3 < len(word) < 15 and _CODE.fullmatch(word) and not _NO_CODE.fullmatch(word):
@@ -183,7 +183,7 @@ def _code(product: Product) -> str | None:
 
 
 def _aims(product: Product, title: str, brands: set[str], types: ProductTypes) -> list[str]:
-    """What the title or the attributes say the product is for: a brand, or a type of product."""
+    """Return what title or attributes say the product is for: a brand, or a type of product."""
     aims = []
     behind = re.search(r"\bfor (?:the |your |use with )?(.{3,60})", title)
     if behind:

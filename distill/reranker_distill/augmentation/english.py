@@ -1,4 +1,4 @@
-"""English as shops and shoppers write it: small words, units, short forms, plurals."""
+"""English word lists for product search: function words, units, abbreviations, plurals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNITS = _listed(
 BRAND_TAIL = _listed(
     "ag co company computer computers corp corporation creative electronics entertainment gmbh group inc international ltd technologies technology"
 )
-"""What shoppers leave out at the end of a brand."""
+"""Words that shoppers leave out at the end of a brand."""
 
 PROPERTIES = _listed(
     "angle baby blister box business channel channels class clear color colors colour colours combo compact dark day days depth essential extra female gen",
@@ -38,7 +38,7 @@ DULL_VALUES = _listed(
     "manual memory monitor mouse multi name network notebook original pole power premium print printer product professional rack screen server standard",
     "system tower type",
 )
-"""Attribute values that nobody searches with: they say nothing, or are types themselves."""
+"""Attribute values that nobody searches for: they are meaningless, or types themselves."""
 
 SHORT_FORMS = {
     "accessories": "acc",

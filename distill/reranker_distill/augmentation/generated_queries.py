@@ -13,7 +13,7 @@ from typing import Any
 
 from reranker.products import Product
 from reranker.text import ProductTemplate, clean
-from reranker_distill.llm_endpoint import AT_ONCE, Answers, Endpoint
+from reranker_distill.llm_endpoint import CONCURRENCY, Answers, Endpoint
 from reranker_distill.recipe import Augmentation
 
 QUERIES_PER_PRODUCT = 4
@@ -27,7 +27,7 @@ Product: {product}"""
 
 
 def endpoint(settings: Augmentation) -> Endpoint:
-    """Return where queries are asked for."""
+    """Return the endpoint of the model that writes queries."""
     keys = ("augmentation.llm_endpoint", "augmentation.llm_model", "augmentation.llm_api_key_env")
     return Endpoint(settings.llm_endpoint, settings.llm_model, settings.llm_api_key_env, keys)
 
@@ -35,10 +35,10 @@ def endpoint(settings: Augmentation) -> Endpoint:
 def generated_queries(
     products: Mapping[str, Product], settings: Augmentation, *, template: ProductTemplate, seed: int, folder: Path | None = None
 ) -> Generator[tuple[str, str], None, None]:
-    """Yield (query, product id) that the model writes for products in a seeded order, for as long as queries are taken.
+    """Yield (query, product id) that the model writes for products in a seeded order, as long as queries are taken.
 
-    At most ``2 * llm_queries`` products are asked about. Answers that hold queries are kept in ``folder`` as they come, by what was
-    asked: a run stopped here, or made anew with other settings, pays for none twice.
+    At most ``2 * llm_queries`` products are used. Answers with queries are stored in ``folder`` as they arrive, by prompt: a run
+    that is resumed, or started again with other settings, pays for none twice.
 
     Raises:
         LanguageModelError: the endpoint refuses, or does not answer after several tries.
@@ -48,19 +48,19 @@ def generated_queries(
     ids = list(products)
     random.Random(seed).shuffle(ids)
     ids = ids[: 2 * settings.llm_queries]
-    known = Answers(folder / ANSWERS if folder else None, settings.llm_model)
-    with model.client() as client, ThreadPoolExecutor(AT_ONCE) as threads:
+    stored = Answers(folder / ANSWERS if folder else None, settings.llm_model)
+    with model.client() as client, ThreadPoolExecutor(CONCURRENCY) as threads:
 
         def ask(prompt: str) -> str:
             content = model.ask(client, prompt, temperature=0.7, max_tokens=200)["message"]["content"]
             answer = content if isinstance(content, str) else ""
             if parse_answer(answer):
-                known.add({_key(prompt): answer})
+                stored.add({_key(prompt): answer})
             return answer
 
-        for start in range(0, len(ids), AT_ONCE):
-            batch = {i: _PROMPT.format(n=QUERIES_PER_PRODUCT, product=template.render(products[i])) for i in ids[start : start + AT_ONCE]}
-            answers = {prompt: known.get(_key(prompt), None) for prompt in batch.values()}
+        for start in range(0, len(ids), CONCURRENCY):
+            batch = {i: _PROMPT.format(n=QUERIES_PER_PRODUCT, product=template.render(products[i])) for i in ids[start : start + CONCURRENCY]}
+            answers = {prompt: stored.get(_key(prompt), None) for prompt in batch.values()}
             todo = [prompt for prompt, answer in answers.items() if answer is None]
             answers |= zip(todo, threads.map(ask, todo), strict=True)
             for product_id, prompt in batch.items():
@@ -73,7 +73,7 @@ def _key(prompt: str) -> str:
 
 
 def parse_answer(answer: str) -> list[str]:
-    """Return the queries in a model's answer: a JSON array, or a list with a query a line; what is no query is dropped."""
+    """Return the queries in a model's answer: a JSON array, or one query per line; anything else is dropped."""
     found: Sequence[Any] = []
     array = re.search(r"\[.*?\]", answer, re.DOTALL)
     if array:
@@ -82,7 +82,7 @@ def parse_answer(answer: str) -> list[str]:
         except ValueError:
             array = None
     if not array:
-        # Lines that begin like an entry of a list; where there are none, all lines: "Sure, here you are:" is dropped by its end.
+        # Lines that look like list entries, or else all lines; "Sure, here you are:" is dropped for its colon.
         lines = [line.strip() for line in answer.splitlines() if line.strip()]
         entries = [line for line in lines if re.match(r"(?:[-*•]|\d+[.):])\s", line)]
         found = [re.sub(r"^(?:[-*•]|\d+[.):])\s+", "", line) for line in entries or lines if not line.endswith(":")]

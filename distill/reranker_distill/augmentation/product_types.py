@@ -44,49 +44,49 @@ class ProductTypes:
             whole.update({tuple(run) for run in runs})
             for phrase in ends[-1]:
                 met_brands[phrase].add(str(product.get("brand")))
-        told = Counter(value for p in products for value in self._told(p, nouns))
+        typed = Counter(value for p in products for value in self._typed(p, nouns))
         self.counts: Counter[str] = Counter()
-        # A small word that ends a run nearly wherever it stands is a noun too: "webcam", of which nobody writes the plural.
+        # A lower-case word that mostly ends a run is a noun too: "webcam", which has no plural in titles.
         small = Counter(piece for product in products for piece in set(pieces(title_text(product))) if piece.islower())
         often = {h for (h, *more), n in met.items() if not more and n > 4 and n * 3 >= within[h] * 2 and small[h] * 3 >= n}
         nouns |= {h for h in often if len(met_brands[(h,)]) > min_brands} - apart
         for phrase, count in met.items():
             single = len(phrase) == 1
-            if met[phrase[-1:]] * 8 < within[phrase[-1]]:  # "power" and "data" stand before other words
+            if met[phrase[-1:]] * 8 < within[phrase[-1]]:  # "power" and "data" mostly precede other words
                 continue
             if phrase[-1] not in nouns or count < min_products + 2 * single or len(met_brands[phrase]) < min_brands + single * (min_brands > 1):
                 continue
-            if whole[phrase] * 5 >= count and not (single and phrase[0] in VAGUE):  # "format printer" is never there without "large"
+            if whole[phrase] * 5 >= count and not (single and phrase[0] in VAGUE):  # "format printer" never occurs without "large"
                 self.counts[" ".join(phrase)] = count
-        # What ends several types is one: "cable", though titles always say which.
+        # The last word of several types is a type: "cable", though titles always qualify it.
         heads = Counter(text.split()[-1] for text in self.counts if " " in text)
         self.counts.update({h: met[(h,)] for h, kinds in heads.items() if kinds > 2 and h not in VAGUE and h not in self.counts})
-        self.counts.update({value: count for value, count in told.items() if count >= min_products and value not in self.counts})
+        self.counts.update({value: count for value, count in typed.items() if count >= min_products and value not in self.counts})
         self.of: dict[str, list[str]] = {}
         for product, phrases in zip(products, ends, strict=True):
             own = {text for text in (" ".join(p) for p in phrases) if text in self.counts}
-            own = {v for v in self._told(product, nouns) if v in self.counts} | (own or self._mentioned(product))
+            own = {v for v in self._typed(product, nouns) if v in self.counts} | (own or self._mentioned(product))
             self.of[str(product["id"])] = sorted(own, key=lambda text: (-text.count(" "), -self.counts[text], text))
 
     def _mentioned(self, product: Product) -> set[str]:
-        """Types within the title, up to the word that says what the product is for: "keyboard PS/2", "toner for printers"."""
+        """Return the types within the title, up to a word such as "for": "keyboard PS/2", "toner for printers"."""
         words = re.split(r"\b(?:for|with|compatible)\b", title_text(product).lower())[0].split()
         phrases = (" ".join(words[i : i + n]) for n in range(1, MAX_WORDS + 1) for i in range(len(words) - n + 1))
         return {phrase for phrase in phrases if phrase in self.counts}
 
     @staticmethod
-    def _told(product: Product, nouns: set[str]) -> list[str]:
-        """What a type attribute says, where that is a noun phrase: "Notebook", but not "Original"."""
-        told = {name: value for name, value in (product.get("attributes") or {}).items() if str(name).replace("_", " ") in TYPE_ATTRIBUTES}
+    def _typed(product: Product, nouns: set[str]) -> list[str]:
+        """Return the values of a type attribute that are noun phrases: "Notebook", but not "Original"."""
+        attributes = {name: value for name, value in (product.get("attributes") or {}).items() if str(name).replace("_", " ") in TYPE_ATTRIBUTES}
         return [
             v
-            for v in dict.fromkeys(value for _, value in attribute_words({"attributes": told}))
+            for v in dict.fromkeys(value for _, value in attribute_words({"attributes": attributes}))
             if all(is_plain(w) for w in v.split()) and v.split()[-1] in nouns
         ]
 
 
 def _nouns(products: Sequence[Product]) -> set[str]:
-    """Words that the catalogue itself uses as nouns: in singular and plural, or behind an article."""
+    """Return words that the catalogue uses as nouns: in singular and plural, or after an article."""
     met: Counter[str] = Counter()
     behind_article: Counter[str] = Counter()
     for product in products:
@@ -100,7 +100,7 @@ def _nouns(products: Sequence[Product]) -> set[str]:
 
 
 def _brand_words(products: Sequence[Product]) -> set[str]:
-    """Words of brands that titles hold mostly as the brand: "lenovo", but not the "power" of "2-Power"."""
+    """Return words of brands that titles mostly hold as the brand: "lenovo", but not the "power" of "2-Power"."""
     in_title: Counter[str] = Counter()
     as_brand: Counter[str] = Counter()
     for product in products:
@@ -111,12 +111,12 @@ def _brand_words(products: Sequence[Product]) -> set[str]:
 
 
 def _qualifiers(products: Sequence[Product]) -> set[str]:
-    """Words of titles that are mostly the value of some attribute of the same product: colours, materials, technologies."""
+    """Return words of titles that are mostly an attribute's value of the same product: colours, materials, technologies."""
     in_title: Counter[str] = Counter()
     as_value: Counter[str] = Counter()
     for product in products:
         words = {w for run in segments(title_text(product)) for w in run}
         in_title.update(words)
-        # a type attribute may hold a mere quality too: "Original", "Freestanding"
+        # a type attribute may hold a quality too: "Original", "Freestanding"
         as_value.update(words & {v for name, v in attribute_words(product) if name not in TYPE_ATTRIBUTES or v.endswith(("al", "ed", "ing", "ible"))})
     return {w for w, count in as_value.items() if count > 2 and count * 2 >= in_title[w]}

@@ -1,4 +1,4 @@
-"""The search log: what shoppers typed, and how often."""
+"""The query log: queries of shoppers and their counts."""
 
 from __future__ import annotations
 

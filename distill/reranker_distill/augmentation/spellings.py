@@ -1,4 +1,4 @@
-"""The same query as another shopper types it: with a typing error, joined or split, in the plural, in a short form."""
+"""Variants of queries: with a typing error, joined or split, in the plural, abbreviated."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from reranker_distill.augmentation.english import SHORT_FORMS, SMALL_WORDS, plur
 from reranker_distill.augmentation.titles import pieces, title_text
 
 _ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
-_NEIGHBOURS = {key: "".join(row[max(0, i - 1) : i] + row[i + 1 : i + 2] for row in _ROWS if (i := row.find(key)) >= 0) for key in "".join(_ROWS)}
+_ADJACENT_KEYS = {key: "".join(row[max(0, i - 1) : i] + row[i + 1 : i + 2] for row in _ROWS if (i := row.find(key)) >= 0) for key in "".join(_ROWS)}
 _UNIT = re.compile(r"\b(\d+(?:\.\d+)?) ?(gb|tb|mb|mah|mp|w|va|mm|cm|inch|in|ft|m|port|pin)\b")
 _INITIALS = re.compile(r"((?:[A-Za-z][a-z-]+[ -]){2,5})\(([A-Z]{2,5})\)")
 
 _WEIGHTS = {"misspelt": 10, "joined": 3, "split": 2, "number": 3, "hyphenated": 2, "unit": 2, "short form": 2, "capitals": 1}
-MIN_LETTERS = 5  # shorter words are seldom misspelt, and their errors are other words
+MIN_LETTERS = 5  # shorter words are seldom misspelt, and their misspellings are other words
 
 
 class Speller:
-    """Makes variants of queries, as (text, how); it knows the catalogue's own words and the short forms in its titles."""
+    """Makes variants of queries, as (text, how), with the catalogue's words and the abbreviations in its titles."""
 
     def __init__(self, products: Iterable[Product]) -> None:
         self._met: Counter[str] = Counter()
@@ -31,7 +31,7 @@ class Speller:
         for product in products:
             self._met.update({w for w in map(str.lower, pieces(title_text(product))) if w.isalpha()})
             for words, initials in _INITIALS.findall(clean(str(product["title"]))):
-                # "Uninterruptible Power Supply (UPS)": the last words whose first letters are the short form's
+                # "Uninterruptible Power Supply (UPS)": the last words whose first letters are the abbreviation
                 long = re.split(r"[ -]", words.strip())[-len(initials) :]
                 if "".join(w[0] for w in long).upper() == initials:
                     self._short[" ".join(long).lower()] = initials.lower()
@@ -47,15 +47,15 @@ class Speller:
         }
 
     def variant(self, query: str, rng: random.Random, *, is_name: bool = False) -> tuple[str, str] | None:
-        """Return a variant and how it differs, or None where the query allows none; the same for the same seed.
+        """Return a variant and how it differs, or None where there is none; the same for the same seed.
 
         Args:
             is_name: the query ends on a product's name, which has neither plural nor parts.
         """
-        left = {how: weight for how, weight in _WEIGHTS.items() if not (is_name and how in ("number", "split"))}
-        while left:
-            (how,) = rng.choices(list(left), list(left.values()))
-            del left[how]
+        remaining = {how: weight for how, weight in _WEIGHTS.items() if not (is_name and how in ("number", "split"))}
+        while remaining:
+            (how,) = rng.choices(list(remaining), list(remaining.values()))
+            del remaining[how]
             text = self._makers[how](query, rng)
             if text and text != query:
                 return text, how
@@ -85,7 +85,7 @@ class Speller:
 
 
 def misspelt(query: str, rng: random.Random) -> str | None:
-    """One typing error in one word: letters swapped, dropped, doubled, or the next key's; the first letter nearly always stays."""
+    """One typing error in one word: letters swapped, dropped, doubled, or the next key's; the first letter is rarely changed."""
     words = query.split()
     places = [i for i, word in enumerate(words) if len(word) >= MIN_LETTERS and word.isalpha()]
     if not places:
@@ -97,14 +97,14 @@ def misspelt(query: str, rng: random.Random) -> str | None:
     errors = [word[:at] + word[at + 1 :], word[:at] + word[at] + word[at:]]
     if at + 1 < len(word):
         errors.append(word[:at] + word[at + 1] + word[at] + word[at + 2 :])
-    if key in _NEIGHBOURS:
-        errors.append(word[:at] + rng.choice(_NEIGHBOURS[key]) + word[at + 1 :])
+    if key in _ADJACENT_KEYS:
+        errors.append(word[:at] + rng.choice(_ADJACENT_KEYS[key]) + word[at + 1 :])
     words[i] = rng.choice([error for error in errors if error != word])
     return " ".join(words)
 
 
 def joined(query: str, rng: random.Random) -> str | None:
-    """ "hard drive" → "harddrive": two neighbouring words of letters without the blank."""
+    """ "hard drive" → "harddrive": two adjacent words without the blank."""
     words = query.split()
     places = [i for i, (a, b) in enumerate(pairwise(words)) if a.isalpha() and b.isalpha() and min(len(a), len(b)) > 2 and not {a, b} & SMALL_WORDS]
     if not places:

@@ -1,4 +1,4 @@
-"""What a title is made of: runs of plain words, broken by measures, numbers, signs and small words."""
+"""Splits titles into runs of plain words, separated by measures, numbers, signs and function words."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def pieces(title: str) -> list[str]:
 
 
 def is_plain(word: str) -> bool:
-    """Say whether it is a lower-case word of letters that says something by itself: no number, unit or small word."""
+    """Whether a word is lower-case letters, and no number, unit or function word."""
     return bool(_PLAIN.fullmatch(word)) and word not in SMALL_WORDS and word not in UNITS
 
 
 def segments(title: str, apart: Collection[str] = ()) -> Iterator[list[str]]:
     """Yield the runs of plain words in lower case; a word of ``apart`` ends a run.
 
-    Where a title's name is followed by the shop's own word for it, in lower case or with a word said again,
-    two runs come of it: "Snagless Patch Cable | networking cable", "Urban Sleeve | notebook case".
+    Where a title's name is followed by a description, in lower case or with a repeated word, there are two runs:
+    "Snagless Patch Cable | networking cable", "Urban Sleeve | notebook case".
     """
     run: list[str] = []
     named = False

@@ -1,4 +1,4 @@
-"""``reranker distill``: a recipe becomes a bundle."""
+"""``reranker distill``: makes a bundle from a recipe."""
 
 from __future__ import annotations
 
@@ -19,24 +19,23 @@ def distill(
         typer.Option(
             "--run",
             metavar="DIR",
-            help="The run's folder; runs/NAME where none is given, with --fold runs/NAME-foldN. A run stopped anywhere goes on from there.",
+            help="The run's folder; by default runs/NAME, with --fold runs/NAME-foldN. A stopped run resumes there.",
         ),
     ] = None,
     budget_ms: Annotated[
         float | None,
-        typer.Option(
-            "--budget-ms", metavar="MS", min=0.001, help="The bundle: the best student of the variants that reranks 50 hits in this time (p50, here)."
-        ),
+        typer.Option("--budget-ms", metavar="MS", min=0.001, help="Ship the best student that reranks 50 hits within this time (p50, on this machine)."),
     ] = None,
     fold: Annotated[
-        int | None, typer.Option("--fold", metavar="N", min=0, help="Hold out this fold of the intents, not the recipe's: a run a fold is a cross-validation.")
+        int | None,
+        typer.Option("--fold", metavar="N", min=0, help="Hold out this fold of the intents, not the recipe's; a run per fold cross-validates."),
     ] = None,
     reuse: Annotated[
         list[Path] | None,
         typer.Option(
             "--reuse",
             metavar="DIR",
-            help="Take from this run what would be the same: vectors, likelihoods, a teacher of the same judgments and its labels. Several may be given.",
+            help="Reuse outputs of this run where the inputs are the same: vectors, labels, a teacher of the same judgments. May be repeated.",
         ),
     ] = None,
     refit: Annotated[
@@ -44,28 +43,28 @@ def distill(
         typer.Option(
             "--refit",
             metavar="DIR",
-            help="Hold nothing out: train on all judgments, once finished runs of the recipe (one --refit each) have shown its quality.",
+            help="Train on all judgments, once finished runs of the recipe (one --refit each) have measured its quality.",
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check the recipe and what it names, build the teacher without its weights, say what it takes; train nothing.")
+        bool, typer.Option("--dry-run", help="Check the recipe and its files and models, and estimate what the run takes; train nothing.")
     ] = False,
     ray: Annotated[
         str | None,
-        typer.Option("--ray", metavar="ADDRESS", help='The teacher labels on this Ray cluster: HOST:6379, "auto", or "local", which starts one here.'),
+        typer.Option("--ray", metavar="ADDRESS", help='Label on this Ray cluster: HOST:6379, "auto", or "local", which starts one here.'),
     ] = None,
-    keys: Annotated[bool, typer.Option("--keys", help="Print every key that a recipe may have, with its default, as TOML; then stop.")] = False,
+    keys: Annotated[bool, typer.Option("--keys", help="Print every key of a recipe with its default, as TOML.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Distil a student from judgments and a catalogue: teacher, labels, student, ONNX, gate, bundle."""
-    from reranker_distill.recipe import load_recipe, write_keys
+    """Distil a student from a catalogue and judgments: teacher, labels, student, ONNX, gate, bundle."""
+    from reranker_distill.recipe import format_keys, load_recipe
 
     if keys:
-        print(write_keys())
+        print(format_keys())
         return
     if recipe is None:
         raise typer.BadParameter("give a recipe, or --keys.", param_hint="RECIPE")
-    loaded, path = load_recipe(recipe)  # before torch is imported: a misspelt key is told at once
+    loaded, path = load_recipe(recipe)  # before torch is imported, so that a misspelt key is reported at once
     for library in ("torch", "sentence_transformers", "peft", "optimum"):
         if importlib.util.find_spec(library) is None:
             raise MissingExtraError("reranker distill", "distill")
@@ -78,22 +77,22 @@ def distill(
             raise typer.BadParameter(f"the recipe has {loaded.data.folds} folds; they count from 0.", param_hint="--fold")
         loaded = loaded.model_copy(update={"data": loaded.data.model_copy(update={"held_out_fold": fold})})
     if refit and (fold is not None or budget_ms is not None or dry_run):
-        raise typer.BadParameter("the runs have settled that; give it without --fold, --budget-ms and --dry-run.", param_hint="--refit")
+        raise typer.BadParameter("the runs decide this; give it without --fold, --budget-ms and --dry-run.", param_hint="--refit")
     if reuse and refit:
-        raise typer.BadParameter("a refit reuses what the runs given have; leave it out.", param_hint="--reuse")
+        raise typer.BadParameter("a refit reuses the runs it is given; leave it out.", param_hint="--reuse")
     if dry_run:
-        from reranker_distill.dry_run import rehearse
+        from reranker_distill.dry_run import dry_run as estimate_run
 
-        found = rehearse(loaded, path, quiet=as_json)
+        estimate = estimate_run(loaded, path, quiet=as_json)
         if as_json:
             import json
 
-            print(json.dumps(found, indent=2, ensure_ascii=False))
+            print(json.dumps(estimate, indent=2, ensure_ascii=False))
         return
     if refit:
-        from reranker_distill.refit import refit as fit_again
+        from reranker_distill.refit import refit as refit_recipe
 
-        report = fit_again(loaded, path, refit, run or Path("runs") / f"{loaded.name}-refit", quiet=as_json, ray=ray)
+        report = refit_recipe(loaded, path, refit, run or Path("runs") / f"{loaded.name}-refit", quiet=as_json, ray=ray)
     else:
         from reranker_distill.run import distil
 

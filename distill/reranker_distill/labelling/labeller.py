@@ -14,17 +14,17 @@ from reranker.products import Product
 class Labeller(Protocol):
     """Anything that gives grade distributions; ``Teacher`` is one."""
 
-    def distributions(self, pairs: Sequence[tuple[str, Product]], *, tokens_per_batch: int, on_pairs: Callable[[int], None] | None) -> np.ndarray: ...
+    def distributions(self, pairs: Sequence[tuple[str, Product]], *, on_pairs: Callable[[int], None] | None) -> np.ndarray: ...
 
 
 @runtime_checkable
 class WithCheckpoint(Labeller, Protocol):
-    """A labeller that reads its model from a folder, which travels with it to machines that do not have it."""
+    """A labeller that reads its model from a folder, which is sent to machines that do not have it."""
 
     def checkpoint(self) -> Path | None:
-        """Return the folder, or None where every machine can get the model by its name."""
+        """Return the folder, or None where every machine can load the model by its name."""
         ...
 
-    def reading(self, folder: Path) -> Labeller:
+    def with_checkpoint(self, folder: Path) -> Labeller:
         """Return the same labeller with its model in another folder."""
         ...

@@ -1,4 +1,4 @@
-"""Labelling as a Ray Data job: the cluster's workers label, this process writes the shards as they come."""
+"""Labelling as a Ray Data job: the cluster's workers label, this process writes the shards as they arrive."""
 
 from __future__ import annotations
 
@@ -23,26 +23,25 @@ from reranker.products import Product
 from reranker_distill.labelling.labeller import Labeller, WithCheckpoint
 from reranker_distill.labelling.shards import Shard
 from reranker_distill.labelling.shipped_teacher import ShippedTeacher, ship
-from reranker_distill.recipe import Labelling
 from reranker_distill.teacher import load_teacher
 
 LOCAL = "local"
 _RETRIES = 2
-"""How often a worker that died is started again: a teacher too large for the nodes' memory would die for ever."""
+"""How often a worker that died is restarted: a teacher too large for the nodes' memory would die for ever."""
 
 
 class ShardLabeller:
     """A worker: loads the teacher with its first shard, then labels one shard after the other."""
 
-    def __init__(self, teacher: Any, checkpoint: ShippedTeacher | None, products: Any, settings: Labelling) -> None:
-        self._teacher, self._checkpoint, self._products_ref, self._settings = teacher, checkpoint, products, settings
+    def __init__(self, teacher: Any, checkpoint: ShippedTeacher | None, products: Any) -> None:
+        self._teacher, self._checkpoint, self._products_ref = teacher, checkpoint, products
         self._labeller: Labeller | None = None
         self._products: Mapping[str, Product] = {}
 
     def __call__(self, shard: Any) -> Any:
         """Turn a table of one row (``shard``, ``queries``, ``product_ids``) into one of its labels, float32 as bytes, or of an error.
 
-        An error is returned and not raised: raised, it would reach the user within Ray's own, traceback and all.
+        An error is returned and not raised: Ray would wrap it in an error of its own, with a traceback.
         """
         import pyarrow as pa
 
@@ -51,7 +50,7 @@ class ShardLabeller:
         try:
             labeller = self._ready()
             work = [(query, self._products[product_id]) for query, product_id in zip(row["queries"], row["product_ids"], strict=True)]
-            labels = np.asarray(labeller.distributions(work, tokens_per_batch=self._settings.tokens_per_batch, on_pairs=None), dtype=np.float32)
+            labels = np.asarray(labeller.distributions(work, on_pairs=None), dtype=np.float32)
         except Exception as raised:
             traceback.print_exc()  # into the worker's log
             error = str(raised) if isinstance(raised, RerankerError) else f"{type(raised).__name__}: {raised}"
@@ -65,10 +64,10 @@ class ShardLabeller:
 
         if self._labeller is None:
             if isinstance(self._teacher, ShippedTeacher):
-                self._labeller = load_teacher(self._teacher.folder(ray.get), self._settings.precision)
+                self._labeller = load_teacher(self._teacher.folder(ray.get))
             else:
                 labeller: Any = ray.get(self._teacher)
-                self._labeller = labeller.reading(self._checkpoint.folder(ray.get)) if self._checkpoint else labeller
+                self._labeller = labeller.with_checkpoint(self._checkpoint.folder(ray.get)) if self._checkpoint else labeller
             self._products = ray.get(self._products_ref)
         return self._labeller
 
@@ -79,10 +78,9 @@ def label_on_ray(
     teacher: Labeller | Path,
     *,
     address: str,
-    settings: Labelling,
     on_pairs: Callable[[int], None] | None = None,
 ) -> None:
-    """Label the shards on the cluster at ``address``; ``on_pairs`` is told of pairs shard by shard. Stopped anywhere, the shards in work are lost.
+    """Label the shards on the cluster at ``address``; ``on_pairs`` is called after each shard. A kill loses the shards in work.
 
     Raises:
         MissingExtraError: Ray is not installed.
@@ -93,25 +91,24 @@ def label_on_ray(
         import pyarrow as pa
         import ray
 
-        elsewhere = {node["NodeID"] for node in _working_nodes()} - {ray.get_runtime_context().get_node_id()}
+        other_nodes = {node["NodeID"] for node in _working_nodes()} - {ray.get_runtime_context().get_node_id()}
         wanted = {product_id for shard in todo for _, product_id in shard.work}
         checkpoint = teacher.checkpoint() if isinstance(teacher, WithCheckpoint) else None
-        constructed = {
-            "teacher": ship(teacher, ray.put if elsewhere else None) if isinstance(teacher, Path) else ray.put(teacher),
-            "checkpoint": ship(checkpoint, ray.put if elsewhere else None) if checkpoint else None,
+        arguments = {
+            "teacher": ship(teacher, ray.put if other_nodes else None) if isinstance(teacher, Path) else ray.put(teacher),
+            "checkpoint": ship(checkpoint, ray.put if other_nodes else None) if checkpoint else None,
             "products": ray.put({product_id: products[product_id] for product_id in wanted}),
-            "settings": settings,
         }
-        places, needs = _places(len(todo))
+        workers, needs = _workers(len(todo))
         tables = [pa.table({"shard": [s.number], "queries": [[q for q, _ in s.work]], "product_ids": [[p for _, p in s.work]]}) for s in todo]
-        labelled = _map(ray.data.from_arrow(tables), fn_constructor_kwargs=constructed, compute=ray.data.ActorPoolStrategy(size=places), **needs)
+        labelled = _map(ray.data.from_arrow(tables), fn_constructor_kwargs=arguments, compute=ray.data.ActorPoolStrategy(size=workers), **needs)
         by_number = {shard.number: shard for shard in todo}
         for row in _rows(labelled):
             shard = by_number.pop(row["shard"])
             if row["error"] is not None:
                 raise RerankerError(
                     f"Labelling {shard.path.name} failed on {row['node']}: {row['error']}",
-                    hint="The shards finished before are kept; run the same command again when this is mended.",
+                    hint="The shards finished before are kept; run the same command again when this is fixed.",
                 )
             shard.write(np.frombuffer(row["labels"], dtype=np.float32).reshape(-1, max(1, row["width"])))
             if on_pairs:
@@ -122,9 +119,9 @@ def label_on_ray(
 
 @contextmanager
 def connected(address: str, *, cpus: int | None = None) -> Iterator[None]:
-    """Keep a connection to a Ray cluster for a while; "local" starts one on this machine, of ``cpus`` cores (all, where not given).
+    """Connect to a Ray cluster; "local" starts one on this machine, of ``cpus`` cores (all, where not given).
 
-    A connection that is there already is used, and left as it was.
+    An existing connection is used, and left open.
 
     Raises:
         MissingExtraError: Ray is not installed.
@@ -147,11 +144,11 @@ def connected(address: str, *, cpus: int | None = None) -> Iterator[None]:
             ray.init(address=LOCAL, num_cpus=cpus, include_dashboard=False, **quiet)
         else:
             ray.init(address=address, runtime_env={"py_modules": _our_code(), "excludes": ["data", "bundles"]}, **quiet)
-    except Exception as error:  # Ray has many kinds, down to Exception itself
+    except Exception as error:  # Ray raises many types, down to Exception itself
         raise _unusable(address, error) from error
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors reach the user as ours
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # the user sees our errors instead
     try:
         yield
     finally:
@@ -159,11 +156,11 @@ def connected(address: str, *, cpus: int | None = None) -> Iterator[None]:
 
 
 def check_address(address: str) -> None:
-    """Check that something listens at HOST:PORT: Ray itself would try for minutes.
+    """Check that something listens at HOST:PORT: Ray would try for minutes.
 
     Raises:
         MissingExtraError: Ray is not installed.
-        RerankerError: nothing does, or it is the address of a Ray Client.
+        RerankerError: nothing listens there, or it is the address of a Ray Client.
     """
     if importlib.util.find_spec("ray") is None:
         raise MissingExtraError("Labelling on Ray", "ray")
@@ -187,28 +184,28 @@ def _unusable(address: str, error: Exception) -> RerankerError:
 
 
 def _our_code() -> list[str]:
-    """Return the packages that workers run, as they are here; what the packages import the nodes must have."""
-    import distill
+    """Return the packages that workers run, as they are here; the nodes must have what the packages import."""
     import reranker
+    import reranker_distill
 
-    return [str(Path(str(package.__file__)).parent) for package in (distill, reranker)]
+    return [str(Path(str(package.__file__)).parent) for package in (reranker_distill, reranker)]
 
 
 def _working_nodes() -> list[dict[str, Any]]:
-    """Return the nodes that take work: a head node often has no resources at all."""
+    """Return the nodes that accept work: a head node often has no resources."""
     import ray
 
     return [node for node in ray.nodes() if node["Alive"] and (node["Resources"].get("CPU", 0) >= 1 or node["Resources"].get("GPU", 0) >= 1)]
 
 
-def _places(shards: int) -> tuple[int, dict[str, int]]:
-    """Return how many workers there are room for, at most one a shard, and what each needs: a GPU, or a node's cores."""
+def _workers(shards: int) -> tuple[int, dict[str, int]]:
+    """Return how many workers fit, at most one a shard, and what each needs: a GPU, or a node's cores."""
     resources = [node["Resources"] for node in _working_nodes()]
     if gpus := sum(int(each.get("GPU", 0)) for each in resources):
         return min(gpus, shards), {"num_gpus": 1}
     if not resources:
         raise RerankerError("The Ray cluster has neither CPUs nor GPUs to work with.", hint="Start worker nodes, or see `ray status`.")
-    cores = min(int(each["CPU"]) for each in resources)  # one teacher a node: its threads use all cores, and the weights are in memory once
+    cores = min(int(each["CPU"]) for each in resources)  # one teacher per node: its threads use all cores, and the weights are in memory once
     return min(sum(int(each["CPU"]) // cores for each in resources), shards), {"num_cpus": cores}
 
 
@@ -216,14 +213,14 @@ def _map(shards: Any, **options: Any) -> Any:
     """Return the dataset of labelled shards; each block, which is a shard, is a task."""
     options |= {"batch_size": None, "batch_format": "pyarrow"}
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in inspect.signature(shards.map_batches).parameters.values()):
-        options |= {"max_restarts": _RETRIES, "max_task_retries": _RETRIES}  # later Rays take neither, and restart for ever
+        options |= {"max_restarts": _RETRIES, "max_task_retries": _RETRIES}  # later versions of Ray accept neither, and restart for ever
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that they will not be taken
+        warnings.simplefilter("ignore")  # about their deprecation
         return shards.map_batches(ShardLabeller, **options)
 
 
 def _rows(labelled: Any) -> Iterator[dict[str, Any]]:
-    """Yield the job's rows as they come, each as soon as it is there.
+    """Yield the job's rows as they arrive.
 
     Raises:
         RerankerError: Ray gave up.

@@ -1,4 +1,4 @@
-"""How pairs are dealt into Parquet shards, and which shards of an earlier, stopped labelling are as good as done."""
+"""How pairs are divided into Parquet shards, and which shards of a stopped labelling are done."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from reranker_distill.pairs import LabelledPair, Pair, read_labelled, write_rows
 
 _NAME = "labels-{:05d}.parquet"
 
-Known = Mapping[tuple[str, str], tuple[float, ...]]
-"""The grade distributions that (query, product id) pairs were given before."""
+KnownLabels = Mapping[tuple[str, str], tuple[float, ...]]
+"""Grade distributions of (query, product id) pairs that were labelled before."""
 
 
 class Shard:
-    """The pairs of one file. Pairs that differ in their source only are one piece of work; those ``known`` are none."""
+    """The pairs of one file. Pairs that differ only in their source are labelled once; those ``known`` are not labelled."""
 
-    def __init__(self, number: int, path: Path, pairs: Sequence[Pair], known: Known) -> None:
+    def __init__(self, number: int, path: Path, pairs: Sequence[Pair], known: KnownLabels) -> None:
         self.number = number
         self.path = path
         self.pairs = pairs
@@ -29,11 +29,11 @@ class Shard:
 
     @cached_property
     def work(self) -> list[tuple[str, str]]:
-        """The distinct (query, product id) pairs to be labelled, in the order in which they come first."""
+        """The distinct (query, product id) pairs to label, in their first order."""
         return [key for key in dict.fromkeys((pair.query, pair.product_id) for pair in self.pairs) if key not in self._known]
 
     def is_done(self) -> bool:
-        """Say whether the file is there, can be read to its end, and holds the labels of exactly these pairs."""
+        """Whether the file exists, can be read to its end, and holds the labels of exactly these pairs."""
         if not self.path.is_file():
             return False
         try:
@@ -49,21 +49,21 @@ class Shard:
             distributions: a row of grade probabilities for each pair of ``work``: (n, grades).
 
         Raises:
-            RerankerError: the labeller gave more or fewer rows than there are pairs, or something that is no number.
+            RerankerError: the labeller gave another number of rows than there are pairs, or values that are not finite.
             OSError: the file cannot be written.
         """
         if distributions.ndim != 2 or len(distributions) != len(self.work) or not np.isfinite(distributions).all():
             raise RerankerError(
                 f"The teacher's labels for {self.path.name} are unusable: shape {distributions.shape} for {len(self.work):,} pairs"
                 f"{'' if np.isfinite(distributions).all() else ', and some are not finite numbers'}.",
-                hint='Try labelling.precision = "float32" in the recipe; if that is of no help, the teacher must be trained anew.',
+                hint="Set teacher.bf16 = false in the recipe, which trains the teacher again.",
             )
         labels = {**self._known, **dict(zip(self.work, (tuple(float(p) for p in row) for row in distributions), strict=True))}
         write_rows(self.path, [LabelledPair(*pair, labels[pair.query, pair.product_id]) for pair in self.pairs])
 
 
-class Dealt(NamedTuple):
-    """All shards of a labelling, and those among them that are still to be labelled."""
+class ShardPlan(NamedTuple):
+    """All shards of a labelling, and those that are still to be labelled."""
 
     shards: list[Shard]
     todo: list[Shard]
@@ -77,8 +77,8 @@ class Dealt(NamedTuple):
         return sum(len(shard.pairs) for shard in self.shards) - sum(len(shard.pairs) for shard in self.todo)
 
 
-def deal(pairs: Sequence[Pair], folder: Path, shard_size: int, known: Known) -> Dealt:
-    """Deal pairs into shards of ``shard_size`` distinct pairs each, in their order; a repeated pair joins its like.
+def plan_shards(pairs: Sequence[Pair], folder: Path, shard_size: int, known: KnownLabels) -> ShardPlan:
+    """Divide pairs into shards of ``shard_size`` distinct pairs each, in their order; a repeated pair goes to the shard of the first.
 
     Removes what does not belong to this labelling: unreadable shards, shards of other pairs, half-written files.
     """
@@ -95,4 +95,4 @@ def deal(pairs: Sequence[Pair], folder: Path, shard_size: int, known: Known) -> 
     for path in [*folder.glob("labels-*.parquet"), *folder.glob(".labels-*.parquet.*")]:
         if path not in kept:
             path.unlink()
-    return Dealt(shards, todo)
+    return ShardPlan(shards, todo)

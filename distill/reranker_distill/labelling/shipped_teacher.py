@@ -1,4 +1,4 @@
-"""A teacher's folder on its way to a cluster's nodes, which need not share a disk with this machine."""
+"""A model's folder, sent to a cluster's nodes that need not share a disk with this machine."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 from reranker.folders import cache_folder, whole_folder
 
 _CHUNK = 256 << 20
-"""Bytes that travel as one object: a model of many gigabytes is never in memory as a whole."""
+"""Bytes sent as one object: a model of many gigabytes is never in memory as a whole."""
 
 
 class Stamp(NamedTuple):
-    """What tells a file of a teacher's folder from one of another teacher: name, bytes, time of writing in nanoseconds."""
+    """Identifies a file of a model's folder: name, bytes, time of writing in nanoseconds."""
 
     name: str
     size: int
@@ -24,17 +24,17 @@ class Stamp(NamedTuple):
 
 
 class ShippedTeacher(NamedTuple):
-    """The folder's path where it was packed, its files' stamps, and the files in chunks; no chunks where all nodes see the folder."""
+    """The folder's path where it was packed, its files' stamps, and the files in chunks; no chunks where all nodes can read the folder."""
 
     path: Path
     stamps: tuple[Stamp, ...]
     chunks: tuple[tuple[Any, ...], ...]
 
     def folder(self, get: Callable[[Any], bytes]) -> Path:
-        """Return the teacher's folder on this machine: the one it was packed from, if it is here, or a copy that is unpacked once.
+        """Return the folder on this machine: the one it was packed from, if it is here, or a copy that is unpacked once.
 
         Args:
-            get: turns what ``put`` returned when the teacher was packed into bytes again.
+            get: returns the bytes of what ``put`` returned.
 
         Raises:
             OSError: the copy cannot be written.
@@ -62,7 +62,7 @@ def stamps_of(folder: Path) -> tuple[Stamp, ...]:
 
 
 def ship(folder: Path, put: Callable[[bytes], Any] | None) -> ShippedTeacher:
-    """Pack a teacher's folder by handing chunks of its files to ``put``; None: all nodes see the folder, and nothing is packed."""
+    """Pack a model's folder by giving chunks of its files to ``put``; None: all nodes can read the folder, and nothing is packed."""
     path, stamps = folder.resolve(), stamps_of(folder)
     return ShippedTeacher(path, stamps, tuple(tuple(put(chunk) for chunk in _chunks(path / s.name)) for s in stamps) if put else ())
 

@@ -1,4 +1,4 @@
-"""What the losses over lists share: one forward pass over all products of a batch, scores by query."""
+"""The base of the losses over lists: one forward pass over all products of a batch, then a loss per query."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from sentence_transformers import CrossEncoder
 from sentence_transformers.util import batch_to_device
 from torch import Tensor, nn
 
-from reranker_distill.even_lengths import read_by_length
+from reranker_distill.length_batching import encode_by_length
 
 
 class LossOverLists(nn.Module):
     """Mean over the queries of a batch of ``of_list``, a loss of one query's scores and labels, both (n,)."""
 
     def __init__(self, model: CrossEncoder | None) -> None:
-        """``model`` is None where scores come from elsewhere, and only ``of_lists`` is asked."""
+        """``model`` is None where scores are computed elsewhere, and only ``of_lists`` is called."""
         super().__init__()
         self.model = model
 
@@ -38,7 +38,7 @@ class LossOverLists(nn.Module):
             scores: Tensor = model(batch_to_device(tokens, model.device))["scores"].view(-1).float()
             return scores
 
-        scores = read_by_length([(query, text) for query, texts in zip(queries, lists, strict=True) for text in texts], read)
+        scores = encode_by_length([(query, text) for query, texts in zip(queries, lists, strict=True) for text in texts], read)
         return self.of_lists(scores.split([len(texts) for texts in lists]), labels)
 
     def get_config_dict(self) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""The student: a small cross-encoder that learns the teacher's order; its start point, its lists, its training."""
+"""The student: a small bi-encoder or cross-encoder that learns from the labels."""

@@ -1,4 +1,4 @@
-"""How a student is trained, whatever it is: what transformers' trainers are told."""
+"""The arguments of transformers' trainers that all students share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reranker_distill.recipe import Student as StudentSettings
 
 
 def training_arguments(settings: StudentSettings, *, seed: int, folder: Path, batch: int) -> dict[str, Any]:
-    """Return arguments of ``TrainingArguments``; checkpoints go into ``folder``, ``batch`` is what one step sees."""
+    """Return arguments of ``TrainingArguments``; checkpoints go into ``folder``, ``batch`` is the size of a step."""
     return {
         "output_dir": str(folder / CHECKPOINTS),
         "num_train_epochs": settings.epochs,
@@ -21,7 +21,7 @@ def training_arguments(settings: StudentSettings, *, seed: int, folder: Path, ba
         "per_device_train_batch_size": batch,
         "warmup_ratio": 0.06,
         "lr_scheduler_type": "linear",
-        "bf16": settings.bf16 and has_bfloat16(),
+        "bf16": has_bfloat16(),
         "use_cpu": not torch.accelerator.is_available(),
         "seed": seed,
         "save_steps": 100,

@@ -1,4 +1,4 @@
-"""A bi-encoder student: query and product are read apart, and their vectors' cosine is the score."""
+"""A bi-encoder student: query and product are encoded separately, and the cosine of their vectors is the score."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
 
 from reranker.errors import RecipeError
-from reranker_distill.divergence import EndsWhereItDiverges
-from reranker_distill.even_lengths import read_by_length
+from reranker_distill.divergence import StopOnDivergence
+from reranker_distill.length_batching import encode_by_length
 from reranker_distill.losses import make_loss
 from reranker_distill.recipe import Student as StudentSettings
-from reranker_distill.student.start_points import NO_DROPOUT, cut_depth, device
+from reranker_distill.student.start_points import NO_DROPOUT, device, keep_layers
 from reranker_distill.training_progress import train
 
 SETTINGS = "bi_encoder.json"
@@ -28,7 +28,7 @@ SCALE = 5.0
 
 
 def is_bi_encoder(folder: Path) -> bool:
-    """Whether a trained student is one."""
+    """Whether a trained student is a bi-encoder."""
     return (folder / SETTINGS).is_file()
 
 
@@ -38,7 +38,7 @@ def scale_of(folder: Path) -> float:
 
 
 class ListsOfCosines(nn.Module):
-    """A batch of lists through the embedder and a loss over lists: what transformers' Trainer trains."""
+    """Encodes a batch of lists and computes a loss over lists: what transformers' Trainer trains."""
 
     def __init__(self, embedder: SentenceTransformer, settings: StudentSettings) -> None:
         super().__init__()
@@ -46,13 +46,13 @@ class ListsOfCosines(nn.Module):
         self.loss = make_loss(settings.loss, None)
 
     def forward(self, queries: Sequence[str], lists: Sequence[Sequence[str]], labels: Sequence[Sequence[float]]) -> dict[str, Tensor]:
-        asked = self._vectors(list(queries))
+        query_vectors = self._vectors(list(queries))
         products = self._vectors([text for texts in lists for text in texts]).split([len(texts) for texts in lists])
-        scores = [SCALE * (own @ query) for own, query in zip(products, asked, strict=True)]
-        return {"loss": self.loss.of_lists(scores, [torch.tensor(wanted, device=asked.device) for wanted in labels])}
+        scores = [SCALE * (own @ query) for own, query in zip(products, query_vectors, strict=True)]
+        return {"loss": self.loss.of_lists(scores, [torch.tensor(wanted, device=query_vectors.device) for wanted in labels])}
 
     def _vectors(self, texts: list[str]) -> Tensor:
-        return nn.functional.normalize(read_by_length(texts, self._pooled), dim=1)
+        return nn.functional.normalize(encode_by_length(texts, self._pooled), dim=1)
 
     def _pooled(self, texts: list[Any]) -> Tensor:
         features = batch_to_device(self.embedder.preprocess(texts), self.embedder.device)
@@ -65,11 +65,10 @@ def train_bi_encoder(
 ) -> dict[str, Any]:
     """Train the student on lists (``product_lists``) and save it into ``folder``, a folder that SentenceTransformer loads.
 
-    Source of the method: margins as for a cross-encoder (arXiv 2505.07105, 2010.02666). Starting from an off-the-shelf
-    embedder, whose order is good already, few labels can only improve it.
+    Source of the method: margins as for a cross-encoder (arXiv 2505.07105, 2010.02666).
 
     Raises:
-        RecipeError: the start point cannot be loaded, or cut as asked.
+        RecipeError: the start point cannot be loaded, or has fewer layers.
     """
     embedder = load_bi_encoder(checkpoint, settings)
     model = ListsOfCosines(embedder, settings)
@@ -78,7 +77,7 @@ def train_bi_encoder(
         args=TrainingArguments(**arguments, remove_unused_columns=False, label_names=["labels"]),
         train_dataset=Dataset.from_list([dict(row) for row in rows]),  # type: ignore[arg-type]
         data_collator=_collate,
-        callbacks=[EndsWhereItDiverges("student")],
+        callbacks=[StopOnDivergence("student")],
     )
     result = train(trainer, "training the student", resume)
     embedder.save_pretrained(str(folder))
@@ -101,7 +100,7 @@ def load_bi_encoder(checkpoint: str, settings: StudentSettings) -> SentenceTrans
     """Return the untrained student: an embedder that pools by the mean, cut to ``settings.layers``.
 
     Raises:
-        RecipeError: it cannot be loaded, pools otherwise, or cannot be cut as asked.
+        RecipeError: it cannot be loaded, does not pool by the mean, or has fewer layers.
     """
     try:
         embedder = SentenceTransformer(checkpoint, device=device(), config_kwargs=NO_DROPOUT)
@@ -116,5 +115,5 @@ def load_bi_encoder(checkpoint: str, settings: StudentSettings) -> SentenceTrans
     embedder.max_seq_length = settings.max_length
     if settings.layers is not None:
         network: Any = embedder[0]
-        cut_depth(network.auto_model, settings.layers, checkpoint)
+        keep_layers(network.auto_model, settings.layers, checkpoint)
     return embedder

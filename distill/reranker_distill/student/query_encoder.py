@@ -1,4 +1,4 @@
-"""A smaller network that reads queries for a bi-encoder: at search time only the query is read, so its size is what a search costs."""
+"""A smaller query encoder for a bi-encoder: at search time only the query is encoded, so its size decides the latency."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from sentence_transformers.losses import MSELoss
 
 from reranker.errors import RecipeError
 from reranker_distill.checkpoints import last_checkpoint
-from reranker_distill.divergence import EndsWhereItDiverges
+from reranker_distill.divergence import StopOnDivergence
 from reranker_distill.recipe import Student as StudentSettings
 from reranker_distill.student.arguments import training_arguments
 from reranker_distill.student.bi_encoder import SETTINGS
-from reranker_distill.student.start_points import cut_depth, device
+from reranker_distill.student.start_points import device, keep_layers
 from reranker_distill.training_progress import train
 
 QUERIES_PER_BATCH = 64
@@ -27,23 +27,23 @@ _CHECKED = 1_000
 
 
 def train_query_encoder(queries: Sequence[str], *, bi_encoder: Path, settings: StudentSettings, seed: int, folder: Path) -> dict[str, Any]:
-    """Train ``settings.layers`` of a bi-encoder to give its vectors of queries, and save them into ``folder``; goes on from a checkpoint there.
+    """Train ``settings.layers`` of a bi-encoder to give its vectors of queries, and save them into ``folder``; resumes from a checkpoint there.
 
-    The word embeddings stay as they are: queries that are not among the training's hold other words.
+    The word embeddings are frozen: other queries hold words that are not in the training queries.
 
     Source: Wang and Lyu, "Query encoder distillation via embedding alignment is a strong baseline method to boost dense
     retriever online efficiency", SustaiNLP 2023 (arXiv 2306.11550).
 
     Args:
-        queries: what it learns from; the last thousand, or a tenth, only measure the report's ``cosine``. Of less than one
-            epoch, only so many are looked at.
+        queries: training queries; the last thousand, or a tenth, only measure the report's ``cosine``. With less than one
+            epoch, only that share of them is used.
 
     Raises:
-        RecipeError: there are too few queries, or the bi-encoder cannot be cut as asked.
-        DivergedError: the training does not keep to finite numbers.
+        RecipeError: there are too few queries, or the bi-encoder has fewer layers.
+        DivergedError: loss or weights are no longer finite.
     """
     if len(queries) < 20:
-        raise RecipeError(f"There are {len(queries)} queries for a query encoder to learn from.", hint="Give a larger catalogue or a query log.")
+        raise RecipeError(f"There are {len(queries)} queries to train a query encoder on.", hint="Give a larger catalogue or a query log.")
     torch.manual_seed(seed)
     if settings.epochs < 1:
         queries = queries[: max(20, round(settings.epochs * len(queries)))]
@@ -52,8 +52,8 @@ def train_query_encoder(queries: Sequence[str], *, bi_encoder: Path, settings: S
     wanted = whole.encode(list(queries), batch_size=QUERIES_PER_BATCH, normalize_embeddings=True, convert_to_numpy=True)
     model = SentenceTransformer(str(bi_encoder), device=device())
     network: Any = model[0]
-    assert settings.layers is not None  # the recipe's check
-    cut_depth(network.auto_model, settings.layers, str(bi_encoder))
+    assert settings.layers is not None  # checked by the recipe
+    keep_layers(network.auto_model, settings.layers, str(bi_encoder))
     for parameter in network.auto_model.embeddings.parameters():
         parameter.requires_grad_(False)
     kept = len(queries) - min(_CHECKED, len(queries) // 10)
@@ -62,7 +62,7 @@ def train_query_encoder(queries: Sequence[str], *, bi_encoder: Path, settings: S
         args=SentenceTransformerTrainingArguments(**training_arguments(settings, seed=seed, folder=folder, batch=QUERIES_PER_BATCH)),
         train_dataset=Dataset.from_dict({"sentence": list(queries[:kept]), "label": wanted[:kept]}),
         loss=MSELoss(model),
-        callbacks=[EndsWhereItDiverges("student")],
+        callbacks=[StopOnDivergence("student")],
     )
     result = train(trainer, "training the query encoder", last_checkpoint(folder))
     model.save_pretrained(str(folder))
@@ -72,7 +72,6 @@ def train_query_encoder(queries: Sequence[str], *, bi_encoder: Path, settings: S
         "architecture": "query_encoder",
         "queries": kept,
         "epochs": settings.epochs,
-        "learnt_by": "alignment",
         "loss": round(result.training_loss, 6),
         "cosine": round(float(np.mean((checked * wanted[kept:]).sum(axis=1))), 4),
         "parameters": sum(p.numel() for p in network.auto_model.parameters()),

@@ -1,6 +1,6 @@
 """The teacher: a large model that grades (query, product) pairs with a probability for each grade.
 
-Fine-tuned on judgments (a decoder LLM with LoRA, an encoder with all its weights), or asked as it is, through an endpoint.
+Fine-tuned on judgments (a decoder LLM with LoRA, an encoder with all its weights), or asked zero-shot through an endpoint.
 Source: arXiv 2505.07105.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -16,14 +16,15 @@ from reranker.errors import RecipeError
 from reranker.judgments import Judgment
 from reranker.products import Product
 from reranker.text import ProductTemplate
-from reranker_distill.recipe import Precision
 from reranker_distill.recipe import Teacher as TeacherSettings
+
+Precision = Literal["float32", "bfloat16"]
 
 
 class Teacher(Protocol):
-    """What every kind of teacher can do; grades count from 0, the worst."""
+    """Every kind of teacher; grades count from 0, the worst."""
 
-    def distributions(self, pairs: Sequence[tuple[str, Product]], *, tokens_per_batch: int = ..., on_pairs: Callable[[int], None] | None = None) -> np.ndarray:
+    def distributions(self, pairs: Sequence[tuple[str, Product]], *, on_pairs: Callable[[int], None] | None = None) -> np.ndarray:
         """Return the grade distributions of (query, product) pairs: float32 (n, grades)."""
         ...
 
@@ -42,7 +43,7 @@ def train_teacher(
     seed: int,
     folder: Path,
 ) -> dict[str, Any]:
-    """Make the teacher in ``folder``: fine-tuned there, or, zero-shot, written down and asked once; returns what the run's report says of it.
+    """Make the teacher in ``folder``: fine-tune it, or, zero-shot, save its settings and ask it once; returns the stage's report.
 
     Raises:
         RecipeError: the checkpoint cannot be loaded.
@@ -58,10 +59,7 @@ def train_teacher(
 
 
 def load_teacher(folder: Path, precision: Precision | None = None) -> Teacher:
-    """Return the teacher that ``train_teacher`` left in a folder, ready to label.
-
-    Args:
-        precision: what a fine-tuned one labels in; None: as it was trained.
+    """Return the teacher that ``train_teacher`` left in a folder, ready to label; a fine-tuned one as it was trained, or in ``precision``.
 
     Raises:
         RecipeError: there is none, or its model cannot be loaded.
@@ -75,4 +73,4 @@ def load_teacher(folder: Path, precision: Precision | None = None) -> Teacher:
 
         return FineTunedTeacher(folder, precision)
     except (FileNotFoundError, KeyError, ValueError) as error:
-        raise RecipeError(f"There is no teacher in {folder}: {error}", hint="Give the folder 1-teacher of a run that has gone past that stage.") from error
+        raise RecipeError(f"There is no teacher in {folder}: {error}", hint="Give the folder 1-teacher of a run that has finished that stage.") from error

@@ -1,4 +1,4 @@
-"""A teacher's architecture without its weights, built on torch's meta device to be counted."""
+"""A teacher's architecture without weights, built on torch's meta device, to count its parameters."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from reranker_distill.recipe import Teacher
 from reranker_distill.teacher.published_configs import PUBLISHED
 
 BYTES = {"float32": 4, "bfloat16": 2}
-"""Of a weight, by the type that weights are loaded in."""
+"""Bytes of a weight by type."""
 _TRAINED_BYTES = 4 + 4 + 4  # gradient and Adam's two moments
-_ACTIVATION_BYTES = 34  # of each token, layer and unit of width, without attention scores
+_ACTIVATION_BYTES = 34  # per token, layer and unit of width, without attention scores
 
 
 class Architecture(NamedTuple):
-    """A teacher's shape: ``parameters`` in all (without LoRA's), ``trained`` ones, and its width, layers and attention heads."""
+    """A teacher's shape: ``parameters`` (without LoRA's), ``trained`` ones, width, layers and attention heads."""
 
     name: str
     config_from: str
@@ -28,20 +28,20 @@ class Architecture(NamedTuple):
     heads: int
 
     def gigabytes(self, settings: Teacher) -> dict[str, float]:
-        """Estimate what training takes on one GPU, in GB: weights, what the trained ones need beside them, and activations of a batch.
+        """Estimate the memory of training on one GPU, in GB: weights, gradients and optimiser, and activations of a batch.
 
         Source of the activations: arXiv 2205.05198 (34 + 5·heads·tokens/width bytes a token, layer and unit of width); with gradient
         checkpointing, the inputs of all layers and one layer's own.
         """
         tokens = settings.batch_size * settings.max_length
-        own = tokens * self.width * (_ACTIVATION_BYTES + 5 * self.heads * settings.max_length / self.width)
-        kept = own + 2 * tokens * self.width * self.layers if settings.gradient_checkpointing else own * self.layers
+        layer = tokens * self.width * (_ACTIVATION_BYTES + 5 * self.heads * settings.max_length / self.width)
+        activations = layer + 2 * tokens * self.width * self.layers if settings.gradient_checkpointing else layer * self.layers
         parts = {
             "weights": self.parameters * BYTES[settings.load_dtype] + (4 * self.trained if settings.lora_rank else 0),
             "gradients_and_adam": self.trained * _TRAINED_BYTES,
-            "activations": kept,
+            "activations": activations,
         }
-        return {name: round(bytes_ / 1e9, 2) for name, bytes_ in {**parts, "together": sum(parts.values())}.items()}
+        return {name: round(bytes_ / 1e9, 2) for name, bytes_ in {**parts, "total": sum(parts.values())}.items()}
 
 
 def architecture(settings: Teacher, cache: Path) -> Architecture:
@@ -51,7 +51,7 @@ def architecture(settings: Teacher, cache: Path) -> Architecture:
         cache: where an unpacked checkpoint is kept.
 
     Raises:
-        RecipeError: it is no model that can classify. HubError: its configuration is neither here, nor given by the hub, nor known.
+        RecipeError: it is no model that can classify. HubError: its configuration is not found here, on the hub, or among the known ones.
     """
     import torch
     from transformers import AutoModelForSequenceClassification

@@ -21,12 +21,11 @@ from reranker.judgments import Judgment
 from reranker.products import Product
 from reranker.text import ProductTemplate
 from reranker_distill.checkpoints import CHECKPOINTS, last_checkpoint
-from reranker_distill.divergence import EndsWhereItDiverges
-from reranker_distill.precision import dtype_of, has_bfloat16, turn_to
-from reranker_distill.recipe import Precision
+from reranker_distill.divergence import StopOnDivergence
+from reranker_distill.precision import dtype_of, has_bfloat16, to_bfloat16
 from reranker_distill.recipe import Teacher as TeacherSettings
-from reranker_distill.teacher.prompts import render_prompt, tokenised
-from reranker_distill.teacher.shared_prefixes import batches, families, padded, read, reads_left_to_right
+from reranker_distill.teacher.prompts import render_prompt, tokenise
+from reranker_distill.teacher.shared_prefixes import group_by_prefix, is_decoder, make_batches, pad, run_decoder
 from reranker_distill.teacher.soft_targets import expected_relevance, soft_target
 from reranker_distill.training_progress import train
 
@@ -70,7 +69,7 @@ def _load(checkpoint: str, settings: TeacherSettings) -> tuple[Any, Any]:
 
 
 def with_lora(model: Any, settings: TeacherSettings) -> Any:
-    """Return the model with LoRA adapters (arXiv 2106.09685) on all its linear layers, or as it is where ``lora_rank`` is 0."""
+    """Return the model with LoRA adapters (arXiv 2106.09685) on all its linear layers, or unchanged where ``lora_rank`` is 0."""
     if not settings.lora_rank:
         return model
     from peft import LoraConfig, get_peft_model
@@ -89,14 +88,14 @@ def fine_tune(
     seed: int,
     folder: Path,
 ) -> dict[str, Any]:
-    """Fine-tune the teacher and save it, LoRA merged, into ``folder``; goes on from a checkpoint left there.
+    """Fine-tune the teacher and save it, LoRA merged, into ``folder``; resumes from a checkpoint left there.
 
     Started several times by ``accelerate launch`` or ``torchrun``, the processes share each step, and the first saves.
-    Returns what the run's report says of it; nothing in the others.
+    Returns the stage's report; nothing in the others.
 
     Raises:
         RecipeError: the checkpoint cannot be loaded.
-        DivergedError: the training does not keep to finite numbers.
+        DivergedError: loss or weights are no longer finite.
     """
     judgments = list(judgments)
     if settings.max_pairs is not None and len(judgments) > settings.max_pairs:
@@ -106,7 +105,7 @@ def fine_tune(
     model = with_lora(model, settings)
     prompts = [render_prompt(settings, tokenizer, j.query, template.render(products[j.product_id])) for j in judgments]
     targets = [soft_target(j, settings) for j in judgments]
-    rows = [{"input_ids": ids, "targets": t} for ids, t in zip(tokenised(settings, tokenizer, prompts), targets, strict=True)]
+    rows = [{"input_ids": ids, "targets": t} for ids, t in zip(tokenise(settings, tokenizer, prompts), targets, strict=True)]
     arguments = TrainingArguments(
         output_dir=str(folder / CHECKPOINTS),
         num_train_epochs=settings.epochs,
@@ -114,7 +113,7 @@ def fine_tune(
         per_device_train_batch_size=settings.batch_size,
         gradient_accumulation_steps=settings.gradient_accumulation,
         gradient_checkpointing=settings.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False},  # the reentrant kind gives LoRA no gradient: its inputs ask for none
+        gradient_checkpointing_kwargs={"use_reentrant": False},  # the reentrant kind gives LoRA no gradient: its inputs need none
         lr_scheduler_type="linear",
         warmup_ratio=0.06,
         bf16=settings.bf16 and has_bfloat16(),
@@ -134,7 +133,7 @@ def fine_tune(
         args=arguments,
         train_dataset=rows,  # type: ignore[arg-type]
         data_collator=PromptCollator(tokenizer),
-        callbacks=[EndsWhereItDiverges("teacher")],
+        callbacks=[StopOnDivergence("teacher")],
     )
     result = train(trainer, "training the teacher", last_checkpoint(folder))
     if not trainer.is_world_process_zero():
@@ -156,36 +155,39 @@ def fine_tune(
 class FineTunedTeacher:
     """A fine-tuned teacher, ready to label."""
 
-    def __init__(self, folder: Path, precision: Precision | None = None) -> None:
+    def __init__(self, folder: Path, precision: str | None = None) -> None:
         saved = json.loads((folder / _SETTINGS).read_text())
         self.settings = TeacherSettings.model_validate(saved["settings"])
         self.template = ProductTemplate.model_validate(saved["template"])
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model, self.tokenizer = _load(str(folder), self.settings)
         self.model.eval().to(self.device)
-        if precision or self.settings.bf16:
-            turn_to(precision or "bfloat16", self.model, self.settings.grades)
-        self._is_decoder = reads_left_to_right(self.model)
+        if precision == "bfloat16" or (precision is None and self.settings.bf16):
+            to_bfloat16(self.model, self.settings.grades)
+        elif precision == "float32":
+            self.model.float()
+        self._is_decoder = is_decoder(self.model)
 
     def distributions(
-        self, pairs: Sequence[tuple[str, Product]], *, tokens_per_batch: int = 4_096, on_pairs: Callable[[int], None] | None = None
+        self, pairs: Sequence[tuple[str, Product]], *, on_pairs: Callable[[int], None] | None = None, tokens_per_batch: int | None = None
     ) -> np.ndarray:
         """Return the grade distributions of (query, product) pairs: float32 (n, grades).
 
-        Pairs are sorted by length and batched by ``tokens_per_batch``; a decoder reads what prompts of one product share once.
-        ``on_pairs`` is told the number done, for progress.
+        Pairs are sorted by length and batched by tokens; a decoder computes the prefix that prompts of one product share once.
+        ``on_pairs`` is called with the number done.
         """
         texts = [self.template.render(product) for _, product in pairs]
         prompts = [render_prompt(self.settings, self.tokenizer, query, text) for (query, _), text in zip(pairs, texts, strict=True)]
-        ids = tokenised(self.settings, self.tokenizer, prompts) if prompts else []
+        ids = tokenise(self.settings, self.tokenizer, prompts) if prompts else []
         out = np.zeros((len(ids), self.settings.grades), dtype=np.float32)
-        for batch in batches(families(ids, texts if self._is_decoder else range(len(ids))), ids, tokens_per_batch):
-            members = [i for family in batch for i in family.members]
+        groups = group_by_prefix(ids, texts if self._is_decoder else range(len(ids)))
+        for batch in make_batches(groups, ids, tokens_per_batch):
+            members = [i for group in batch for i in group.members]
             with torch.inference_mode():
                 if self._is_decoder:
-                    logits = read(self.model, ids, batch, self.tokenizer.pad_token_id).logits
+                    logits = run_decoder(self.model, ids, batch, self.tokenizer.pad_token_id).logits
                 else:
-                    tokens, mask = padded([ids[i] for i in members], self.tokenizer.pad_token_id, left=False)
+                    tokens, mask = pad([ids[i] for i in members], self.tokenizer.pad_token_id, left=False)
                     logits = self.model(input_ids=tokens.to(self.device), attention_mask=mask.to(self.device)).logits
             out[members] = torch.softmax(logits.float(), dim=-1).cpu().numpy()
             if on_pairs:

@@ -1,23 +1,28 @@
-"""The teacher's prompt: the same product text as everywhere, and the query."""
+"""A language model's prompt: the product's text, and the query."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from reranker_distill.recipe import Likelihood, Teacher
+from reranker_distill.recipe import Teacher
 
 
-def render_prompt(settings: Teacher | Likelihood, tokenizer: Any, query: str, product_text: str) -> str:
-    """Fill the prompt, shortening the product's text rather than losing the query behind it."""
-    room = settings.max_length - len(tokenizer(settings.prompt.format(product="", query=query))["input_ids"]) - 2
+def fill_prompt(prompt: str, max_length: int, tokenizer: Any, query: str, product_text: str) -> str:
+    """Return the prompt with both texts; the product's is cut so that the whole has ``max_length`` tokens and the query stays."""
+    room = max(max_length - len(tokenizer(prompt.format(product="", query=query))["input_ids"]) - 2, 1)
     ids = tokenizer(product_text, add_special_tokens=False)["input_ids"]
-    if len(ids) > max(room, 1):
-        product_text = tokenizer.decode(ids[: max(room, 1)])
-    return settings.prompt.format(product=product_text, query=query)
+    if len(ids) > room:
+        product_text = tokenizer.decode(ids[:room])
+    return prompt.format(product=product_text, query=query)
 
 
-def tokenised(settings: Teacher, tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
+def render_prompt(settings: Teacher, tokenizer: Any, query: str, product_text: str) -> str:
+    """Return a fine-tuned teacher's prompt."""
+    return fill_prompt(settings.prompt, settings.max_length, tokenizer, query, product_text)
+
+
+def tokenise(settings: Teacher, tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
     """Return the prompts' token ids, at most ``max_length`` each."""
     ids: list[list[int]] = tokenizer(list(prompts), truncation=True, max_length=settings.max_length)["input_ids"]
     return ids

@@ -1,4 +1,4 @@
-"""Prompts of one product begin alike: a decoder reads what they share once, and then only what differs."""
+"""Prompts of one product share a prefix: a decoder computes it once, and then only what differs."""
 
 from __future__ import annotations
 
@@ -10,18 +10,23 @@ from typing import Any, NamedTuple
 import torch
 
 
-class Family(NamedTuple):
-    """Prompts that share their first ``shared`` tokens; ``members`` are their places in the list. A prompt alone shares none."""
+class PrefixGroup(NamedTuple):
+    """Prompts that share their first ``shared`` tokens; ``members`` are their indices. A prompt alone shares 0."""
 
     members: tuple[int, ...]
     shared: int
 
 
-def reads_left_to_right(model: Any) -> bool:
-    """Say whether a model reads from left to right only, and can go on from the keys and values of earlier tokens."""
-    takes = inspect.signature(type(model).forward).parameters
-    both_ways = getattr(model.config, "use_bidirectional_attention", False)
-    return {"past_key_values", "position_ids", "use_cache"} <= takes.keys() and not model.config.is_encoder_decoder and not both_ways
+def tokens_per_batch() -> int:
+    """Return how many tokens a batch may have, padding included."""
+    return 32_768 if torch.accelerator.is_available() else 4_096
+
+
+def is_decoder(model: Any) -> bool:
+    """Whether a model attends to earlier tokens only, and accepts their cached keys and values."""
+    parameters = inspect.signature(type(model).forward).parameters
+    bidirectional = getattr(model.config, "use_bidirectional_attention", False)
+    return {"past_key_values", "position_ids", "use_cache"} <= parameters.keys() and not model.config.is_encoder_decoder and not bidirectional
 
 
 def body(model: Any) -> Any:
@@ -29,89 +34,90 @@ def body(model: Any) -> Any:
     return model.get_decoder() if model.base_model is model and model.get_output_embeddings() is not None else model.base_model
 
 
-def families(prompts: Sequence[Sequence[int]], alike: Sequence[Hashable], own: Sequence[int] | None = None) -> list[Family]:
-    """Group tokenised prompts by ``alike`` (their products), where half of the shortest or more is shared; the longest first.
+def group_by_prefix(prompts: Sequence[Sequence[int]], keys: Sequence[Hashable], suffixes: Sequence[int] | None = None) -> list[PrefixGroup]:
+    """Group tokenised prompts of the same key (their product), where they share half of the shortest or more; the longest first.
 
-    ``own`` says how many last tokens of each may not be shared; one where it is not given.
+    ``suffixes`` says how many last tokens of each may not be shared; one by default.
     """
-    by_kind: dict[Hashable, list[int]] = defaultdict(list)
-    for i, kind in enumerate(alike):
-        by_kind[kind].append(i)
-    made: list[Family] = []
-    for members in by_kind.values():
-        shared = _shared([prompts[i][: len(prompts[i]) - (own[i] if own else 1)] for i in members])
+    by_key: dict[Hashable, list[int]] = defaultdict(list)
+    for i, key in enumerate(keys):
+        by_key[key].append(i)
+    groups: list[PrefixGroup] = []
+    for members in by_key.values():
+        shared = _shared([prompts[i][: len(prompts[i]) - (suffixes[i] if suffixes else 1)] for i in members])
         if 2 * shared < min(len(prompts[i]) for i in members):
-            made += [Family((i,), 0) for i in members]
+            groups += [PrefixGroup((i,), 0) for i in members]
         else:
-            made.append(Family(tuple(members), shared))
-    return sorted(made, key=lambda family: -max(len(prompts[i]) for i in family.members))
+            groups.append(PrefixGroup(tuple(members), shared))
+    return sorted(groups, key=lambda group: -max(len(prompts[i]) for i in group.members))
 
 
-def _shared(beginnings: Sequence[Sequence[int]]) -> int:
+def _shared(prefixes: Sequence[Sequence[int]]) -> int:
     """Return how many first tokens all have in common; 0 for one alone."""
-    if len(beginnings) < 2:
+    if len(prefixes) < 2:
         return 0
-    shortest = min(map(len, beginnings))
-    return next((at for at in range(shortest) if len({tokens[at] for tokens in beginnings}) > 1), shortest)
+    shortest = min(map(len, prefixes))
+    return next((at for at in range(shortest) if len({tokens[at] for tokens in prefixes}) > 1), shortest)
 
 
-def batches(made: Sequence[Family], prompts: Sequence[Sequence[int]], tokens: int) -> Iterator[list[Family]]:
-    """Yield families in batches of at most ``tokens`` tokens, padding and what they share included; those of one prompt by themselves."""
+def make_batches(groups: Sequence[PrefixGroup], prompts: Sequence[Sequence[int]], tokens: int | None = None) -> Iterator[list[PrefixGroup]]:
+    """Yield groups in batches of at most ``tokens`` tokens, padding and prefixes included; single prompts are batched by themselves."""
+    limit = tokens or tokens_per_batch()
     for shares in (True, False):
-        batch: list[Family] = []
+        batch: list[PrefixGroup] = []
         rows = longest = 0
-        for family in made:
-            if bool(family.shared) != shares:
+        for group in groups:
+            if bool(group.shared) != shares:
                 continue
-            own = max(len(prompts[i]) for i in family.members)
-            room = max(1, tokens // own)
-            for start in range(0, len(family.members), room):
-                part = family._replace(members=family.members[start : start + room])
-                longest = max(longest, own)
-                if batch and (rows + len(part.members)) * longest > tokens:
+            length = max(len(prompts[i]) for i in group.members)
+            room = max(1, limit // length)
+            for start in range(0, len(group.members), room):
+                part = group._replace(members=group.members[start : start + room])
+                longest = max(longest, length)
+                if batch and (rows + len(part.members)) * longest > limit:
                     yield batch
-                    batch, rows, longest = [], 0, own
+                    batch, rows, longest = [], 0, length
                 batch.append(part)
                 rows += len(part.members)
         if batch:
             yield batch
 
 
-def read(model: Any, prompts: Sequence[Sequence[int]], of: Sequence[Family], pad: int) -> Any:
-    """Return a decoder's output on the last tokens of the families' members in turn, padded on their left, reading each shared beginning once.
+def run_decoder(model: Any, prompts: Sequence[Sequence[int]], batch: Sequence[PrefixGroup], pad_id: int) -> Any:
+    """Return a decoder's output on the members of the groups in turn, padded left; of a shared prefix, only the tokens after it.
 
     Args:
-        of: a batch; all its families share something, or none does.
+        batch: groups that all share something, or none of which does.
     """
     device = model.device
-    members = [i for family in of for i in family.members]
-    if not of[0].shared:
-        tokens, mask = padded([prompts[i] for i in members], pad, left=True)
-        return model(input_ids=tokens.to(device), attention_mask=mask.to(device), position_ids=_places(mask).to(device))
-    begins, seen = padded([prompts[family.members[0]][: family.shared] for family in of], pad, left=True)
-    begun = body(model)(input_ids=begins.to(device), attention_mask=seen.to(device), position_ids=_places(seen).to(device), use_cache=True)
-    family_of = torch.tensor([number for number, family in enumerate(of) for _ in family.members])
-    begun.past_key_values.batch_select_indices(family_of.to(device))
-    ends, mask = padded([prompts[i][family.shared :] for family in of for i in family.members], pad, left=True)
-    seen = torch.cat([seen[family_of], mask], dim=1)
+    members = [i for group in batch for i in group.members]
+    if not batch[0].shared:
+        tokens, mask = pad([prompts[i] for i in members], pad_id, left=True)
+        return model(input_ids=tokens.to(device), attention_mask=mask.to(device), position_ids=_positions(mask).to(device))
+    prefixes, prefix_mask = pad([prompts[group.members[0]][: group.shared] for group in batch], pad_id, left=True)
+    cached = body(model)(input_ids=prefixes.to(device), attention_mask=prefix_mask.to(device), position_ids=_positions(prefix_mask).to(device), use_cache=True)
+    group_of = torch.tensor([number for number, group in enumerate(batch) for _ in group.members])
+    cached.past_key_values.batch_select_indices(group_of.to(device))
+    suffixes, suffix_mask = pad([prompts[i][group.shared :] for group in batch for i in group.members], pad_id, left=True)
+    mask = torch.cat([prefix_mask[group_of], suffix_mask], dim=1)
     return model(
-        input_ids=ends.to(device),
-        attention_mask=seen.to(device),
-        position_ids=_places(seen)[:, -ends.shape[1] :].to(device),
-        past_key_values=begun.past_key_values,
+        input_ids=suffixes.to(device),
+        attention_mask=mask.to(device),
+        position_ids=_positions(mask)[:, -suffixes.shape[1] :].to(device),
+        past_key_values=cached.past_key_values,
         use_cache=True,
     )
 
 
-def _places(mask: torch.Tensor) -> torch.Tensor:
-    """Return each token's position, (n, tokens), of those that the mask leaves."""
+def _positions(mask: torch.Tensor) -> torch.Tensor:
+    """Return each token's position, (n, tokens), among those that the mask keeps."""
     return (mask.cumsum(dim=1) - 1).clamp(min=0)
 
 
-def padded(prompts: Sequence[Sequence[int]], pad: int, *, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
+def pad(prompts: Sequence[Sequence[int]], pad_id: int, *, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """Return token ids and mask, (n, longest)."""
     longest = max(len(prompt) for prompt in prompts)
-    tokens = torch.full((len(prompts), longest), pad)
+    tokens = torch.full((len(prompts), longest), pad_id)
     mask = torch.zeros((len(prompts), longest), dtype=torch.long)
     for row, prompt in enumerate(prompts):
         at = slice(longest - len(prompt), longest) if left else slice(0, len(prompt))

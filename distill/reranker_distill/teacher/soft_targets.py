@@ -1,4 +1,4 @@
-"""What the teacher learns from a judgment: a probability for each grade."""
+"""Soft targets: a judgment as a probability for each grade."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from reranker_distill.recipe import Teacher
 def soft_target(judgment: Judgment, settings: Teacher) -> np.ndarray:
     """Return the grade distribution of a judgment, float32 (grades,).
 
-    Its votes' shares, moved towards the final grade by ``smoothing``; the final grade alone with ``targets = "hard"`` or
-    without votes. Source: arXiv 2505.07105, section on teacher training: the raters' disagreement is kept.
+    The votes' shares, moved towards the final grade by ``smoothing``; without votes the final grade alone.
+    Source: arXiv 2505.07105, section on teacher training: the raters' disagreement is kept.
     """
     final = np.eye(settings.grades, dtype=np.float32)[judgment.rating]
-    if not judgment.votes or settings.targets == "hard":
+    if not judgment.votes:
         return final
     votes = np.bincount(judgment.votes, minlength=settings.grades).astype(np.float32)
     return settings.smoothing * final + (1 - settings.smoothing) * votes / votes.sum()
