@@ -60,7 +60,7 @@ def labelling(
     teacher: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a fine-tuned teacher, such as runs/demo/1-teacher.")],
     pairs: Annotated[int, typer.Option("--pairs", min=8, help="How many judged pairs of the demo are labelled.")] = 300,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often each precision labels them.")] = 2,
-    threads: Annotated[int | None, typer.Option("--threads", help="Torch threads. [default: all cores]")] = None,
+    threads: Annotated[int | None, typer.Option("--threads", help="Torch threads. Default: all cores.")] = None,
     out: Out = DEFAULT_OUT,
 ) -> None:
     """Compare the labelling speed of float32 and bfloat16. Writes labelling.json.

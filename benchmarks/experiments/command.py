@@ -17,14 +17,14 @@ _NAMES = "data-size, losses, targets, cross-validation, judges"
 def experiment(
     name: Annotated[str, typer.Argument(metavar="NAME", help=f"One of {_NAMES}.")],
     run: Annotated[list[Path], typer.Option("--run", metavar="DIR", help="Folder of a finished run; repeat it for each fold of a cross-validation.")],
-    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder for result and picture. [default: experiments/ in the first run]")] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder for result and picture. Default: experiments/ in the first run.")] = None,
     seeds: Annotated[int, typer.Option("--seeds", metavar="N", min=1, help="How many seeds each setting is tried with.")] = 3,
     first_seed: Annotated[int, typer.Option("--first-seed", metavar="N", min=0, help="The first seed; the others follow it.")] = 13,
     setting: Annotated[
         list[str] | None, typer.Option("--setting", metavar="NAME", help="Try only this setting of the experiment, such as margin_mse; may be repeated.")
     ] = None,
     student: Annotated[str, typer.Option("--student", metavar="NAME", help="Which student of the runs is trained.")] = "student",
-    pairs: Annotated[int | None, typer.Option("--pairs", metavar="N", min=24, help="Labelled pairs that each student learns from. [default: all]")] = None,
+    pairs: Annotated[int | None, typer.Option("--pairs", metavar="N", min=24, help="Labelled pairs that each student learns from. Default: all.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Answer a question about distillation from finished runs. Trials that were made before are not repeated.

@@ -212,7 +212,7 @@ def load(
     out: Out = DEFAULT_OUT,
     serve: Annotated[str, typer.Option("--serve", metavar="OPTIONS", help="Options of `reranker serve`.")] = "--budget-ms 100 --timeout-ms 1000",
     level: Annotated[
-        list[float] | None, typer.Option("--level", help="Offered load as a multiple of the closed-loop throughput; may be repeated. [default: 0.1 to 3]")
+        list[float] | None, typer.Option("--level", help="Offered load as a multiple of the closed-loop throughput; may be repeated. Default: 0.1 to 3.")
     ] = None,
     seconds: Annotated[float, typer.Option("--seconds", min=1, help="Duration of each level.")] = 20.0,
     deadline_ms: Annotated[float, typer.Option("--deadline-ms", help="Later answers count as beyond the deadline; the service's --timeout-ms.")] = 1000.0,

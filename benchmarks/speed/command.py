@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 Bundles = Annotated[
     list[Path] | None, typer.Option("--bundle", metavar="DIR|NAME", help="A bundle to measure; may be repeated. The shipped one is always included.")
 ]
-OneBundle = Annotated[Path | None, typer.Option("--bundle", metavar="DIR|NAME", help="The bundle to measure. [default: the shipped one]")]
-Rounds = Annotated[int | None, typer.Option("--rounds", min=1, help="How often each query is timed. [default: 5; scale: 3]")]
-Queries = Annotated[int | None, typer.Option("--queries", metavar="N", min=1, help="How many queries are timed. [default: 20; scale: 10]")]
-Hits = Annotated[list[int] | None, typer.Option("--k", help="Hits of a query; may be repeated. [default: 50 and 100]")]
-OneK = Annotated[int | None, typer.Option("--k", help="Hits of a query. [default: 50]")]
-Threads = Annotated[int | None, typer.Option("--threads", help="Cores to use, the same for every system. [default: all]")]
+OneBundle = Annotated[Path | None, typer.Option("--bundle", metavar="DIR|NAME", help="The bundle to measure. Default: the shipped one.")]
+Rounds = Annotated[int | None, typer.Option("--rounds", min=1, help="How often each query is timed. Default: 5; scale: 3.")]
+Queries = Annotated[int | None, typer.Option("--queries", metavar="N", min=1, help="How many queries are timed. Default: 20; scale: 10.")]
+Hits = Annotated[list[int] | None, typer.Option("--k", help="Hits of a query; may be repeated. Default: 50 and 100.")]
+OneK = Annotated[int | None, typer.Option("--k", help="Hits of a query. Default: 50.")]
+Threads = Annotated[int | None, typer.Option("--threads", help="Cores to use, the same for every system. Default: all.")]
 Quick = Annotated[bool, typer.Option("--quick", help="A smoke test: too few queries and rounds for conclusions.")]
 CoreHourPrice = Annotated[float, typer.Option("--core-hour-price", min=0, help="Price of one core for an hour: an assumption, in your currency.")]
 _CORE_HOUR_PRICE = 0.04  # about what clouds charge for one virtual core

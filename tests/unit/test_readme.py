@@ -105,6 +105,8 @@ def test_the_command_works(shop: Path, home: Path, monkeypatch: pytest.MonkeyPat
         command += " --no-embedder"  # the embedder has a test of its own, and takes long to load
         if "--catalog" not in command:  # the demo's judgments take minutes
             command += " --catalog my-products.jsonl --judgments my-judgments.csv"
+    if command.startswith("reranker vectors") and "--catalog" not in command:  # the demo catalogue's take minutes
+        command += " --catalog my-products.jsonl"
     assert reranker(command, shop, home, monkeypatch).strip()
 
 

@@ -17,7 +17,7 @@ def vectors(
     catalog: Catalog = None,
     locale: Locale = None,
     bundle: BundlePath = None,
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Number of threads. [default: all cores]", show_default=False)] = None,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Number of threads. Default: all cores.", show_default=False)] = None,
     skip_invalid: Annotated[bool, typer.Option("--skip-invalid", help="Skip products that cannot be indexed, and list them.")] = False,
     as_json: AsJson = False,
 ) -> None:
