@@ -151,7 +151,7 @@ def load_bundle(path: str | Path | None = None) -> Bundle:
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise BundleError(f"The manifest {manifest_path} names a file outside the bundle: {name}.", hint="Do not use this bundle.")
         file = _located(folder, name, entry)
-        if not file.is_relative_to(folder.resolve().parent):
+        if entry.path is not None and not file.is_relative_to(folder.resolve().parent):
             raise BundleError(f"The manifest {manifest_path} names a file outside the bundles' folder: {entry.path}.", hint="Do not use this bundle.")
         if not file.is_file():
             if entry.path is None:

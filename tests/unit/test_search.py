@@ -217,7 +217,8 @@ def test_the_printed_form_has_everything_that_happened() -> None:
         "query": "laptop",
         "reranked": True,
         "fallback_reason": None,
+        "why_not": None,  # deprecated
         "scored": 2,
-        "model": None,
+        "model": "student@1",
         "results": [{"rank": 1, "id": "2", "bm25_rank": 2, "bm25_score": 98.0, "student_score": 0.6666667, "product": {"id": "2", "title": "product 2"}}],
     }
