@@ -10,7 +10,7 @@ test:  ## everything: checks, documentation and all tests; installs what is miss
 	bash tests/run
 
 docs:  ## the documentation site, in site/
-	mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 
 lint:  ## style and types
 	ruff check .

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,8 +27,8 @@ EXPENSIVE = {
 UNIT_TESTS = Path(__file__).parent / "unit"
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # a wrapper, so that the groups are there when pytest-xdist reads them
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, None, None]:
     """Assign each test file to a group for ``--dist loadgroup``, and order the groups: expensive, slow, others.
 
     Coverage is measured in the unit tests alone: tracing adds a quarter to the CPU time.
@@ -46,6 +46,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if config.pluginmanager.hasplugin("pytest_cov") and UNIT_TESTS not in item.path.parents:
             item.add_marker(pytest.mark.no_cover)
     items.sort(key=lambda item: ranks[item.path])
+    yield
 
 
 @pytest.fixture(scope="session")
