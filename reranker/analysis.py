@@ -12,43 +12,8 @@ from collections.abc import Iterator
 
 import Stemmer
 
-STOP_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "are",
-        "as",
-        "at",
-        "be",
-        "but",
-        "by",
-        "for",
-        "if",
-        "in",
-        "into",
-        "is",
-        "it",
-        "no",
-        "not",
-        "of",
-        "on",
-        "or",
-        "such",
-        "that",
-        "the",
-        "their",
-        "then",
-        "there",
-        "these",
-        "they",
-        "this",
-        "to",
-        "was",
-        "will",
-        "with",
-    ]
-)
+_STOP_WORDS = "a an and are as at be but by for if in into is it no not of on or such that the their then there these they this to was will with"  # Lucene's
+STOP_WORDS = frozenset(_STOP_WORDS.split())
 MAX_TOKEN_CHARACTERS = 255
 
 # UAX #29 as far as catalogues need it: letters and digits form a word; "." and "'" join letters or digits on

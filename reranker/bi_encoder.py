@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from reranker.cache import Cache, CacheState, digest, text_digest
-from reranker.micro_batcher import MicroBatcher
-from reranker.onnx_model import OnnxModel, cores
+from reranker.onnx_model import OnnxModel
 from reranker.stored_vectors import StoredVectors
 
 CACHED_PRODUCTS = 100_000
@@ -32,9 +31,6 @@ class BiEncoder:
         self._model = model
         self._scale = scale
         self._query_model = query_model or model
-        self._batcher = MicroBatcher(
-            lambda queries: _encode(self._query_model, queries, alone=False), batchable=self.batches_queries, max_running=max(1, cores() // 2)
-        )
         self._products = Cache(cached_products)
         self._queries = Cache(cached_queries)
         self.stored = StoredVectors([])
@@ -51,11 +47,7 @@ class BiEncoder:
         return cosines * np.float32(self._scale)
 
     def _query_vector(self, query: str) -> np.ndarray:
-        return self._queries.get(digest([query]), lambda: self._batcher.row(query))
-
-    def batches_queries(self) -> bool:
-        """Return whether queries asked for at the same time are encoded in one batch: only where that changes no vector. The first call tests the model."""
-        return self._query_model.batch_invariant
+        return self._queries.get(digest([query]), lambda: _encode(self._query_model, [query])[0])
 
     def product_vectors(self, texts: Sequence[str]) -> np.ndarray:
         """Return the vectors of product texts: float32 (n, width), about unit length. Missing ones are computed and cached."""
@@ -84,11 +76,7 @@ class BiEncoder:
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Return vectors of texts in the stored precision, float16 (n, width), so that a product's score never changes."""
-        return _encode(self._model, texts, alone=True).astype(np.float16)
-
-    def has_scores(self, pairs: Sequence[tuple[str, str]]) -> bool:
-        """Return False: scores are not cached, since they are cheap once the vectors are known."""
-        return False
+        return _encode(self._model, texts).astype(np.float16)
 
     def cache_states(self) -> dict[str, CacheState]:
         return {"query_vectors": self._queries.state(), "product_vectors": self._products.state()}
@@ -102,10 +90,10 @@ class BiEncoder:
         self._products.clear()
 
 
-def _encode(model: OnnxModel, texts: Sequence[str], *, alone: bool) -> np.ndarray:
-    """Return mean-pooled unit vectors, float32 (n, width). ``alone``: one text per run, for vectors that are cached."""
+def _encode(model: OnnxModel, texts: Sequence[str]) -> np.ndarray:
+    """Return mean-pooled unit vectors, float32 (n, width). Each text is a run of its own, since a vector may not depend on the batch."""
     rows: list[np.ndarray] = [np.zeros(0)] * len(texts)
-    for batch, hidden, mask in model.run(texts, alone=alone):
+    for batch, hidden, mask in model.run(texts, alone=True):
         for i, vector in zip(batch, unit_means(hidden, mask), strict=True):
             rows[i] = vector
     return np.stack(rows).astype(np.float32) if rows else np.zeros((0, 0), dtype=np.float32)

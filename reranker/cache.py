@@ -60,11 +60,6 @@ class Cache:
             with self._lock:
                 self._entries.update(entries)
 
-    def __contains__(self, key: bytes) -> bool:
-        """Return whether a key is cached; not counted as a lookup."""
-        with self._lock:
-            return key in self._entries
-
     def clear(self) -> None:
         """Drop all entries; the counts of lookups stay."""
         with self._lock:

@@ -24,11 +24,7 @@ class CrossEncoder:
 
     def logits(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         """Return the model's score of (query, product text) pairs: float32 (n,)."""
-        return self._lists.get(_key(pairs), lambda: self._compute(pairs)).copy()
-
-    def has_scores(self, pairs: Sequence[tuple[str, str]]) -> bool:
-        """Return whether the scores of this list of pairs are cached."""
-        return _key(pairs) in self._lists
+        return self._lists.get(digest([text for pair in pairs for text in pair]), lambda: self._compute(pairs)).copy()
 
     def cache_states(self) -> dict[str, CacheState]:
         return {"pair_scores": self._lists.state()}
@@ -42,7 +38,3 @@ class CrossEncoder:
         for batch, output, _ in self._model.run(pairs):
             scores[batch] = output.reshape(len(batch), -1)[:, 0]
         return scores
-
-
-def _key(pairs: Sequence[tuple[str, str]]) -> bytes:
-    return digest([text for pair in pairs for text in pair])

@@ -95,7 +95,7 @@ class EmbeddedFirstStage:
                 f"The index at {folder} was made by another release.", hint=f"Build it again: reranker index --catalog FILE --index {folder.name}"
             )
         self._folder = folder
-        self._made = _made_at(folder)
+        self._identity = _identity_of_index(folder)
         try:
             self._index = _OpenIndex(folder)
         except ValueError as error:
@@ -140,13 +140,13 @@ class EmbeddedFirstStage:
 
     def _newest(self) -> _OpenIndex:
         """Return the folder's present index, or the previous one as long as that cannot be opened."""
-        made = _made_at(self._folder)
-        if made is not None and made != self._made:
+        identity = _identity_of_index(self._folder)
+        if identity is not None and identity != self._identity:
             meta = read_meta(self._folder)
             if meta is not None and meta.get("layout") == LAYOUT:
                 with suppress(ValueError):  # replaced again meanwhile: the next search tries again
                     self._index = _OpenIndex(self._folder)
-                    self._made = made
+                    self._identity = identity
         return self._index
 
     def _query(self, query: str) -> tantivy.Query | None:
@@ -187,7 +187,7 @@ def _stored(searcher: tantivy.Searcher, address: tantivy.DocAddress) -> str:
     return text
 
 
-def _made_at(folder: Path) -> tuple[int, int] | None:
+def _identity_of_index(folder: Path) -> tuple[int, int] | None:
     """Return what identifies the index in a folder among later ones; None if there is none."""
     try:
         about = (folder / _META).stat()
@@ -217,25 +217,15 @@ def made_from(folder: Path, digest: str, locale: str | None = None) -> bool:
     return bool(meta.get("layout") == LAYOUT and source.get("sha256") == digest and source.get("locale") == locale)
 
 
-def open_or_build(folder: Path, catalog: Path | None, *, quiet: bool = False) -> EmbeddedFirstStage:
-    """Open the index in ``folder``. If it is missing or was made from another file, build it from ``catalog`` first.
-
-    Args:
-        catalog: None opens an existing index, whatever it was made from; if there is none, the demo catalogue is indexed.
+def open_or_build_demo(folder: Path, *, quiet: bool = False) -> EmbeddedFirstStage:
+    """Open the index in ``folder``. If there is none, or another release made it from the demo catalogue, index the demo catalogue first.
 
     Raises:
-        FirstStageError: ``catalog`` is None, and the index was made by another release from another catalogue than the demo's.
-        CatalogError: the catalogue cannot be read.
+        FirstStageError: another release made the index from another catalogue.
     """
-    meta = read_meta(folder)
-    current = meta is not None and meta.get("layout") == LAYOUT
-    demo = demo_file("products.jsonl.gz")
-    if catalog is None and meta is not None and (current or (meta.get("source") or {}).get("name") != demo.name):
-        return EmbeddedFirstStage(folder)
-    catalog = catalog or demo
-    source = source_of(catalog) if catalog.is_file() else None
-    if not current or meta is None or meta.get("source") != source or source is None:
-        build_with_progress(folder, catalog, source=source, quiet=quiet)
+    meta, demo = read_meta(folder), demo_file("products.jsonl.gz")
+    if meta is None or (meta.get("layout") != LAYOUT and (meta.get("source") or {}).get("name") == demo.name):
+        build_with_progress(folder, demo, quiet=quiet)
     return EmbeddedFirstStage(folder)
 
 
@@ -250,12 +240,9 @@ def build_with_progress(
     locale: str | None = None,
 ) -> int:
     """Index a catalogue file, or one locale of an ESCI table, and return the number of products. Shows progress on the terminal."""
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from reranker.progress import counting_products
 
     source = source or (source_of(catalog, locale) if catalog.is_file() else None)
     products = read_catalog(catalog, on_problem="skip" if skip_invalid else "refuse", problems=problems, locale=locale)
-    columns = (SpinnerColumn(), TextColumn("Indexing {task.fields[name]}: {task.completed:,.0f} products"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
-        task = progress.add_task("", total=None, name=catalog.name)
-        return build_index(folder, products, source=source, on_product=lambda: progress.advance(task))
+    with counting_products(catalog.name, quiet=quiet) as count_one:
+        return build_index(folder, products, source=source, on_product=count_one)

@@ -68,32 +68,37 @@ class FirstStageError(RerankerError):
     http_status = 503
 
 
-class BusyError(RerankerError):
-    """The service's queue is full; the request was rejected at once."""
-
-    http_status = 503
-    retry_after_s = 1
-
-
-class NoTimeError(RerankerError):
-    """The request would miss its deadline because of the work queued before it; it was not started.
+class OverloadError(RerankerError):
+    """The service cannot answer a request in time. ``reason`` labels it in the metrics.
 
     Args:
         after_s: seconds until the work queued now is done.
     """
 
     http_status = 503
+    reason = "overload"
 
     def __init__(self, message: str, *, hint: str | None = None, after_s: float = 0.0) -> None:
         super().__init__(message, hint=hint)
         self.retry_after_s = max(1, ceil(after_s))
 
 
-class LateError(RerankerError):
+class BusyError(OverloadError):
+    """The service's queue is full; the request was rejected at once."""
+
+    reason = "busy"
+
+
+class NoTimeError(OverloadError):
+    """The request would miss its deadline because of the work queued before it; it was not started."""
+
+    reason = "no time"
+
+
+class LateError(OverloadError):
     """The request missed its deadline."""
 
-    http_status = 503
-    retry_after_s = 1
+    reason = "late"
 
 
 class RolloutError(RerankerError):

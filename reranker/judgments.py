@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from reranker.errors import InputError, JudgmentError
-from reranker.esci_tables import open_table
+from reranker.esci import open_table
 from reranker.first_stage import check_query
 from reranker.products import UNREADABLE, open_text
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,17 +13,6 @@ from reranker.errors import BundleError
 
 TOKENS_PER_BATCH = 2_048
 """Rows × longest row of one run: enough to keep the cores busy, small enough to stay in the processor's cache."""
-
-_SAMPLE_QUERIES = (
-    "ssd",
-    "usb c",
-    "27 inch monitor",
-    "black laptop bag 15.6",
-    "hp",
-    "micro sd card 128 gb with adapter",
-    "head set",
-    "wireless gaming mouse",
-)
 
 
 class OnnxModel:
@@ -75,21 +63,6 @@ class OnnxModel:
                 if "token_type_ids" in feeds:
                     feeds["token_type_ids"][row, :n] = encoding.type_ids
             yield batch, feeds
-
-    @cached_property
-    def batch_invariant(self) -> bool:
-        """Whether a short text has the same output, to the last bit, in any batch. Tested once, with sample queries.
-
-        True for float models on the processors tested so far; False for int8 models, which quantise a batch by its largest value.
-        """
-        encodings = self.tokenise(_SAMPLE_QUERIES)
-        alone = {i: self.infer(feeds)[0] for (i,), feeds in self.feeds(encodings, alone=True)}
-        for count in (2, 3, 5, 8):
-            for batch, feeds in self.feeds(encodings[:count]):
-                for i, output in zip(batch, self.infer(feeds), strict=True):
-                    if not np.array_equal(output[: len(alone[i])], alone[i]):
-                        return False
-        return True
 
     def infer(self, feeds: dict[str, np.ndarray]) -> np.ndarray:
         """Return the model's first output for one batch: (batch, …)."""

@@ -6,7 +6,7 @@ import gzip
 import json
 import sys
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import isinf
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
@@ -31,19 +31,27 @@ _HINT_ESCI = 'In ESCI an id occurs once per locale: choose one with --locale us,
 
 
 class CatalogProblem(NamedTuple):
-    """Why one line of a catalogue cannot be indexed."""
+    """Why one product of a catalogue cannot be indexed. ``line`` is None if OpenSearch rejected it, which gives only the id."""
 
-    line: int
+    line: int | None
     product_id: str | None
     message: str
 
     def __str__(self) -> str:
+        if self.line is None:
+            return f"id {self.product_id}: {self.message}"
         who = f" (id {self.product_id})" if self.product_id else ""
         return f"line {self.line:,}{who}: {self.message}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the problem as ``--json`` prints it."""
         return {"line": self.line, "id": self.product_id, "why": self.message}
+
+
+def listed(problems: Sequence[CatalogProblem]) -> str:
+    """Return the first problems, one a line, and the number of others."""
+    more = [f"… and {len(problems) - MAX_PROBLEMS_SHOWN:,} more"] if len(problems) > MAX_PROBLEMS_SHOWN else []
+    return "\n".join(f"  {line}" for line in [*problems[:MAX_PROBLEMS_SHOWN], *more])
 
 
 def check_product(value: Any) -> str | None:
@@ -115,10 +123,8 @@ def read_catalog(
             f"The catalogue {path} cannot be read: {error}", hint="Expected a complete UTF-8 JSON Lines file, compressed as its suffix says."
         ) from error
     if broken:
-        shown = "\n".join(f"  {problem}" for problem in found[:MAX_PROBLEMS_SHOWN])
-        more = f"\n  … and {len(found) - MAX_PROBLEMS_SHOWN:,} more" if len(found) > MAX_PROBLEMS_SHOWN else ""
         raise CatalogError(
-            f"The catalogue {path} holds {len(found):,} unusable line(s):\n{shown}{more}",
+            f"The catalogue {path} holds {len(found):,} unusable line(s):\n{listed(found)}",
             hint=_HINT_ESCI if path.suffix == ".parquet" and locale is None else _HINT,
         )
     if not seen:
@@ -127,7 +133,7 @@ def read_catalog(
 
 def _rows(path: Path, seen: dict[str, int], locale: str | None) -> Iterator[tuple[dict[str, Any] | None, CatalogProblem | None]]:
     if path.suffix == ".parquet":
-        from reranker.esci_catalogue import read_esci_products
+        from reranker.esci import read_esci_products
 
         if not path.is_file():
             raise FileNotFoundError(path)

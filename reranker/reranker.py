@@ -12,7 +12,7 @@ import numpy as np
 
 from reranker.bi_encoder import BiEncoder
 from reranker.bundle import BI_ENCODER, CROSS_ENCODER, MODEL, QUERIES, TOKENIZER, Bundle, load_bundle
-from reranker.cache import CacheState, text_digest
+from reranker.cache import CacheState
 from reranker.cross_encoder import CrossEncoder
 from reranker.demo_data import demo_file
 from reranker.errors import BundleError, InputError
@@ -47,7 +47,8 @@ class Reranker(Scorer):
         self.bundle = bundle
         self.architecture = str(bundle.manifest.student.get("architecture", CROSS_ENCODER))
         self.template = bundle.manifest.template
-        self._caches_scores = cache > 0 and self.architecture == CROSS_ENCODER
+        self.on_scored: Callable[[str, Sequence[Product | str], np.ndarray], None] | None = None
+        """Called with the query, the products and their scores after each scoring, in the thread that scored; must not raise."""
         self._encoder: Encoder
         self._vectors: BiEncoder | None = None
         if self.architecture == CROSS_ENCODER:
@@ -91,9 +92,9 @@ class Reranker(Scorer):
         Raises:
             InputError: the query is empty.
         """
-        logits = self.raw_scores(query, products)
         calibration = self.bundle.manifest.calibration
-        return (1.0 / (1.0 + np.exp(-(calibration.scale * logits + calibration.bias)))).astype(np.float32)
+        logits = self._raw_scores(query, products)
+        return self._reported(query, products, (1.0 / (1.0 + np.exp(-(calibration.scale * logits + calibration.bias)))).astype(np.float32))
 
     def raw_scores(self, query: str, products: Sequence[Product | str]) -> np.ndarray:
         """Return each product's score before calibration: float32 (n,), input order.
@@ -101,8 +102,16 @@ class Reranker(Scorer):
         Raises:
             InputError: the query is empty.
         """
+        return self._reported(query, products, self._raw_scores(query, products))
+
+    def _raw_scores(self, query: str, products: Sequence[Product | str]) -> np.ndarray:
         pairs = self._pairs(query, products)
         return self.logits(pairs) if pairs else np.zeros(0, dtype=np.float32)
+
+    def _reported(self, query: str, products: Sequence[Product | str], scores: np.ndarray) -> np.ndarray:
+        if self.on_scored is not None:
+            self.on_scored(query, products, scores)
+        return scores
 
     def rerank(self, query: str, products: Sequence[Product | str], top_n: int | None = None) -> list[Ranked]:
         """Return the products best first, at most ``top_n``; equal scores keep the input order.
@@ -121,15 +130,6 @@ class Reranker(Scorer):
         return self._encoder.logits(pairs)
 
     # --- caches and stored vectors ------------------------------------------------------------------------------------
-
-    @property
-    def caches_scores(self) -> bool:
-        """Whether ``has_scores`` can ever return True."""
-        return self._caches_scores
-
-    def has_scores(self, query: str, products: Sequence[Product | str]) -> bool:
-        """Return whether the scores of these products, in this order, are cached."""
-        return self.caches_scores and self._encoder.has_scores(self._pairs(query, products))
 
     @property
     def keeps_vectors(self) -> bool:
@@ -155,11 +155,6 @@ class Reranker(Scorer):
         manifest = self.bundle.manifest
         files = [manifest.files[name].sha256 for name in (MODEL, TOKENIZER)]
         return blake2b(" ".join([*files, str(manifest.max_length)]).encode(), digest_size=8).hexdigest()
-
-    def warm_up(self) -> None:
-        """Run the test that decides on batching concurrent queries now; otherwise the first of them waits for it."""
-        if self._vectors is not None:
-            self._vectors.batches_queries()
 
     def precompute(self, products: Sequence[Product | str]) -> None:
         """Compute and cache product vectors before they are needed; does nothing for a cross-encoder."""
@@ -192,11 +187,7 @@ class Reranker(Scorer):
         if self._vectors is None:
             raise InputError(f"The bundle {self.model} is a cross-encoder: it has no product vectors.", hint="It needs none: serve it as it is.")
         texts = (self.template.render(product) for product in products)
-        return store_vectors(folder / self.vector_space, self._vectors, texts, on_texts=on_products)
-
-    def count_stored(self, products: Sequence[Product | str]) -> int:
-        """Return how many of the products have a stored vector."""
-        return int(self._vectors.stored.find([text_digest(self.template.render(product)) for product in products])[0].sum()) if self._vectors else 0
+        return store_vectors(folder / self.vector_space, self._vectors.encode, texts, on_texts=on_products)
 
     def clear_caches(self) -> None:
         """Drop everything that is cached, and stop using stored vectors."""

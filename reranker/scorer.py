@@ -12,7 +12,7 @@ from reranker.products import Product
 
 
 class Scorer(Protocol):
-    """Scores products for a query. ``Reranker`` and ``SwitchableReranker`` are subclasses; another one needs ``score`` and ``model``."""
+    """Scores products for a query. ``Reranker`` and ``Rollout`` are subclasses; another one needs ``score`` and ``model``."""
 
     @property
     def model(self) -> str:
@@ -28,15 +28,6 @@ class Scorer(Protocol):
         return self
 
     @property
-    def caches_scores(self) -> bool:
-        """Whether ``has_scores`` can ever return True."""
-        return False
-
-    def has_scores(self, query: str, products: Sequence[Product | str]) -> bool:
-        """Return whether the scores of these products, in this order, are cached."""
-        return False
-
-    @property
     def vectors_computed(self) -> int:
         """How many product vectors were computed so far; 0 for a cross-encoder."""
         return 0
@@ -47,10 +38,6 @@ class Encoder(Protocol):
 
     def logits(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         """Return the score of each pair before calibration: float32 (n,)."""
-        ...
-
-    def has_scores(self, pairs: Sequence[tuple[str, str]]) -> bool:
-        """Return whether the scores of this list of pairs are cached."""
         ...
 
     def cache_states(self) -> dict[str, CacheState]:

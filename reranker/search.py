@@ -102,12 +102,8 @@ class Found:
     began: float
     at: float
 
-    def in_bm25_order(self, fallback_reason: str) -> SearchResponse:
-        """Return the page in BM25 order, with the reason."""
-        return self.response(None, fallback_reason)
-
-    def response(self, scores: np.ndarray | None, fallback_reason: str | None, model: str | None = None) -> SearchResponse:
-        """Return the page, its first hits ordered by their scores, (n,), if there are any."""
+    def response(self, scores: np.ndarray | None, fallback_reason: str | None = None, model: str | None = None) -> SearchResponse:
+        """Return the page, its first hits ordered by their scores, (n,); without scores it is in BM25 order, for this reason."""
         order = list(range(len(self.hits)))
         if scores is not None:
             order[: self.k] = np.argsort(-scores, kind="stable").tolist()
@@ -132,7 +128,6 @@ class TwoStageSearch:
         k: number of hits to rerank (1 to 1,000).
         budget_ms: time limit of the rerank stage, including the search's wait before it; after it BM25 order is returned. The student
             is not asked if its recent times predict that it would miss the limit.
-        why_no_reranker: the fallback reason if ``reranker`` is None.
         workers: number of rerank stages with a budget that run at the same time; others wait, within their budget.
     """
 
@@ -143,14 +138,12 @@ class TwoStageSearch:
         *,
         k: int = DEFAULT_K,
         budget_ms: float | None = None,
-        why_no_reranker: str = "no student is loaded",
         workers: int = 2,
     ) -> None:
         self.first_stage = first_stage
         self.reranker = reranker
         self.k = check_k(k)
         self.budget_ms = budget_ms
-        self.why_no_reranker = why_no_reranker
         self.rerank_time = RerankTimeEstimate()
         self._workers = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="rerank")
 
@@ -173,7 +166,7 @@ class TwoStageSearch:
             FirstStageError: the first stage cannot answer. A failure of the student is never raised.
         """
         found = self.find(query, size=size, start=start, k=k, rerank=rerank)
-        return self.rerank(found, until=until, waited_s=waited_s) if rerank else found.in_bm25_order(NOT_ASKED_FOR)
+        return self.rerank(found, until=until, waited_s=waited_s) if rerank else found.response(None, NOT_ASKED_FOR)
 
     def find(self, query: str, *, size: int = 10, start: int = 0, k: int | None = None, rerank: bool = True) -> Found:
         """Get the hits that ``rerank`` needs, or only those of the page. Arguments and errors as in ``search``."""
@@ -198,15 +191,6 @@ class TwoStageSearch:
         scores, fallback_reason = self._score(student, found.query, found.hits[: found.k], until, waited_s, watched)
         return found.response(scores, fallback_reason, None if student is None else student.model)
 
-    def search_without_student(self, query: str, *, fallback_reason: str, k: int | None = None, **options: Any) -> SearchResponse:
-        """Return BM25 order without waiting for the student, or the reranked order if its scores are cached. Arguments and errors as in ``search``."""
-        student = None if self.reranker is None else self.reranker.pin()
-        if student is None or not student.caches_scores:
-            return self.find(query, k=k, rerank=False, **options).in_bm25_order(fallback_reason)
-        found = self.find(query, k=k, **options)
-        cached = student.has_scores(found.query, [hit.product for hit in found.hits[: found.k]])
-        return self.rerank(found) if cached else found.in_bm25_order(fallback_reason)
-
     def slack_s(self, k: int | None = None, until: float | None = None, *, waited_s: float = 0.0) -> float | None:
         """Return how many seconds a search may wait before the student is expected to miss its deadline: below 0 if it is too late, None without one."""
         time_s, _ = self.time_for_student(until, waited_s)
@@ -218,18 +202,15 @@ class TwoStageSearch:
         self, student: Scorer | None, query: str, hits: list[Hit], until: float | None, waited_s: float, watched: bool
     ) -> tuple[np.ndarray | None, str | None]:
         if student is None:
-            return None, self.why_no_reranker
+            return None, "no student is loaded"
         if not hits:
             return None, "the first stage found nothing"
         products = [hit.product for hit in hits]
-        cached = student.has_scores(query, products)
         time_s, late = self.time_for_student(until, waited_s)
-        if not cached and time_s is not None and (time_s <= 0 or self.rerank_time.expected_s(len(products)) > time_s):
+        if time_s is not None and (time_s <= 0 or self.rerank_time.expected_s(len(products)) > time_s):
             return None, WOULD_BE_LATE
         try:
-            if cached:
-                scores = student.score(query, products)
-            elif time_s is None or watched:
+            if time_s is None or watched:
                 scores = self._measured(student, query, products)
             else:
                 answer = self._workers.submit(copy_context().run, self._measured, student, query, products)

@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -16,14 +15,6 @@ from reranker.folders import whole_file
 
 PART = 2_000
 """Products per file: an interruption loses at most these."""
-
-
-class TextEncoder(Protocol):
-    """Computes vectors; ``BiEncoder`` is one."""
-
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Return vectors of texts, float16 (n, width)."""
-        ...
 
 
 class StoredVectors:
@@ -82,13 +73,14 @@ def open_vectors(folder: Path, width: int | None = None) -> StoredVectors:
     return StoredVectors(parts)
 
 
-def store_vectors(folder: Path, encoder: TextEncoder, texts: Iterable[str], *, on_texts: Callable[[int], None] | None = None) -> int:
+def store_vectors(folder: Path, encode: Callable[[Sequence[str]], np.ndarray], texts: Iterable[str], *, on_texts: Callable[[int], None] | None = None) -> int:
     """Compute the vectors of product texts that the folder lacks, and return how many those were.
 
     Files are written whole, so an interrupted run can be continued. Vectors of texts that no product has any more stay;
     delete the folder to start again.
 
     Args:
+        encode: returns vectors of texts, float16 (n, width).
         on_texts: called with the number of further texts done.
 
     Raises:
@@ -104,7 +96,7 @@ def store_vectors(folder: Path, encoder: TextEncoder, texts: Iterable[str], *, o
         known, _ = stored.find(keys)
         new = {key: text for key, text, found in zip(keys, batch, known, strict=True) if not found and key not in seen}
         if new:
-            _write_part(folder / f"part-{uuid.uuid4().hex}.npy", list(new), encoder.encode(list(new.values())))
+            _write_part(folder / f"part-{uuid.uuid4().hex}.npy", list(new), encode(list(new.values())))
             computed += len(new)
             seen |= new.keys()
         if on_texts:

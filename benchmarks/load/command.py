@@ -28,7 +28,7 @@ import typer
 from benchmarks.load.outcomes import OUTCOMES, Sent
 from benchmarks.output import DEFAULT_OUT, Out, output_folder, require, write_result
 from reranker.demo_data import demo_file
-from reranker.embedded import open_or_build
+from reranker.embedded import open_or_build_demo
 from reranker.onnx_model import cores
 from tests.served import Served, served
 
@@ -135,7 +135,7 @@ def log_queries() -> list[str]:
 
 def answered_queries(log: list[str], scratch: Path) -> list[str]:
     """Return the queries that find a product."""
-    first_stage = open_or_build(scratch / "index", None)
+    first_stage = open_or_build_demo(scratch / "index")
     try:
         return [query for query in log if first_stage.search(query, 1)]
     finally:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from benchmarks.output import DEFAULT_OUT, Out, output_folder, require, write_result
-from reranker.cli.console import output_console
-from reranker.cli.options import DEFAULT_INDEX, AsJson, open_first_stage
+from reranker.cli.options import DEFAULT_INDEX, AsJson, open_first_stage, output_console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -150,8 +149,8 @@ def _measuring(out: Path, threads: int | None, as_json: bool) -> Iterator[_Job]:
     """Create the output folder, limit the cores, and open the demo's first stage."""
     from rich.console import Console
 
+    from benchmarks.machine import keep_to
     from reranker.demo_data import demo_file
-    from reranker.machine import keep_to
 
     folder = output_folder(out)
     cores = keep_to(threads)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.machine import describe
 from benchmarks.speed.cost import assumptions, cost
 from benchmarks.speed.interleaved_timing import time_interleaved
 from benchmarks.speed.settings import Settings
@@ -20,7 +21,6 @@ from benchmarks.speed.workload import first_queries, measure_quality, timed_quer
 from reranker.errors import InputError
 from reranker.evaluation.bootstrap import Interval
 from reranker.first_stage import FirstStage
-from reranker.machine import describe
 
 
 @dataclass(frozen=True)

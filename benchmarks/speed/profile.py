@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.machine import describe
 from benchmarks.speed.interleaved_timing import SETTLE_S, without_garbage_collection
 from benchmarks.speed.search_requests import SIZE, InProcessClient, service
 from benchmarks.speed.settings import Settings
@@ -18,7 +19,6 @@ from benchmarks.speed.workload import TimedQuery, timed_queries
 from reranker.bi_encoder import BiEncoder, unit_means
 from reranker.bundle import CROSS_ENCODER, MODEL, QUERIES, Bundle
 from reranker.first_stage import FirstStage
-from reranker.machine import describe
 from reranker.onnx_model import OnnxModel
 from reranker.reranker import Reranker
 from reranker.search import TwoStageSearch

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.machine import describe
 from benchmarks.speed.cost import assumptions, cost
 from benchmarks.speed.interleaved_timing import without_garbage_collection
 from benchmarks.speed.settings import Settings
@@ -17,7 +18,6 @@ from benchmarks.speed.statistics import Estimate, Line, line, percentile, rounde
 from benchmarks.speed.workload import TimedQuery, timed_queries
 from reranker.bundle import MODEL, Bundle
 from reranker.first_stage import FirstStage
-from reranker.machine import describe
 from reranker.onnx_model import OnnxModel
 from reranker.reranker import Reranker
 from reranker.search import TwoStageSearch

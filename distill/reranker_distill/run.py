@@ -22,7 +22,7 @@ from reranker.onnx_model import cores
 from reranker_distill.disk_space import explain_full_disk
 from reranker_distill.distributed import DistributedContext
 from reranker_distill.finished_run import FILES, REPORT
-from reranker_distill.gate.measure import BUNDLES, CATALOGUE_VECTORS, PER_QUERY, PICTURE
+from reranker_distill.gate.measure import BUNDLES, CATALOGUE_VECTORS, PER_QUERY
 from reranker_distill.gate.prior_measurements import PriorMeasurements
 from reranker_distill.inputs import Inputs, check_models_and_disk, read_inputs
 from reranker_distill.recipe import Recipe
@@ -172,8 +172,6 @@ def _write_report(recipe: Recipe, folder: Path, results: dict[str, StageResult])
     if (gate / PER_QUERY).is_file():
         report["held_out_queries"] = json.loads((gate / PER_QUERY).read_text(encoding="utf-8"))
     write_json(folder / REPORT, report)
-    if (gate / PICTURE).is_file():
-        shutil.copyfile(gate / PICTURE, folder / PICTURE)
     return report
 
 

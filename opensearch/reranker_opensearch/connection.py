@@ -7,19 +7,27 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 from opensearchpy import OpenSearch
 from opensearchpy import exceptions as osx
 
 from reranker.errors import FirstStageError, InputError
-from reranker_opensearch.addresses import nodes
 
 SEARCH_TIMEOUT_S = 10.0
 INDEX_TIMEOUT_S = 120.0
 
 # The client logs each failed request with a traceback; without a handler Python would print them to the terminal.
 logging.getLogger("opensearch").addHandler(logging.NullHandler())
+
+
+class _Node(NamedTuple):
+    """A node's address and credentials."""
+
+    url: str  # without a password, for messages
+    secure: bool
+    host: dict[str, Any]  # as opensearch-py takes it
 
 
 class Cluster:
@@ -38,7 +46,7 @@ class Cluster:
     """
 
     def __init__(self, url: str, *, timeout: float = SEARCH_TIMEOUT_S) -> None:
-        found = nodes(url)
+        found = _nodes(url)
         self.timeout = timeout
         self.url = ",".join(node.url for node in found)
         tls = _tls() if any(node.secure for node in found) else {}
@@ -68,12 +76,7 @@ class Cluster:
             info = self.client.info()
         except osx.AuthorizationException:
             return  # this user may not read the version, but may be allowed to search
-        except (
-            osx.SerializationError,
-            osx.NotFoundError,
-            osx.RequestError,
-            AttributeError,
-        ) as error:  # AttributeError: the answer is a list
+        except (osx.SerializationError, osx.NotFoundError, osx.RequestError, AttributeError) as error:  # AttributeError: the answer is a list
             raise self._not_opensearch() from error
         except osx.OpenSearchException as error:
             raise self._explained(error) from error
@@ -89,27 +92,52 @@ class Cluster:
         at = f"OpenSearch at {self.url}"
         if isinstance(error, osx.SSLError):
             return FirstStageError(
-                f"No secure connection to {at}: {_reason(error)}",
+                f"No secure connection to {at}: {reason_of(error)}",
                 hint="Set OPENSEARCH_CA_CERTS to its certificate authority, or trust any with OPENSEARCH_INSECURE=1. A server without TLS needs http://.",
             )
         if isinstance(error, osx.ConnectionTimeout):
             return FirstStageError(f"{at} did not answer within {self.timeout:g} s.", hint="Is it overloaded, or is the address wrong?")
         if isinstance(error, osx.ConnectionError):
             return FirstStageError(
-                f"{at} cannot be reached: {_reason(error)}", hint="Is it running, and is the address right? A server with TLS needs https://."
+                f"{at} cannot be reached: {reason_of(error)}", hint="Is it running, and is the address right? A server with TLS needs https://."
             )
         if isinstance(error, osx.AuthenticationException):
-            return FirstStageError(
-                f"{at} did not accept the user and password.",
-                hint="Set OPENSEARCH_USER and OPENSEARCH_PASSWORD.",
-            )
+            return FirstStageError(f"{at} did not accept the user and password.", hint="Set OPENSEARCH_USER and OPENSEARCH_PASSWORD.")
         if isinstance(error, osx.AuthorizationException):
-            return FirstStageError(f"{at} refuses this user's request: {_reason(error)}", hint="Give the user the rights, or use another user.")
+            return FirstStageError(f"{at} refuses this user's request: {reason_of(error)}", hint="Give the user the rights, or use another user.")
         if isinstance(error, osx.SerializationError):
             return self._not_opensearch()
         if isinstance(error, osx.TransportError):
-            return FirstStageError(f"{at} answered with status {error.status_code}: {_reason(error)}", hint="Its log says more.")
+            return FirstStageError(f"{at} answered with status {error.status_code}: {reason_of(error)}", hint="Its log says more.")
         return FirstStageError(f"{at} failed: {type(error).__name__}")
+
+
+def _nodes(urls: str) -> list[_Node]:
+    """Parse one or several URLs, separated by commas. Messages never show them: they may contain a password.
+
+    Raises:
+        InputError: one of them is not an http or https URL.
+    """
+    return [_node(url) for url in re.split(r",(?=\s*https?://)", urls)]  # a password may contain a comma
+
+
+def _node(url: str) -> _Node:
+    hint = "Give http(s)://host:9200, or several separated by commas. Set user and password as OPENSEARCH_USER and OPENSEARCH_PASSWORD."
+    try:
+        parts = urlsplit(url.strip())
+        port = parts.port
+    except ValueError:
+        raise InputError("The address of OpenSearch is not a URL.", hint=hint) from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise InputError("The address of OpenSearch is not an http or https URL.", hint=hint)
+    secure = parts.scheme == "https"
+    port = port or (443 if secure else 9200)
+    prefix = parts.path.rstrip("/")
+    user = unquote(parts.username) if parts.username else os.environ.get("OPENSEARCH_USER")
+    password = unquote(parts.password or "") if parts.username else os.environ.get("OPENSEARCH_PASSWORD", "")
+    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    host = {"host": parts.hostname, "port": port, "use_ssl": secure, "url_prefix": prefix, "http_auth": (user, password) if user else None}
+    return _Node(f"{parts.scheme}://{name}:{port}{prefix}", secure, host)
 
 
 def _tls() -> dict[str, Any]:
@@ -124,7 +152,7 @@ def _tls() -> dict[str, Any]:
     return tls
 
 
-def _reason(error: osx.TransportError) -> str:
+def reason_of(error: osx.TransportError) -> str:
     """Return the shortest text that gives the reason."""
     info = error.info
     if isinstance(info, dict):

@@ -8,13 +8,14 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from opensearchpy.exceptions import NotFoundError, OpenSearchException, RequestError
 
 from reranker.errors import FirstStageError, InputError
 from reranker.first_stage import check_index_name
-from reranker.products import MAX_PROBLEMS_SHOWN, CatalogProblem, Product, read_catalog
+from reranker.products import CatalogProblem, Product, listed, read_catalog
+from reranker.progress import counting_products
 from reranker_opensearch import bulk
 from reranker_opensearch.connection import INDEX_TIMEOUT_S, Cluster
 from reranker_opensearch.mapping import MAPPING, check_ours, document, indexes_behind, settings
@@ -22,16 +23,6 @@ from reranker_opensearch.retry import NotYet, poll, retried
 
 MAX_REJECTED = 1_000
 DRAIN_S = 10.0
-
-
-class Rejected(NamedTuple):
-    """A product that OpenSearch did not accept."""
-
-    product_id: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"id {self.product_id}: {self.message}"
 
 
 def index_products(
@@ -42,7 +33,7 @@ def index_products(
     shards: int = 1,
     replicas: int | None = None,
     skip_rejected: bool = False,
-    rejected: list[Rejected] | None = None,
+    rejected: list[CatalogProblem] | None = None,
     on_product: Callable[[], None] | None = None,
 ) -> int:
     """Fill a new index and switch the alias ``name`` to it; return how many products it holds.
@@ -104,21 +95,16 @@ def index_catalog(
     replicas: int | None = None,
     skip_invalid: bool = False,
     problems: list[CatalogProblem] | None = None,
-    rejected: list[Rejected] | None = None,
     quiet: bool = False,
     locale: str | None = None,
 ) -> int:
     """Index a catalogue file (or one locale of ESCI's table), with a progress line on the terminal; return the number of products."""
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
     cluster = Cluster(url, timeout=INDEX_TIMEOUT_S)
+    rejected: list[CatalogProblem] = []
     products = read_catalog(catalog, on_problem="skip" if skip_invalid else "refuse", problems=problems, locale=locale)
-    columns = (SpinnerColumn(), TextColumn("Indexing {task.fields[name]}: {task.completed:,.0f} products"), TimeElapsedColumn())
     try:
-        with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
-            task = progress.add_task("", total=None, name=catalog.name)
-            return index_products(
+        with counting_products(catalog.name, quiet=quiet) as count_one:
+            count = index_products(
                 cluster,
                 name,
                 products,
@@ -126,8 +112,11 @@ def index_catalog(
                 replicas=replicas,
                 skip_rejected=skip_invalid,
                 rejected=rejected,
-                on_product=lambda: progress.advance(task),
+                on_product=count_one,
             )
+        if problems is not None:
+            problems += rejected
+        return count
     finally:
         cluster.close()
 
@@ -152,14 +141,14 @@ def _create(cluster: Cluster, index: str, shards: int) -> None:
             raise
 
 
-def _fill(cluster: Cluster, index: str, products: Iterable[Product], rejected: list[Rejected], on_product: Callable[[], None] | None) -> int:
+def _fill(cluster: Cluster, index: str, products: Iterable[Product], rejected: list[CatalogProblem], on_product: Callable[[], None] | None) -> int:
     count = 0
     documents = ((str(product["id"]), document(product, position)) for position, product in enumerate(products))
     for outcome in bulk.create(cluster, index, documents):
         if outcome.error is None:
             count += 1
         else:
-            rejected.append(Rejected(outcome.document_id, _why(outcome.error)))
+            rejected.append(CatalogProblem(None, outcome.document_id, _why(outcome.error)))
             if len(rejected) >= MAX_REJECTED:
                 break
         if on_product:
@@ -182,11 +171,9 @@ def _why(error: Any) -> str:
     return ": ".join(str(part) for part in (error.get("reason"), cause.get("reason")) if part)[:300]
 
 
-def _too_many(cluster: Cluster, rejected: list[Rejected]) -> FirstStageError:
-    shown = "\n".join(f"  {one}" for one in rejected[:MAX_PROBLEMS_SHOWN])
-    more = f"\n  … and {len(rejected) - MAX_PROBLEMS_SHOWN:,} more" if len(rejected) > MAX_PROBLEMS_SHOWN else ""
+def _too_many(cluster: Cluster, rejected: list[CatalogProblem]) -> FirstStageError:
     return FirstStageError(
-        f"OpenSearch at {cluster.url} rejected {len(rejected):,} product(s):\n{shown}{more}",
+        f"OpenSearch at {cluster.url} rejected {len(rejected):,} product(s):\n{listed(rejected)}",
         hint="Correct them, or leave them out with --skip-invalid, which lists them. The old index is unchanged.",
     )
 

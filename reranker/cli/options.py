@@ -1,9 +1,10 @@
-"""Options that several commands share, and the objects made from them."""
+"""Options that several commands share, the objects made from them, and the console for tables."""
 
 from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,8 @@ from reranker.first_stage import check_index_name
 from reranker.folders import cache_folder
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from reranker.first_stage import FirstStage
 
 Catalog = Annotated[
@@ -51,6 +54,7 @@ Vectors = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 DEFAULT_INDEX = "products"
+_PIPED = 160  # columns; the width of a pipe's reader is unknown
 
 
 def home() -> Path:
@@ -87,11 +91,11 @@ def open_first_stage(opensearch: str | None, index: str, catalog: Path | None, *
             raise InputError("--catalog and --opensearch were given together.", hint="Index it first: reranker index --catalog FILE --opensearch URL")
         opened: FirstStage = plugins.load(plugins.FIRST_STAGES, "opensearch")(opensearch, index)
         return opened
-    from reranker.embedded import EmbeddedFirstStage, build_with_progress, made_from, open_or_build, source_of
+    from reranker.embedded import EmbeddedFirstStage, build_with_progress, made_from, open_or_build_demo, source_of
 
     named = home() / index
     if catalog is None:
-        return open_or_build(named, None, quiet=quiet) if index == DEFAULT_INDEX else EmbeddedFirstStage(named)
+        return open_or_build_demo(named, quiet=quiet) if index == DEFAULT_INDEX else EmbeddedFirstStage(named)
     if not catalog.is_file():
         raise CatalogError(f"There is no catalogue at {catalog}.", hint="Give a JSON Lines file (.jsonl, .jsonl.gz or .jsonl.zst).")
     source = source_of(catalog, locale)
@@ -101,3 +105,10 @@ def open_first_stage(opensearch: str | None, index: str, catalog: Path | None, *
             return EmbeddedFirstStage(folder)
     build_with_progress(own, catalog, source=source, quiet=quiet, locale=locale)
     return EmbeddedFirstStage(own)
+
+
+def output_console() -> Console:
+    """Return a console for the standard output: as wide as the terminal or as COLUMNS says, and wide if piped."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPED, highlight=False)

@@ -1,7 +1,8 @@
-"""Several rankings of the same judged products, compared query by query."""
+"""Several rankings of the same judged products, compared query by query with judged-only nDCG@10."""
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,13 +12,13 @@ import numpy as np
 
 from reranker.errors import JudgmentError, RerankerError
 from reranker.evaluation.bootstrap import Interval, bootstrap
-from reranker.evaluation.ndcg import ndcg_at_10
 from reranker.judgments import Judgment
 from reranker.products import Product
 
 Ranker = Callable[[str, list[Product]], Any]
 """Takes a query and n products; returns n finite scores, (n,), higher is better."""
 
+CUTOFF = 10
 _TIE = 1e-9
 
 
@@ -85,11 +86,6 @@ class Comparison:
         wins, losses = int((changes > _TIE).sum()), int((changes < -_TIE).sum())
         return Record(wins, losses, len(changes) - wins - losses)
 
-    def beside(self, other: Comparison) -> Comparison:
-        """Return a comparison of both objects' rankings; they must have the same queries."""
-        more = {row.query: row.ndcg for row in other.per_query}
-        return Comparison([row._replace(ndcg={**row.ndcg, **more[row.query]}) for row in self.per_query], self.indistinct)
-
     @property
     def _intents(self) -> list[str]:
         return [row.intent for row in self.per_query]
@@ -139,3 +135,30 @@ def _scored(name: str, ranker: Ranker, query: str, product_ids: list[str], produ
     if scores.shape != (len(product_ids),) or not np.isfinite(scores).all():
         raise RerankerError(f"The ranking '{name}' gave unusable scores for '{query}': expected one finite number per product.")
     return dict(zip(product_ids, scores.tolist(), strict=True))
+
+
+def ndcg_at_10(ratings: Mapping[str, Mapping[str, int]], scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Return nDCG@10 of each query in both mappings: gain 2^grade − 1, discount log2(rank + 1), judged products only; 0 without a relevant product.
+
+    Products with equal scores are ordered by the hash of their id: the same in every run and on every machine,
+    and unrelated to the order of the judgments, which often lists the best products first.
+
+    Source: Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques", 2002, with the gain of Burges et al.,
+    "Learning to rank using gradient descent", 2005.
+
+    Args:
+        ratings: query → product id → grade.
+        scores: query → product id → score, higher is better.
+    """
+    return {query: _ndcg(graded, scores[query]) for query, graded in ratings.items() if query in scores}
+
+
+def _ndcg(graded: Mapping[str, int], scores: Mapping[str, float]) -> float:
+    ranked = sorted(graded.keys() & scores.keys(), key=lambda product_id: (-scores[product_id], hashlib.sha256(product_id.encode()).digest()))
+    ideal = _dcg(sorted(graded.values(), reverse=True))
+    return _dcg([graded[product_id] for product_id in ranked]) / ideal if ideal else 0.0
+
+
+def _dcg(grades: Sequence[int]) -> float:
+    gains = 2.0 ** np.array(grades[:CUTOFF]) - 1
+    return float((gains / np.log2(np.arange(2, len(gains) + 2))).sum())

@@ -40,8 +40,7 @@ class LeftOut:
 class Evaluation:
     """What ``reranker evaluate`` reports.
 
-    ``absent``: why a ranking is missing · ``judged``: number of judged products · ``ahead``: how many of those have a vector
-    that was computed in advance.
+    ``absent``: why a ranking is missing.
     """
 
     comparison: Comparison
@@ -53,8 +52,6 @@ class Evaluation:
     first_stage: str
     products: int
     k: int
-    judged: int
-    ahead: int
 
     @property
     def bases(self) -> list[str]:
@@ -89,7 +86,6 @@ class Evaluation:
             "k": self.k,
             "first_stage": {"name": self.first_stage, "products": self.products},
             "bundle": {"name": self.bundle.manifest.name, "version": self.bundle.version},
-            "judged_products": {"number": self.judged, "with_vectors_computed_ahead": self.ahead},
             "warnings": self.warnings,
         }
 
@@ -101,7 +97,6 @@ def evaluate(
     *,
     k: int = DEFAULT_K,
     include_seen: bool = False,
-    strict: bool = False,
     embedder: bool = True,
     say: Callable[[str], None] = lambda _: None,
 ) -> Evaluation:
@@ -110,7 +105,6 @@ def evaluate(
     Args:
         k: number of hits to rerank in the latency measurement.
         include_seen: also use queries that the bundle was trained on; the report then has a warning.
-        strict: raise an error for judgments of products that are not in the catalogue.
         embedder: False leaves the off-the-shelf embedder out.
         say: called with the present step, for progress.
 
@@ -122,7 +116,7 @@ def evaluate(
     say("Looking up the judged products")
     products = judged_products(first_stage, judgments)
     unknown = [(j.query, j.product_id) for j in judgments if j.product_id not in products]
-    _check_unknown(unknown, len(judgments), first_stage.count(), strict=strict)
+    _check_unknown(unknown, len(judgments), first_stage.count())
     known = [j for j in judgments if j.product_id in products]
 
     warnings = []
@@ -146,7 +140,6 @@ def evaluate(
         absent[EMBEDDER] = "left out by --no-embedder"
     say("Ranking the judged products of each query")
     comparison = evaluate_rankings(used, products, rankers)
-    ahead = reranker.count_stored(list(products.values()))
     if comparison.queries < _FEW_QUERIES:
         warnings.append(f"Only {comparison.queries} queries are left: too few to conclude from.")
 
@@ -154,7 +147,7 @@ def evaluate(
     search, queries = TwoStageSearch(first_stage, reranker, k=k), [j.query for j in judgments]
     latency = measure_stages(search, queries, k)
     left_out = LeftOut(sorted(seen), comparison.indistinct, unknown)
-    return Evaluation(comparison, latency, left_out, absent, warnings, reranker.bundle, first_stage.name, first_stage.count(), k, len(products), ahead)
+    return Evaluation(comparison, latency, left_out, absent, warnings, reranker.bundle, first_stage.name, first_stage.count(), k)
 
 
 def bm25_ranker(first_stage: FirstStage) -> Ranker:
@@ -177,14 +170,14 @@ def judged_products(first_stage: FirstStage, judgments: Sequence[Judgment]) -> d
     return found
 
 
-def _check_unknown(unknown: list[tuple[str, str]], judged: int, in_catalogue: int, *, strict: bool) -> None:
-    if not unknown or (not strict and 2 * len(unknown) <= judged):
+def _check_unknown(unknown: list[tuple[str, str]], judged: int, in_catalogue: int) -> None:
+    if 2 * len(unknown) <= judged:
         return
     named = "; ".join(f"product {product_id} for '{query}'" for query, product_id in unknown[:_NAMED])
     more = " …" if len(unknown) > _NAMED else ""
     raise JudgmentError(
         f"{len(unknown):,} of {judged:,} judgments are of products that are not among the {in_catalogue:,} of the catalogue: {named}{more}",
-        hint="Correct the judgments, or leave out --strict to ignore these." if 2 * len(unknown) <= judged else "Do judgments and catalogue belong together?",
+        hint="Do judgments and catalogue belong together?",
     )
 
 

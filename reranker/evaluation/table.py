@@ -59,8 +59,6 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
 
     left_out = evaluation.left_out
     console.print(f"Bundle {escape(evaluation.bundle.manifest.name)}, version {evaluation.bundle.version}; catalogue of {evaluation.products:,} products.")
-    if evaluation.ahead:
-        console.print(f"Of {evaluation.judged:,} judged products {evaluation.ahead:,} have vectors computed in advance (`reranker vectors`).")
     if left_out.seen:
         console.print(f"Left out: {len(left_out.seen)} queries that the bundle was trained on (include them with --include-seen).")
     if left_out.indistinct:

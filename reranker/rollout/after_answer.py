@@ -1,31 +1,36 @@
-"""Work that is postponed until a request's response has been sent."""
+"""Work that is postponed until a request's response has been sent, such as scoring with a shadow bundle."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 
-_held: ContextVar[list[Callable[[], None]] | None] = ContextVar("held", default=None)
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+_postponed: ContextVar[list[Callable[[], None]] | None] = ContextVar("postponed", default=None)
 
 
-@contextmanager
-def held_until_answered() -> Iterator[None]:
-    """Postpone the work given to ``after_answer`` in this context, and in copies of it in threads, until the block ends."""
-    held: list[Callable[[], None]] = []
-    token = _held.set(held)
-    try:
-        yield
-    finally:
-        _held.reset(token)
-        for work in held:
-            work()
+class AfterAnswer:
+    """ASGI middleware: runs the work given to ``after_answer`` in a request's context, and in copies of it in threads, once the app has answered."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        postponed: list[Callable[[], None]] = []
+        token = _postponed.set(postponed)
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            _postponed.reset(token)
+            for work in postponed:
+                work()
 
 
 def after_answer(work: Callable[[], None]) -> None:
     """Do ``work`` after the response was sent, or at once outside a request."""
-    held = _held.get()
-    if held is None:
+    postponed = _postponed.get()
+    if postponed is None:
         work()
     else:
-        held.append(work)
+        postponed.append(work)

@@ -12,14 +12,16 @@ import numpy as np
 
 from reranker.bundle import MANIFEST, bundle_folder, load_bundle, sha256
 from reranker.errors import BundleError, InputError
+from reranker.products import Product
 from reranker.reranker import Reranker
-from reranker.rollout.recent import Asked
 
-ATTEMPTS = 5
 WARM_UP_S = 5.0
 """Maximal time for warming up a new bundle with recent requests."""
 
-_PROBE: Asked = ("warm up", ["the first run of a model is slower than the others", "warm"])
+Request = tuple[str, Sequence[Product | str]]
+"""A query with its products."""
+
+_PROBE: Request = ("warm up", ["the first run of a model is slower than the others", "warm"])
 
 
 class LoadedBundle(NamedTuple):
@@ -33,7 +35,7 @@ class LoadedBundle(NamedTuple):
         return self._replace(since=datetime.now(UTC))
 
 
-def load(path: str | Path | None, *, threads: int | None, cache: int = 0, vectors: Path | None = None, recent: Sequence[Asked] = ()) -> LoadedBundle:
+def load(path: str | Path | None, *, threads: int | None, cache: int = 0, vectors: Path | None = None, recent: Sequence[Request] = ()) -> LoadedBundle:
     """Load, verify and warm up a bundle; a link is resolved first.
 
     Args:
@@ -50,7 +52,6 @@ def load(path: str | Path | None, *, threads: int | None, cache: int = 0, vector
     reranker, digest = _load_whole(path, threads, cache)
     if vectors is not None:
         reranker.use_vectors(vectors)
-    reranker.warm_up()
     began = time.monotonic()
     for query, products in (_PROBE, *recent):
         try:
@@ -65,35 +66,15 @@ def load(path: str | Path | None, *, threads: int | None, cache: int = 0, vector
 
 
 def _load_whole(path: str | Path | None, threads: int | None, cache: int) -> tuple[Reranker, str]:
-    """Load a bundle and make sure that its folder was not replaced meanwhile."""
-    error: BundleError | None = None
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            time.sleep(0.1)
-        folder = _resolved(path)
-        before = _manifest_sha256(folder)
-        error = None
-        try:
-            reranker = Reranker.load(folder, threads=threads, cache=cache)
-            load_bundle(folder)  # again: the loaded files must be those that were verified
-        except BundleError as caught:
-            error = caught
-        except OSError as caught:
-            error = BundleError(f"The bundle {folder} cannot be read: {caught.strerror}.", hint="Check who may read its files.")
-        if before is not None and _manifest_sha256(_resolved(path)) == before:
-            if error is not None:
-                raise error
-            return reranker, before
-    raise error or BundleError(f"The bundle {folder} kept changing while it was read.", hint="Try again when it is complete.")
-
-
-def _resolved(path: str | Path | None) -> Path:
+    """Load a bundle and make sure that its folder was not replaced meanwhile. Returns it with the sha256 of its manifest."""
     folder = bundle_folder(path)
-    return folder.resolve() if folder.exists() else folder
-
-
-def _manifest_sha256(folder: Path) -> str | None:
+    folder = folder.resolve() if folder.exists() else folder
     try:
-        return sha256(folder / MANIFEST)
-    except OSError:
-        return None
+        reranker = Reranker.load(folder, threads=threads, cache=cache)
+        digest = sha256(folder / MANIFEST)
+        again = load_bundle(folder)  # the files that were loaded must be those that were verified
+    except OSError as error:
+        raise BundleError(f"The bundle {folder} cannot be read: {error.strerror}.", hint="Check who may read its files.") from error
+    if again.manifest.model_dump_json() != reranker.bundle.manifest.model_dump_json() or sha256(folder / MANIFEST) != digest:
+        raise BundleError(f"The bundle {folder} changed while it was read.", hint="Try again when it is complete.")
+    return reranker, digest

@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from reranker.bundle import MODEL
 from reranker.errors import BundleError, InputError, RejectedBundleError, RerankerError, RolloutError
+from reranker.products import Product
+from reranker.reranker import Reranker
 from reranker.rollout.after_answer import after_answer
-from reranker.rollout.loading import LoadedBundle, load
-from reranker.rollout.observer import Observer
-from reranker.rollout.recent import Recent
-from reranker.rollout.shadow import Shadow
-from reranker.rollout.switchable import Sample, SwitchableReranker
-from reranker.rollout.watch import Watch
+from reranker.rollout.loading import LoadedBundle, Request, load
+from reranker.rollout.shadow import Sample, Shadow
+from reranker.scorer import Scorer
 
 log = logging.getLogger(__name__)
 
+RECENT_REQUESTS = 20
+RECENT_PRODUCTS = 100
+"""The latest requests of at most this many products warm up a new bundle."""
 
-class Rollout:
-    """Holds a service's bundles in memory: serving, previous and shadow. ``student`` scores the requests.
+
+class Rollout(Scorer):
+    """Holds a service's bundles in memory: serving, previous and shadow. As a scorer it is the bundle that serves now.
 
     Changes run in the calling thread, one at a time; requests never wait for one. Each returns a sentence that says what
     happened.
@@ -44,27 +51,45 @@ class Rollout:
     def __init__(
         self, bundle: str | Path | None = None, *, threads: int | None = None, cache: int = 0, bundles: Path | None = None, vectors: Path | None = None
     ) -> None:
-        self.observer = Observer()
         self._bundle = bundle
         self._threads = threads
         self._cache = cache
         self._bundles = bundles
-        self._recent = Recent()
+        self._recent: deque[Request] = deque(maxlen=RECENT_REQUESTS)
         self._changing = threading.Lock()
         self._vectors = vectors
         self._serving = load(bundle, threads=threads, cache=cache, vectors=vectors)
         self._previous: LoadedBundle | None = None
         self._shadow: Shadow | None = None
-        self._watch: Watch | None = None
         self._last_change: dict[str, str] | None = None
         self._last_error: dict[str, str | None] | None = None
-        self.student = SwitchableReranker(self._serving.reranker, self._note)
+        self.changes: Counter[tuple[str, str]] = Counter()
+        """Requested changes by action (reload, rollback, shadow, promote) and outcome (done, unchanged, refused)."""
+        self._record_scorings(self._serving.reranker)
 
-    def _note(self, sample: Sample) -> None:
-        self._recent.add(sample.query, sample.products)
+    # --- scoring ----------------------------------------------------------------------------------------------------
+
+    def pin(self) -> Reranker:
+        """Return the student that serves now, for one request. It stays the same while another bundle is rolled out."""
+        return self._serving.reranker
+
+    @property
+    def model(self) -> str:
+        return self.pin().model
+
+    def score(self, query: str, products: Sequence[Product | str]) -> np.ndarray:
+        """As ``Reranker.score``."""
+        return self.pin().score(query, products)
+
+    def _record_scorings(self, reranker: Reranker) -> None:
+        reranker.on_scored = partial(self._record, reranker.model)
+
+    def _record(self, model: str, query: str, products: Sequence[Product | str], scores: np.ndarray) -> None:
+        if len(products) <= RECENT_PRODUCTS:
+            self._recent.append((query, products))
         shadow = self._shadow
         if shadow is not None:
-            after_answer(lambda: shadow.offer(sample))
+            after_answer(lambda: shadow.offer(Sample(query, products, scores, model)))
 
     # --- changes ----------------------------------------------------------------------------------------------------
 
@@ -114,7 +139,7 @@ class Rollout:
             loaded = self._load(path if trusted else self._among_bundles(str(path)))
             if self._shadow is not None:
                 self._shadow.stop()
-            self._shadow = Shadow(loaded, against=self._serving.reranker.model, observer=self.observer)
+            self._shadow = Shadow(loaded, against=self._serving.reranker.model)
             return done(f"{loaded.reranker.model} is in the shadow of {self._serving.reranker.model}.")
 
     def stop_shadow(self) -> str:
@@ -144,8 +169,8 @@ class Rollout:
         return shadow.loaded
 
     def _serve(self, loaded: LoadedBundle) -> str:
+        self._record_scorings(loaded.reranker)
         self._previous, self._serving = self._serving.from_now(), loaded.from_now()
-        self.student.switch(loaded.reranker)
         self._previous.reranker.clear_query_cache()  # product vectors stay, so that a rollback is immediate
         if self._shadow is not None:
             self._shadow.compare_with(loaded.reranker.model)
@@ -153,7 +178,7 @@ class Rollout:
 
     def _load(self, path: str | Path | None) -> LoadedBundle:
         try:
-            return load(path, threads=self._threads, cache=self._cache, vectors=self._vectors, recent=self._recent.newest_first())
+            return load(path, threads=self._threads, cache=self._cache, vectors=self._vectors, recent=list(self._recent)[::-1])
         except RerankerError as error:
             message, hint = error.message, error.hint
         except Exception as error:  # the present bundle must go on serving whatever the new one contains
@@ -180,7 +205,7 @@ class Rollout:
         """Run one change at a time. Yields a function that records the change's message and returns it."""
 
         def done(message: str, outcome: str = "done") -> str:
-            self.observer.changed(action, outcome)
+            self.changes[action, outcome] += 1
             if outcome == "done":
                 log.warning("%s (%s): %s", action, trigger, message)
                 self._last_change = {"action": action, "trigger": trigger, "at": _now(), "message": message}
@@ -193,7 +218,7 @@ class Rollout:
         try:
             yield done
         except RerankerError as error:
-            self.observer.changed(action, "refused")
+            self.changes[action, "refused"] += 1
             if isinstance(error, BundleError):
                 log.error("%s (%s) failed: %s", action, trigger, error)
                 self._last_error = {"action": action, "trigger": trigger, "at": _now(), "message": error.message, "hint": error.hint}
@@ -201,29 +226,7 @@ class Rollout:
         finally:
             self._changing.release()
 
-    # --- triggers ---------------------------------------------------------------------------------------------------
-
-    def reload_quietly(self, trigger: str) -> None:
-        """Reload ``bundle``; a failure is logged, counted and shown by ``status``."""
-        with suppress(RerankerError):
-            self.reload(trigger=trigger, wait=True)
-
-    def watch(self, *, every_s: float = 1.0) -> None:
-        """Reload whenever the bundle that ``bundle`` names has changed."""
-        self._watch = Watch(self._bundle, lambda: self.reload_quietly("watch"), every_s=every_s)
-
     # --- status -----------------------------------------------------------------------------------------------------
-
-    def shadow_agreement(self) -> dict[str, float | None]:
-        """As ``Shadow.agreement``; empty without a shadow."""
-        shadow = self._shadow
-        return {} if shadow is None else shadow.agreement()
-
-    def models(self) -> dict[str, str]:
-        """Return ``name@version`` by role: serving, previous, shadow."""
-        shadow = self._shadow
-        roles = {"serving": self._serving, "previous": self._previous, "shadow": None if shadow is None else shadow.loaded}
-        return {role: loaded.reranker.model for role, loaded in roles.items() if loaded is not None}
 
     def status(self) -> dict[str, Any]:
         """Return the response of ``GET /bundles``."""
@@ -237,9 +240,7 @@ class Rollout:
         }
 
     def close(self) -> None:
-        """Stop watching and shadowing."""
-        if self._watch is not None:
-            self._watch.close()
+        """Stop the shadow."""
         if self._shadow is not None:
             self._shadow.stop()
 

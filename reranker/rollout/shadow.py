@@ -6,19 +6,28 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from reranker.rollout.agreement import kendall_tau, top_10_overlap
+from reranker.products import Product
 from reranker.rollout.loading import LoadedBundle
-from reranker.rollout.observer import Observer
-from reranker.rollout.switchable import Sample
 
 log = logging.getLogger(__name__)
 
 CAPACITY = 64
+TOP = 10
+
+
+class Sample(NamedTuple):
+    """A scoring: scores are float32 (n,), in the order of the products; ``model`` is the name and version that scored."""
+
+    query: str
+    products: Sequence[Product | str]
+    scores: np.ndarray
+    model: str
 
 
 class Shadow:
@@ -27,20 +36,17 @@ class Shadow:
     Args:
         loaded: the shadow bundle.
         against: the model that serves. Samples of other models are left out of the agreement.
-        observer: notified of each scoring, failure and drop.
     """
 
-    def __init__(self, loaded: LoadedBundle, *, against: str, observer: Observer) -> None:
+    def __init__(self, loaded: LoadedBundle, *, against: str) -> None:
         self.loaded = loaded
-        self._observer = observer
         self._queue: queue.Queue[Sample | None] = queue.Queue(CAPACITY)
         self._lock = threading.Lock()
         self._stopped = False
         self._samples = self._failures = self._dropped = 0
         self._seconds = 0.0
         self.compare_with(against)
-        self._thread = threading.Thread(target=self._work, name="shadow", daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._work, name="shadow", daemon=True).start()
 
     def compare_with(self, model: str) -> None:
         """Measure the agreement with another model from now on."""
@@ -57,7 +63,6 @@ class Shadow:
         except queue.Full:
             with self._lock:
                 self._dropped += 1
-            self._observer.shadow_dropped()
 
     def _work(self) -> None:
         while (sample := self._queue.get()) is not None and not self._stopped:
@@ -67,7 +72,6 @@ class Shadow:
                 with self._lock:
                     self._failures += 1
                     first = self._failures == 1
-                self._observer.shadow_failed()
                 if first:
                     log.exception("the shadow %s failed; further failures are only counted", self.loaded.reranker.model)
 
@@ -86,23 +90,19 @@ class Shadow:
                     if value is not None:
                         self._agreement[name][0] += 1
                         self._agreement[name][1] += value
-        self._observer.shadow_scored(seconds)
-
-    def agreement(self) -> dict[str, float | None]:
-        """Return the means of ``kendall_tau`` (-1 to 1) and ``top_10_overlap`` (0 to 1) with the serving model; None where nothing was measured."""
-        with self._lock:
-            return {name: round(total / count, 6) if count else None for name, (count, total) in self._agreement.items()}
 
     def stats(self) -> dict[str, Any]:
-        """Return counts, mean milliseconds, and the agreement with the serving bundle."""
-        agreement = self.agreement()
+        """Return counts, mean milliseconds, and ``agreement``.
+
+        That has the means of ``kendall_tau`` (-1 to 1) and ``top_10_overlap`` (0 to 1) with the serving model; None where nothing was measured.
+        """
         with self._lock:
             return {
                 "samples": self._samples,
                 "failures": self._failures,
                 "dropped": self._dropped,
                 "mean_ms": round(self._seconds / self._samples * 1e3, 3) if self._samples else None,
-                "agreement": agreement,
+                "agreement": {name: round(total / count, 6) if count else None for name, (count, total) in self._agreement.items()},
             }
 
     def stop(self) -> None:
@@ -110,3 +110,22 @@ class Shadow:
         self._stopped = True
         with suppress(queue.Full):  # then the thread is busy, and checks after each sample whether to stop
             self._queue.put_nowait(None)
+
+
+def kendall_tau(a: np.ndarray, b: np.ndarray) -> float | None:
+    """Return Kendall's tau-b of two scores per product, both (n,): 1 for the same order, -1 for the reverse.
+
+    None if it is not defined: fewer than two products, or equal scores for all of them on one side.
+    """
+    i, j = np.triu_indices(len(a), 1)
+    of_a, of_b = np.sign(a[i] - a[j]), np.sign(b[i] - b[j])
+    untied = np.sqrt(float(np.count_nonzero(of_a)) * np.count_nonzero(of_b))
+    return None if untied == 0 else float((of_a * of_b).sum(dtype=np.float64) / untied)
+
+
+def top_10_overlap(a: np.ndarray, b: np.ndarray) -> float | None:
+    """Return the share of the ten best by ``a`` that are among the ten best by ``b``; None for ten products or fewer, which always agree."""
+    if len(a) <= TOP:
+        return None
+    best_a, best_b = (np.argsort(-scores, kind="stable")[:TOP] for scores in (a, b))
+    return len(np.intersect1d(best_a, best_b)) / TOP

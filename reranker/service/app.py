@@ -11,22 +11,19 @@ from fastapi_offline import FastAPIOffline
 
 import reranker as package
 from reranker.reranker import Reranker
-from reranker.rollout import Rollout, SwitchableReranker
+from reranker.rollout import Rollout
+from reranker.rollout.after_answer import AfterAnswer
 from reranker.search import TwoStageSearch
 from reranker.service.access import RequireKey
-from reranker.service.after_answer import AfterAnswer
-from reranker.service.answers import ErrorAnswer
 from reranker.service.api_keys import ApiKeys
-from reranker.service.body_limit import BodyLimit
 from reranker.service.bundles import bundles_router
-from reranker.service.cache_metrics import CacheMetrics
 from reranker.service.deadline import Deadline
 from reranker.service.endpoints import operations_router, rerank_router, search_router
 from reranker.service.engine import Engine
-from reranker.service.limits import DEFAULT_LIMITS, Limits
+from reranker.service.limits import DEFAULT_LIMITS, BodyLimit, Limits
 from reranker.service.metrics import CountRequests, Metrics
+from reranker.service.models import ErrorAnswer
 from reranker.service.problems import add_handlers
-from reranker.service.rollout_metrics import RolloutMetrics
 from reranker.service.search_pipeline.endpoints import pipeline_router
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
@@ -50,34 +47,25 @@ _SEARCH_ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_app(
-    reranker: Reranker | SwitchableReranker,
-    searcher: TwoStageSearch | None = None,
-    *,
-    limits: Limits = DEFAULT_LIMITS,
-    keys: ApiKeys | None = None,
-    rollout: Rollout | None = None,
-) -> FastAPI:
-    """Return the ASGI app. It closes ``searcher`` and ``rollout`` when it shuts down; ``app.state.engine`` is its ``Engine``.
+def create_app(student: Reranker | Rollout, searcher: TwoStageSearch | None = None, *, limits: Limits = DEFAULT_LIMITS, keys: ApiKeys | None = None) -> FastAPI:
+    """Return the ASGI app. It closes ``searcher`` and a rollout when it shuts down; ``app.state.engine`` is its ``Engine``.
 
     Args:
-        reranker: the student behind the rerank endpoints.
+        student: scores for the rerank endpoints. A ``Rollout`` adds the endpoints that change its bundle.
         searcher: answers ``GET /search``; without one that endpoint returns HTTP 503.
         limits: limits per request and for all requests together; requests over them are refused.
         keys: accepted API keys; None accepts every request.
-        rollout: owner of ``reranker``, for the endpoints that change its bundle; None leaves them out.
     """
-    metrics = Metrics()
-    metrics.registry.register(CacheMetrics(reranker))
-    engine = Engine(reranker, searcher, metrics=metrics, limits=limits)
+    metrics = Metrics(student)
+    engine = Engine(student, searcher, metrics=metrics, limits=limits)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with engine.lag.watched():
             yield
         engine.close()
-        if rollout is not None:
-            rollout.close()
+        if isinstance(student, Rollout):
+            student.close()
 
     app = FastAPIOffline(  # serves Swagger UI from the package, for machines without internet access
         title="Distilled reranker",
@@ -92,9 +80,8 @@ def create_app(
     app.include_router(search_router(engine), responses=_SEARCH_ERRORS)
     app.include_router(pipeline_router(engine), responses=_ERRORS)
     app.include_router(operations_router(engine))
-    if rollout is not None:
-        rollout.observer = RolloutMetrics(metrics, rollout)
-        app.include_router(bundles_router(rollout, has_keys=keys is not None))
+    if isinstance(student, Rollout):
+        app.include_router(bundles_router(student, has_keys=keys is not None))
         app.add_middleware(AfterAnswer)
     # the middleware added last sees a request first
     app.add_middleware(BodyLimit, max_bytes=limits.max_body_bytes)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from reranker.rollout import Rollout
 from reranker.service.access import only_from_this_machine
-from reranker.service.answers import ErrorAnswer
+from reranker.service.models import ErrorAnswer
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"model": ErrorAnswer, "description": "The API key is missing or unknown"},
@@ -32,17 +32,15 @@ class LoadedBundle(BaseModel):
     since: str = Field(description="When it took its present role, UTC.")
 
 
-class Agreement(BaseModel):
-    kendall_tau: float | None = Field(description="Mean over requests: 1 the same order, -1 the reverse.")
-    top_10_overlap: float | None = Field(description="Mean share of the serving bundle's ten best among the shadow's, over requests of more than ten products.")
-
-
 class ShadowBundle(LoadedBundle):
     samples: int = Field(description="Requests it scored.")
     failures: int
     dropped: int = Field(description="Requests not scored because its queue was full.")
     mean_ms: float | None
-    agreement: Agreement = Field(description="Agreement with the serving bundle.")
+    agreement: dict[str, float | None] = Field(
+        description="Means over requests. kendall_tau: 1 for the serving bundle's order, -1 for the reverse. "
+        "top_10_overlap: share of its ten best among the shadow's, over requests of more than ten products."
+    )
 
 
 class Bundles(BaseModel):

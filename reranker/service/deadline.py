@@ -1,9 +1,11 @@
-"""A request's deadline. Its time begins with its first byte, so a slow upload uses it up."""
+"""A request's deadline, which counts from its first byte, and the event loop's lag, which is lost before the service sees a request."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from math import ceil
 
@@ -11,17 +13,47 @@ from fastapi import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reranker.service.access import OPEN
-from reranker.service.loop_lag import LoopLag
 from reranker.service.metrics import Metrics
 from reranker.service.problems import problem
 
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
+_LAG_EVERY_S = 0.02
+_LAG_WEIGHT = 0.2  # of the latest measurement
 
 
 def seconds_left() -> float | None:
     """Return the seconds until the current request's deadline, negative after it; None without a deadline."""
     deadline = _deadline.get()
     return None if deadline is None else deadline - time.monotonic()
+
+
+class LoopLag:
+    """``seconds``: how late the loop runs scheduled work, a moving mean over about a tenth of a second."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def both_ways_s(self) -> float:
+        """Return the seconds that a request loses before the service sees it and before its answer is sent."""
+        return 2 * self.seconds
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """Measure while the block runs."""
+        watching = asyncio.create_task(self._watch())
+        try:
+            yield
+        finally:
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
+
+    async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + _LAG_EVERY_S
+            await asyncio.sleep(_LAG_EVERY_S)
+            self.seconds += _LAG_WEIGHT * (loop.time() - due - self.seconds)
 
 
 class Deadline:

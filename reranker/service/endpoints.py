@@ -13,9 +13,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from reranker.errors import FirstStageError
 from reranker.first_stage import MAX_K
 from reranker.products import Product
-from reranker.service.answers import RerankAnswer, SearchAnswer, TextResult
 from reranker.service.engine import Engine
-from reranker.service.requests import QUERY_LIMITS, RerankRequest, TextsRequest
+from reranker.service.models import QUERY_LIMITS, RerankAnswer, RerankRequest, SearchAnswer, TextResult, TextsRequest
 
 # Answers skip response validation, for speed. The response models only describe them.
 
@@ -117,7 +116,7 @@ def operations_router(engine: Engine) -> APIRouter:
         except FirstStageError as caught:
             error = caught
             first_stage = {"error": {"message": error.message, "hint": error.hint}}
-        return JSONResponse({"ready": error is None, "student": engine.student, "first_stage": first_stage}, 200 if error is None else 503)
+        return JSONResponse({"ready": error is None, "student": engine.student.model, "first_stage": first_stage}, 200 if error is None else 503)
 
     @router.get("/metrics", summary="Prometheus metrics")
     async def metrics() -> Response:

@@ -6,22 +6,19 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from reranker.errors import BusyError, FirstStageError, LateError, NoTimeError, RerankerError
+from reranker.errors import BusyError, FirstStageError, NoTimeError, OverloadError, RerankerError
 from reranker.first_stage import check_query
 from reranker.products import Product
 from reranker.reranker import Reranker
-from reranker.rollout import SwitchableReranker
-from reranker.search import TOO_MANY_WAIT, WOULD_BE_LATE, SearchResponse, TwoStageSearch
-from reranker.service.deadline import seconds_left
+from reranker.rollout import Rollout
+from reranker.search import NOT_ASKED_FOR, TOO_MANY_WAIT, WOULD_BE_LATE, Found, SearchResponse, TwoStageSearch
+from reranker.service.deadline import LoopLag, seconds_left
 from reranker.service.limits import Limits
-from reranker.service.loop_lag import LoopLag
 from reranker.service.metrics import Metrics
-from reranker.service.watched_search import WatchedSearch
 from reranker.service.work_queue import CallerGaveUp, WorkQueue
 from reranker.time_estimate import RerankTimeEstimate, TimeEstimate
 
@@ -30,6 +27,9 @@ _FOR_THE_PAGE_S = 0.1
 """Time kept back for making and sending the page."""
 QUICK_S = 1e-3
 """A BM25 search of at most so many processor seconds runs on the event loop: under load, waiting for a thread costs more."""
+
+
+_LOOK_AGAIN_S = 0.01
 
 
 class Ranking(NamedTuple):
@@ -47,8 +47,8 @@ class Engine:
     and is quick (``QUICK_S``), they need no thread.
     """
 
-    def __init__(self, reranker: Reranker | SwitchableReranker, searcher: TwoStageSearch | None, *, metrics: Metrics, limits: Limits) -> None:
-        self.reranker = reranker
+    def __init__(self, student: Reranker | Rollout, searcher: TwoStageSearch | None, *, metrics: Metrics, limits: Limits) -> None:
+        self.student = student
         self.searcher = searcher
         self.metrics = metrics
         self.limits = limits
@@ -65,11 +65,6 @@ class Engine:
         self.metrics.waiting.labels(stage).set_function(queue.waiting)
         self.metrics.expected_wait.labels(stage).set_function(queue.expected_wait_s)
         return queue
-
-    @property
-    def student(self) -> str:
-        """Name and version of the serving bundle."""
-        return self.reranker.model
 
     async def rank(self, query: str, products: Sequence[Product | str], *, raw: bool = False) -> Ranking:
         """Rank products; equal scores keep their order. ``raw`` gives the student's raw output instead of relevance.
@@ -112,13 +107,13 @@ class Engine:
     def _counting_refusals(self) -> Iterator[None]:
         try:
             yield
-        except (BusyError, NoTimeError, LateError) as error:
-            self.metrics.refused.labels({BusyError: "busy", NoTimeError: "no time", LateError: "late"}[type(error)]).inc()
+        except OverloadError as error:
+            self.metrics.refused.labels(error.reason).inc()
             raise
 
     def _score(self, query: str, products: Sequence[Product | str], raw: bool) -> tuple[np.ndarray, str]:
         began = time.perf_counter()
-        student = self.reranker.pin()
+        student = self.student.pin()
         with self._rerank_time.measured(student, len(products)):
             scores = student.raw_scores(query, products) if raw else student.score(query, products)
         self.metrics.stage_seconds.labels("rerank").observe(time.perf_counter() - began)
@@ -146,7 +141,7 @@ class Engine:
         response: SearchResponse | None = None
         with self._counting_refusals():
             if rerank and (slack_s is None or self._searching.expected_wait_s() <= slack_s):
-                watched = WatchedSearch(searcher, until, behind_s)
+                watched = _WatchedSearch(searcher, until, behind_s)
                 try:
                     response = await self._searching.run(lambda: watched.search(query, k=k, **options), begin_within_s=slack_s, give_up_in_s=watched.late_in_s)
                 except CallerGaveUp:
@@ -156,8 +151,8 @@ class Engine:
                 except BusyError:
                     fallback_reason = TOO_MANY_WAIT
             if response is None:
-                without = partial(searcher.search_without_student, fallback_reason=fallback_reason) if rerank else partial(searcher.search, rerank=False)
-                response = await self._without_student(searcher, partial(without, query, k=k, **options))
+                reason = fallback_reason if rerank else NOT_ASKED_FOR
+                response = await self._without_student(searcher, lambda: searcher.find(query, k=k, rerank=False, **options).response(None, reason))
         for stage in ("first_stage", "rerank"):
             self.metrics.stage_seconds.labels(stage).observe(response.took_ms[stage] / 1e3)
         self.metrics.documents_scored.inc(response.scored)
@@ -195,3 +190,45 @@ class Engine:
         self._in_bm25_order.close()
         if self.searcher is not None:
             self.searcher.close()
+
+
+class _WatchedSearch:
+    """A search in a worker thread that the event loop can end early, with BM25 order, if the student is late.
+
+    The hits are stored here before the student is asked.
+
+    Args:
+        searcher: the two-stage search.
+        until: the student's deadline on the clock of ``time.perf_counter``; None for no deadline.
+        waited_s: seconds of the student's budget that are already used.
+    """
+
+    def __init__(self, searcher: TwoStageSearch, until: float | None, waited_s: float) -> None:
+        self._searcher = searcher
+        self._until = until
+        self._asked = time.perf_counter() - waited_s
+        self._found: Found | None = None
+        self._late_at: float | None = None
+        self._late = ""
+
+    def search(self, query: str, **options: Any) -> SearchResponse:
+        """Run ``TwoStageSearch.search`` in the worker thread. A late student is not stopped."""
+        waited_s = time.perf_counter() - self._asked
+        found = self._searcher.find(query, **options)
+        time_s, self._late = self._searcher.time_for_student(self._until, waited_s)
+        self._late_at = None if time_s is None else time.perf_counter() + time_s
+        self._found = found  # set last: the watcher checks it first
+        return self._searcher.rerank(found, until=self._until, waited_s=waited_s, watched=True)
+
+    def late_in_s(self) -> float | None:
+        """Return the seconds until the student is late, or until this should be called again; None for never."""
+        now = time.perf_counter()
+        if self._found is not None:
+            return None if self._late_at is None else self._late_at - now
+        time_s, _ = self._searcher.time_for_student(self._until, now - self._asked)
+        return None if time_s is None else max(time_s, _LOOK_AGAIN_S)
+
+    def in_bm25_order(self) -> SearchResponse:
+        """Return the hits in BM25 order; for the watcher, once the student is late."""
+        assert self._found is not None
+        return self._found.response(None, self._late)

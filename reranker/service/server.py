@@ -1,11 +1,13 @@
-"""Runs an app with uvicorn until SIGTERM or Ctrl-C."""
+"""Runs an app with uvicorn until SIGTERM or Ctrl-C, and handles SIGHUP, which tells a daemon to read its files again."""
 
 from __future__ import annotations
 
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable
+from queue import SimpleQueue
 from types import FrameType
 
 import uvicorn
@@ -65,3 +67,24 @@ def exit_cleanly_on_sigterm() -> None:
         sys.exit(0)
 
     signal.signal(signal.SIGTERM, stop)
+
+
+def ignore_sighup() -> None:
+    """Ignore SIGHUP while the process starts: its default ends the process."""
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def on_sighup(action: Callable[[], None]) -> None:
+    """Run ``action``, which must not raise, in a thread at each SIGHUP. Does nothing on systems without SIGHUP."""
+    if not hasattr(signal, "SIGHUP"):
+        return
+    received: SimpleQueue[int] = SimpleQueue()  # unlike locks and other queues, a signal handler may use it
+
+    def work() -> None:
+        while True:
+            received.get()
+            action()
+
+    threading.Thread(target=work, name="sighup", daemon=True).start()
+    signal.signal(signal.SIGHUP, lambda number, _: received.put(number))

@@ -100,7 +100,6 @@ def test_the_report_sets_quality_against_latency(run: Path) -> None:
     assert all(
         0 <= variant["interval"][0] <= variant["ndcg@10"] <= variant["interval"][1] <= 1 and 0 < variant["p50_ms"] <= variant["p95_ms"] for variant in variants
     )
-    assert (run / "evaluation.png").stat().st_size > 10_000
 
 
 def test_a_budget_that_cannot_be_met_refuses_and_keeps_the_old_bundle(run: Path, small_recipe: str) -> None:

@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from reranker.products import Product
+from reranker.products import CatalogProblem, Product
 from reranker_opensearch.connection import Cluster
 from reranker_opensearch.first_stage import OpenSearchFirstStage
-from reranker_opensearch.indexing import Rejected, index_products
+from reranker_opensearch.indexing import index_products
 
 pytestmark = pytest.mark.integration
 
@@ -70,7 +70,7 @@ def test_lost_answers_lose_no_product(forgetful: str, opensearch_url: str) -> No
 
 
 def test_a_duplicate_id_is_still_noticed(forgetful: str, opensearch_url: str) -> None:
-    rejected: list[Rejected] = []
+    rejected: list[CatalogProblem] = []
     products = [*PRODUCTS[:600], {"id": "7", "title": "another"}]
     assert index_products(Cluster(forgetful), "twice", products, skip_rejected=True, rejected=rejected) == 600
     assert [one.product_id for one in rejected] == ["7"]

@@ -154,8 +154,8 @@ def test_the_wheel_works_outside_the_checkout(site: Path, wheel: Path, tmp_path:
     code = """
 import json, reranker, reranker_opensearch, reranker_distill
 from pathlib import Path
-from reranker.embedded import open_or_build
-stage = open_or_build(Path("index").absolute(), None, quiet=True)
+from reranker.embedded import open_or_build_demo
+stage = open_or_build_demo(Path("index").absolute(), quiet=True)
 print(json.dumps([reranker.__file__, reranker_opensearch.__file__, reranker_distill.__file__, stage.count(), len(stage.search("laptop", 5))]))
 """
     *places, count, hits = json.loads(run_installed(site, tmp_path, code))

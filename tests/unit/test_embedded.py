@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from reranker.embedded import LAYOUT, EmbeddedFirstStage, build_index, open_or_build, read_meta
+from reranker.cli.options import open_first_stage
+from reranker.embedded import LAYOUT, EmbeddedFirstStage, build_index, open_or_build_demo
 from reranker.errors import CatalogError, FirstStageError
 from reranker.first_stage import FirstStage
 from reranker.search import TwoStageSearch
@@ -158,17 +159,27 @@ def test_missing_foreign_and_outdated_indexes_say_what_to_do(tmp_path: Path) -> 
         EmbeddedFirstStage(folder)
 
 
-def test_an_index_is_rebuilt_only_when_its_catalogue_has_changed(tmp_path: Path) -> None:
+def test_the_default_index_holds_the_demo_catalogue_until_another_one_is_indexed(tmp_path: Path) -> None:
+    folder = tmp_path / "products"
+    assert open_or_build_demo(folder, quiet=True).count() > 10_000
+    built = (folder / "index.json").stat().st_mtime_ns
+    assert open_or_build_demo(folder, quiet=True).count() > 10_000
+    assert (folder / "index.json").stat().st_mtime_ns == built
+    build_index(folder, PRODUCTS)
+    assert open_or_build_demo(folder, quiet=True).count() == len(PRODUCTS)
+
+
+def test_a_catalogues_index_is_built_again_only_when_the_file_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RERANKER_HOME", str(tmp_path / "home"))
     catalog = tmp_path / "c.jsonl"
     catalog.write_text('{"id": "1", "title": "tv"}\n')
-    folder = tmp_path / "products"
-    assert open_or_build(folder, catalog, quiet=True).count() == 1
-    built = (folder / "index.json").stat().st_mtime_ns
-    assert open_or_build(folder, catalog, quiet=True).count() == 1
-    assert open_or_build(folder, None, quiet=True).count() == 1
-    assert (folder / "index.json").stat().st_mtime_ns == built
+
+    def built() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in tmp_path.glob("home/*/index.json")}
+
+    assert open_first_stage(None, "products", catalog, quiet=True).count() == 1
+    first = built()
+    assert open_first_stage(None, "products", catalog, quiet=True).count() == 1
+    assert built() == first
     catalog.write_text('{"id": "1", "title": "tv"}\n{"id": "2", "title": "radio"}\n')
-    assert open_or_build(folder, catalog, quiet=True).count() == 2
-    meta = read_meta(folder)
-    assert meta is not None
-    assert meta["source"]["name"] == "c.jsonl"
+    assert open_first_stage(None, "products", catalog, quiet=True).count() == 2

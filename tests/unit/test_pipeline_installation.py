@@ -81,12 +81,6 @@ def test_enough_hits_are_fetched(asked: dict[str, Any], start: int, size: int) -
     assert rewritten.request["query"] == LAPTOP["query"]
 
 
-def test_without_truncation_no_more_hits_than_the_page_are_fetched() -> None:
-    settings = SETTINGS.model_copy(update={"enlarge": False})
-    assert "size" not in rewrite(LAPTOP, settings).request
-    assert rewrite(LAPTOP | {"from": 10}, settings).fallback_reason
-
-
 @pytest.mark.parametrize(
     ("source", "wanted"),
     [

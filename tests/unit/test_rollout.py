@@ -22,7 +22,7 @@ from reranker import Reranker
 from reranker.bundle import FORMAT, load_bundle, sha256
 from reranker.cli.commands.serve import build_app, late_first_stage
 from reranker.rollout import Rollout
-from reranker.rollout.agreement import kendall_tau, top_10_overlap
+from reranker.rollout.shadow import kendall_tau, top_10_overlap
 from reranker.service.api_keys import ApiKeys
 from tests.served import served, until
 from tests.tiny_bundle import make_tiny_bundle
@@ -83,7 +83,7 @@ def client(rollout: Rollout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     catalog = tmp_path / "catalog.jsonl"
     catalog.write_text("".join(json.dumps({"id": str(i), "title": f"laptop {'bag ' * (i % 3)}{i}"}) + "\n" for i in range(12)))
     monkeypatch.setenv("RERANKER_HOME", str(tmp_path / "home"))
-    app = build_app(late_first_stage(None, "products", catalog), rollout, k=50, budget_ms=None, changeable=True)
+    app = build_app(late_first_stage(None, "products", catalog), rollout, k=50, budget_ms=None)
     with TestClient(app, client=("127.0.0.1", 50_000), base_url="http://127.0.0.1:8000", raise_server_exceptions=False) as client:
         yield client
 
@@ -194,17 +194,17 @@ def test_a_bundle_that_fails_on_real_queries_is_not_rolled_out(client: TestClien
 
 
 def test_an_empty_recorded_request_does_not_stop_a_rollout(client: TestClient, rollout: Rollout) -> None:
-    rollout._recent.add("\\n", ["a laptop"])
+    rollout._recent.append(("\\n", ["a laptop"]))
     assert client.post("/bundles/reload", json={"path": "two"}).status_code == 200
     assert serving(client) == "two"
 
 
 def test_vectors_computed_meanwhile_are_known_after_a_reload(tmp_path: Path) -> None:
     rollout = Rollout(threads=1, vectors=tmp_path / "vectors")
-    assert rollout.student.vectors_stored == 0
+    assert rollout.pin().vectors_stored == 0
     Reranker.load(threads=1).store_vectors(tmp_path / "vectors", ["a laptop", "a desk"])
     assert "2 stored product vectors are loaded" in rollout.reload()
-    assert rollout.student.vectors_stored == 2
+    assert rollout.pin().vectors_stored == 2
 
 
 @pytest.mark.parametrize("path", ["..", ".", "", "../bundles", "/", "/etc", "one/../..", "outside", "a\0b", "x" * 999, "loop"])
@@ -234,7 +234,7 @@ def test_rollback_and_promote_without_a_bundle_get_409(client: TestClient) -> No
 
 def test_other_machines_need_a_key_to_see_or_change_bundles(rollout: Rollout, client: TestClient) -> None:
     first_stage = late_first_stage(None, "products", None)
-    far = TestClient(build_app(first_stage, rollout, k=50, budget_ms=None, changeable=True), client=("192.0.2.7", 50_000))
+    far = TestClient(build_app(first_stage, rollout, k=50, budget_ms=None), client=("192.0.2.7", 50_000))
     assert far.get("/bundles").status_code == 403
     assert far.post("/bundles/reload", json={"path": "two"}).status_code == 403
     assert far.post("/v2/rerank", json=TWO).status_code == 200
@@ -243,7 +243,7 @@ def test_other_machines_need_a_key_to_see_or_change_bundles(rollout: Rollout, cl
     for header in ({"Origin": "https://elsewhere.example"}, *proxies):  # a web page in a browser here, and what proxies send
         assert client.post("/bundles/reload", json={"path": "two"}, headers=header).status_code == 403
     assert client.get("/bundles", headers={"Host": "localhost:8000"}).status_code == 200
-    keyed = TestClient(build_app(first_stage, rollout, k=50, budget_ms=None, changeable=True, keys=ApiKeys([KEY])), client=("192.0.2.7", 50_000))
+    keyed = TestClient(build_app(first_stage, rollout, k=50, budget_ms=None, keys=ApiKeys([KEY])), client=("192.0.2.7", 50_000))
     assert keyed.get("/bundles").status_code == 401
     assert keyed.get("/bundles", headers={"X-API-Key": KEY}).status_code == 200
 
@@ -261,7 +261,8 @@ def test_a_shadow_is_measured_and_promoted(client: TestClient, bundles: Path) ->
     assert shadow["agreement"]["kendall_tau"] == -1
     assert 0 < shadow["agreement"]["top_10_overlap"] < 1
     metrics = client.get("/metrics").text
-    for line in ("reranker_shadow_samples_total 4.0", "reranker_shadow_seconds_count 4.0", 'reranker_shadow_agreement{measure="kendall_tau"} -1.0'):
+    label = f'model="{model_of(bundles / "reversed")}"'
+    for line in (f"reranker_shadow_seconds_count{{{label}}} 4.0", f'reranker_shadow_agreement{{measure="kendall_tau",{label}}} -1.0'):
         assert line in metrics.splitlines()
     client.post("/bundles/reload", json={"path": "three"})  # from now on it is compared with another
     assert client.get("/bundles").json()["shadow"]["agreement"]["kendall_tau"] is None
@@ -281,7 +282,7 @@ def test_a_failing_shadow_is_counted_and_never_seen(client: TestClient, rollout:
     monkeypatch.setattr(shadow.loaded.reranker, "score", fail)
     assert serving(client) == "one"
     until(lambda: client.get("/bundles").json()["shadow"]["failures"] == 1)
-    assert "reranker_shadow_failures_total 1.0" in client.get("/metrics").text
+    assert f'reranker_shadow_failures_total{{model="{model_of(bundles / "two")}"}} 1.0' in client.get("/metrics").text
     assert client.delete("/bundles/shadow").json()["shadow"] is None
 
 
@@ -302,7 +303,7 @@ def test_a_slow_shadow_drops_samples_and_delays_no_answer(client: TestClient, ro
     assert dropped in (5, 6)  # 64 wait, one is in work
     gate.set()
     until(lambda: client.get("/bundles").json()["shadow"]["samples"] == 70 - dropped)
-    assert f"reranker_shadow_dropped_total {dropped}.0" in client.get("/metrics").text
+    assert f'reranker_shadow_dropped_total{{model="{shadow.loaded.reranker.model}"}} {dropped}.0' in client.get("/metrics").text
 
 
 def test_the_agreement_is_kendalls_tau() -> None:
@@ -417,20 +418,22 @@ def test_twenty_changes_under_load_drop_no_request_and_never_mix_bundles(bundles
     assert "another-key-for-later" not in told
 
 
-def test_a_watched_bundle_is_rolled_out_when_it_changes_and_a_broken_one_is_not(bundles: Path, tmp_path: Path) -> None:
-    options = ("--bundle", str(bundles / "current"), "--watch", "--shadow", str(bundles / "cut"), "--opensearch", "http://127.0.0.1:9")
+def test_a_broken_shadow_keeps_no_service_from_starting_and_sighup_refuses_a_broken_bundle(bundles: Path, tmp_path: Path) -> None:
+    options = ("--bundle", str(bundles / "current"), "--shadow", str(bundles / "cut"), "--opensearch", "http://127.0.0.1:9")
     with served(tmp_path, *options, environment={"RERANKER_API_KEY": KEY}) as service:
 
         def shown() -> dict[str, Any]:
             return service.ask("/bundles", key=KEY)[1]
 
-        assert shown()["shadow"] is None  # a broken shadow keeps no service from starting
+        assert shown()["shadow"] is None
         assert "is not the file" in shown()["last_error"]["message"]
         point(bundles / "current", bundles / "two")
+        service.process.send_signal(signal.SIGHUP)
         until(lambda: shown()["serving"]["name"] == "two")
-        assert shown()["last_change"]["trigger"] == "watch"
+        assert shown()["last_change"]["trigger"] == "SIGHUP"
         point(bundles / "current", bundles / "no-model")
-        until(lambda: (shown()["last_error"] or {}).get("trigger") == "watch")
+        service.process.send_signal(signal.SIGHUP)
+        until(lambda: (shown()["last_error"] or {}).get("trigger") == "SIGHUP")
         assert shown()["serving"]["name"] == "two"
         assert "lacks model.onnx" in service.stderr.read_text()
 

@@ -18,8 +18,6 @@ from tests.tiny_bundle import make_tiny_bundle
 class Letters:
     """A model whose hidden state for each letter of a text is a direction of its own; records what it reads."""
 
-    batch_invariant = True
-
     def __init__(self) -> None:
         self.read: list[str] = []
 

@@ -19,9 +19,9 @@ from reranker.bundle import load_bundle
 from reranker.errors import NoTimeError
 from reranker.search import TOO_MANY_WAIT, WOULD_BE_LATE
 from reranker.service import create_app
+from reranker.service.deadline import LoopLag
 from reranker.service.engine import Engine
 from reranker.service.limits import Limits
-from reranker.service.loop_lag import LoopLag
 from reranker.service.work_queue import WorkQueue
 from reranker.time_estimate import RerankTimeEstimate, TimeEstimate
 from tests.served import until
@@ -335,16 +335,3 @@ def test_what_is_computed_once_says_nothing_of_the_next_scoring() -> None:
     with pace.measured(student, 1):
         student.score("laptop", ["Laptop bag"])
     assert pace.expected_s() > 0
-
-
-def test_scores_that_are_kept_are_used_where_the_student_would_be_late(bundle: Path, service: Service) -> None:
-    service.student = Gated(load_bundle(bundle), threads=1, cache=10)
-    service.student.gate.set()
-    client = service.client()
-    assert ids(search(client)) == ["laptop", "desk"]
-    service.searcher.rerank_time.observe(AGES_S, 2)
-    known, new = search(client), search(client, "laptop bag")
-    assert ids(known) == ["laptop", "desk"]
-    assert known.json()["reranked"]
-    assert (new.json()["reranked"], new.json()["fallback_reason"]) == (False, WOULD_BE_LATE)
-    assert service.student.begun == ["laptop", "laptop"]

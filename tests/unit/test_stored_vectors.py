@@ -27,7 +27,7 @@ class Counting:
         self.texts: list[str] = []
         self._calls = calls
 
-    def encode(self, texts):
+    def __call__(self, texts):
         if not self._calls:
             raise KeyboardInterrupt
         self._calls -= 1

@@ -16,11 +16,8 @@ from reranker.evaluation.comparison import Ranker
 from reranker.evaluation.embedder import NAME as EMBEDDER
 from reranker.evaluation.embedder import load_embedder
 from reranker.evaluation.latency import measure_latency
-from reranker.evaluation.picture import draw
-from reranker.evaluation.report import evaluate
 from reranker.first_stage import FirstStage
 from reranker.products import Product
-from reranker.reranker import Reranker
 from reranker.search import TwoStageSearch
 from reranker.text import ProductTemplate
 from reranker_distill.gate.decision import VariantMeasurement, agreement_refusals, choose, quality_refusals
@@ -41,8 +38,6 @@ NOT_MEASURED = "not measured: no judgments"
 
 PER_QUERY = "per-query.json"
 """nDCG@10 of each ranking on each held-out query; several runs' can be pooled."""
-
-PICTURE = "evaluation.png"
 
 BUNDLES = "bundles"
 CATALOGUE_VECTORS = "vectors"
@@ -118,8 +113,6 @@ def pass_gate(
         write_final_bundle(variant, folder / BUNDLES / variant.name, {**common, **_variant_metrics(measured, variant, row), "refused": row.refused})
     if measured and inputs.split.held_out:
         (folder / PER_QUERY).write_text(json.dumps([scores._asdict() for scores in measured.per_query], indent=1), encoding="utf-8")
-        say("  drawing what the bundle does on them")
-        draw(evaluate(inputs.first_stage, Reranker.load(folder / BUNDLES / shown.variant), inputs.split.held_out), folder / PICTURE)
     return {**common, "chosen": shown.variant, **_variant_metrics(measured, shown_variant, shown), "refused": refused}
 
 

@@ -42,7 +42,6 @@ def install(
     ] = None,
     default: Annotated[bool, typer.Option("--default", help="Make it the index's default pipeline: searches then need no parameter.")] = False,
     settings: Annotated[bool, typer.Option("--settings/--no-settings", help="Change cluster settings that prevent calls to the service.")] = True,
-    model_group: Annotated[str | None, typer.Option("--model-group", help="ML Commons model group of the models, created if missing.")] = None,
     api_key_file: KeyFile = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be installed, and change nothing.")] = False,
     as_json: AsJson = False,
@@ -60,11 +59,11 @@ def install(
     key = keys[0] if keys else None
     with _cluster(opensearch) as cluster:
         with cluster.errors():
-            ability = installation.check_cluster(cluster)
+            installation.check_cluster(cluster)
             found = installation.fields_of(cluster, index, parse_fields(fields))
         pipeline = name or default_name(index)
         try:
-            wanted = Wanted(name=pipeline, service=address, k=k, fields=found, budget_ms=budget_ms, enlarge=ability.enlarge, api_key=key)
+            wanted = Wanted(name=pipeline, service=address, k=k, fields=found, budget_ms=budget_ms, api_key=key)
         except ValueError:
             raise InputError(f"'{pipeline}' cannot be a search pipeline's name.", hint="Use lower-case letters, digits, '-', '_' and '.'.") from None
         if dry_run:
@@ -72,22 +71,16 @@ def install(
                 print(json.dumps(installation.plan(cluster, wanted), indent=1, ensure_ascii=False))
             return
         say = (lambda _: None) if as_json else print
-        if not ability.enlarge:
-            typer.echo(
-                "warning: this OpenSearch lacks the processors oversample and truncate_hits (module search-pipeline-common): "
-                "only the hits of the requested page are reranked.",
-                err=True,
-            )
-        done = installation.install(cluster, wanted, index=index, default=default, change_settings=settings, model_group=model_group, say=say)
+        changed = installation.install(cluster, wanted, index=index, default=default, change_settings=settings, say=say)
         seen = check_status(cluster, pipeline, index)
     if as_json:
-        print(json.dumps({"pipeline": done.name, "changed": done.changed, "status": seen.as_dict()}, ensure_ascii=False))
+        print(json.dumps({"pipeline": pipeline, "changed": changed, "status": seen.as_dict()}, ensure_ascii=False))
     else:
-        if not done.changed:
-            print(f"'{done.name}' is already installed; nothing was changed.")
+        if not changed:
+            print(f"'{pipeline}' is already installed; nothing was changed.")
         _print(seen)
         if seen.works:
-            print(f"Search with it: POST /{index}/_search?search_pipeline={done.name}" + (" (or without the parameter: it is the default)" if default else ""))
+            print(f"Search with it: POST /{index}/_search?search_pipeline={pipeline}" + (" (or without the parameter: it is the default)" if default else ""))
     if not seen.works:
         raise typer.Exit(1)
 

@@ -9,15 +9,13 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from reranker.errors import InputError
-from reranker.first_stage import MAX_K
 from reranker.service.search_pipeline.endpoints import REWRITE_PATH, SCORE_PATH
 from reranker.service.search_pipeline.request_rewriting import PipelineSettings
 from reranker_opensearch.mapping import OWNER
 
-MIN_BUDGET_MS, MAX_BUDGET_MS = 50, 60_000
 REWRITE, SCORE = "rewrite", "score"
 SCORE_FIELD = "_reranker_score"
 """The field that carries a hit's score from the scoring processor to the sorting one."""
@@ -27,28 +25,20 @@ _NETWORK_MS = 200
 _CONNECTIONS = 100
 
 
-class Wanted(BaseModel):
-    """The pipeline to install.
+class Wanted(PipelineSettings):
+    """The pipeline to install, and its settings.
+
+    The service enforces ``budget_ms``. If it does not answer, the cluster's time-out is this limit rounded up to whole seconds, the unit
+    of a connector's time-outs in OpenSearch 2.x.
 
     Args:
         name: the pipeline's name, which clients give as ``search_pipeline``.
         service: the reranker's address as the cluster reaches it, ``http(s)://host[:port][/prefix]``.
-        k: how many of BM25's hits the student reorders.
-        fields: the template's field → its path in a document.
-        budget_ms: time limit of scoring, enforced by the service. If the service does not answer, the cluster's time-out is this limit
-            rounded up to whole seconds, the unit of a connector's time-outs in OpenSearch 2.x.
-        enlarge: whether to fetch more hits than the page and truncate them.
         api_key: the service's API key, if it needs one.
     """
 
-    model_config = ConfigDict(frozen=True)
-
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")
     service: str
-    k: int = Field(50, ge=1, le=MAX_K)
-    fields: dict[str, str] = Field(min_length=1)
-    budget_ms: int = Field(1_000, ge=MIN_BUDGET_MS, le=MAX_BUDGET_MS)
-    enlarge: bool = True
     api_key: str | None = Field(None, repr=False)
 
 
@@ -89,9 +79,8 @@ def check_service(url: str) -> str:
 
 def connectors(wanted: Wanted) -> dict[str, Connector]:
     """Return the connectors by purpose."""
-    settings = PipelineSettings(k=wanted.k, fields=wanted.fields, enlarge=wanted.enlarge, budget_ms=wanted.budget_ms)
     score_s = math.ceil((wanted.budget_ms + _NETWORK_MS) / 1_000)
-    settings_json = settings.model_dump_json()
+    settings_json = wanted.model_dump_json(include=set(PipelineSettings.model_fields))
     rewrite = {"url": wanted.service + REWRITE_PATH, "request_body": f'{{"request": ${{parameters.request}}, "settings": {settings_json}}}'}
     documents = '"documents": ${parameters.documents}'
     score = {"url": wanted.service + SCORE_PATH, "request_body": f'{{"request": ${{parameters.request}}, {documents}, "settings": {settings_json}}}'}
@@ -118,6 +107,7 @@ def connector_name(pipeline: str, purpose: str) -> str:
 
 def pipeline_body(wanted: Wanted, models: Mapping[str, str]) -> dict[str, Any]:
     """Return the search pipeline; ``models`` are the models' ids by purpose."""
+    record = {"tag": "record the page's size", "ignore_failure": True, "sample_factor": 1.0}  # a factor of 1 changes nothing else
     rewrite = {
         "tag": "rewrite the request",
         "model_id": models[REWRITE],
@@ -135,16 +125,12 @@ def pipeline_body(wanted: Wanted, models: Mapping[str, str]) -> dict[str, Any]:
         "output_map": [{SCORE_FIELD: "scores"}],
     }
     rerank = {"tag": "rerank the hits", "ignore_failure": True, "by_field": {"target_field": SCORE_FIELD, "remove_target_field": True}}
-    body: dict[str, Any] = {
+    truncate = {"tag": "truncate to the page", "ignore_failure": True}
+    return {
         "description": f"{OWNER}: reranks the first {wanted.k} hits; a search whose reranking fails returns BM25 order",
-        "request_processors": [{"ml_inference": rewrite}],
-        "response_processors": [{"ml_inference": score}, {"rerank": rerank}],
+        "request_processors": [{"oversample": record}, {"ml_inference": rewrite}],
+        "response_processors": [{"ml_inference": score}, {"rerank": rerank}, {"truncate_hits": truncate}],
     }
-    if wanted.enlarge:
-        # a factor of 1 only records the page's size for truncate_hits
-        body["request_processors"].insert(0, {"oversample": {"tag": "record the page's size", "ignore_failure": True, "sample_factor": 1.0}})
-        body["response_processors"].append({"truncate_hits": {"tag": "truncate to the page", "ignore_failure": True}})
-    return body
 
 
 def documents_path(fields: Mapping[str, str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 from opensearchpy import exceptions as osx
 
@@ -27,26 +27,13 @@ from reranker_opensearch.search_pipeline.definition import (
 from reranker_opensearch.search_pipeline.ml_commons import MLCommons
 
 _OLDEST = (2, 16)  # the first whose ML Commons can rewrite requests
+_PROCESSORS = {"request": ("oversample", "ml_inference"), "response": ("ml_inference", "rerank", "truncate_hits")}
 _DEFAULT_PIPELINE = "index.search.default_pipeline"
 _TEMPLATE_FIELDS = ("title", "brand", "description", "attributes")
 
 
-class Ability(NamedTuple):
-    """The cluster's version, and whether it can fetch more hits than the page and truncate them."""
-
-    version: str
-    enlarge: bool
-
-
-class Installed(NamedTuple):
-    """The pipeline's name, and a description of each change (none if everything was installed already)."""
-
-    name: str
-    changed: list[str]
-
-
-def check_cluster(cluster: Cluster) -> Ability:
-    """Return the cluster's abilities.
+def check_cluster(cluster: Cluster) -> None:
+    """Check that the cluster can run a rerank pipeline.
 
     Raises:
         FirstStageError: its version or plugins do not support a rerank pipeline.
@@ -59,13 +46,12 @@ def check_cluster(cluster: Cluster) -> Ability:
             hint="Upgrade to 2.16 or later (2.19 is tested), or rerank outside of OpenSearch: reranker serve --opensearch URL",
         )
     processors = _processors(cluster)
-    missing = [f"{kind} processor {name}" for kind, name in (("request", "ml_inference"), ("response", "rerank")) if name not in processors[kind]]
+    missing = [f"{kind} processor {name}" for kind, names in _PROCESSORS.items() for name in names if name not in processors[kind]]
     if missing:
         raise FirstStageError(
             f"OpenSearch at {cluster.url} lacks the search pipeline's {' and '.join(missing)}.",
             hint="Install the plugins opensearch-ml and opensearch-neural-search on every node; the full distribution has them.",
         )
-    return Ability(version, "oversample" in processors["request"] and "truncate_hits" in processors["response"])
 
 
 def fields_of(cluster: Cluster, index: str, given: Mapping[str, str] | None) -> dict[str, str]:
@@ -111,10 +97,9 @@ def install(
     index: str,
     default: bool = False,
     change_settings: bool = True,
-    model_group: str | None = None,
     say: Callable[[str], None] = lambda _: None,
-) -> Installed:
-    """Install the pipeline or update the existing one, without interrupting searches.
+) -> list[str]:
+    """Install the pipeline or update the existing one, without interrupting searches; return a description of each change.
 
     New models, each with its connector, are made beside the old ones. The pipeline is switched to them in one step, then the old
     ones are deleted. A failure before the switch leaves the cluster as it was.
@@ -125,7 +110,6 @@ def install(
         index: the index that the pipeline is for.
         default: make it the index's default, so that searches need no parameter.
         change_settings: change cluster settings that prevent calls to the service; otherwise they are an error.
-        model_group: the ML Commons model group of the models; None gives each model its own.
         say: called with a description of each change.
 
     Raises:
@@ -136,10 +120,14 @@ def install(
         if existing is not None and not is_ours(existing):
             raise _not_ours(cluster, wanted.name)
         changed: list[str] = []
-        _settings(cluster, wanted, change_settings, changed, say)
+
+        def did(what: str) -> None:
+            changed.append(what)
+            say(what)
+
+        _settings(cluster, wanted, change_settings, did)
         ml = MLCommons(cluster)
-        old = models_of(existing or {})
-        models, fresh = _models(ml, wanted, old, model_group, changed, say)
+        models, fresh = _models(ml, wanted, models_of(existing or {}), did)
         body = pipeline_body(wanted, models)
         if existing != body:
             try:
@@ -147,12 +135,11 @@ def install(
             except BaseException:
                 _discard(ml, fresh)
                 raise
-            changed.append(f"search pipeline '{wanted.name}'")
-            say(changed[-1])
+            did(f"search pipeline '{wanted.name}'")
         _sweep(ml, wanted.name, set(models.values()))
         if default:
-            _make_default(cluster, wanted.name, index, changed, say)
-    return Installed(wanted.name, changed)
+            _make_default(cluster, wanted.name, index, did)
+    return changed
 
 
 def remove(cluster: Cluster, name: str, *, say: Callable[[str], None] = lambda _: None) -> list[str]:
@@ -200,7 +187,7 @@ def _not_ours(cluster: Cluster, name: str) -> FirstStageError:
     )
 
 
-def _settings(cluster: Cluster, wanted: Wanted, change: bool, changed: list[str], say: Callable[[str], None]) -> None:
+def _settings(cluster: Cluster, wanted: Wanted, change: bool, did: Callable[[str], None]) -> None:
     changes = needed_changes(cluster, wanted.service)
     if changes and not change:
         needed = json.dumps({"persistent": changes}, indent=1)
@@ -211,13 +198,10 @@ def _settings(cluster: Cluster, wanted: Wanted, change: bool, changed: list[str]
     if changes or wanted.name not in read_note(cluster)["pipelines"]:
         apply_changes(cluster, changes, wanted.name, wanted.service)
     for name, value in changes.items():
-        changed.append(f"{name} = {json.dumps(value)}")
-        say(changed[-1])
+        did(f"{name} = {json.dumps(value)}")
 
 
-def _models(
-    ml: MLCommons, wanted: Wanted, old: Mapping[str, str], model_group: str | None, changed: list[str], say: Callable[[str], None]
-) -> tuple[dict[str, str], list[str]]:
+def _models(ml: MLCommons, wanted: Wanted, old: Mapping[str, str], did: Callable[[str], None]) -> tuple[dict[str, str], list[str]]:
     """Return the models' ids by purpose, and the ids of the newly made ones."""
     models: dict[str, str] = {}
     fresh: list[str] = []
@@ -227,10 +211,9 @@ def _models(
             if kept:
                 models[purpose] = kept
                 continue
-            models[purpose] = ml.register(connector.name, connector.with_secret(wanted.api_key), ml.group(model_group) if model_group else None)
+            models[purpose] = ml.register(connector.name, connector.with_secret(wanted.api_key))
             fresh.append(models[purpose])
-            changed.append(f"model '{connector.name}'")
-            say(changed[-1])
+            did(f"model '{connector.name}'")
     except BaseException:
         _discard(ml, fresh)
         raise
@@ -248,9 +231,9 @@ def _unchanged(ml: MLCommons, model_id: str | None, connector: Connector, api_ke
     return model_id
 
 
-def _discard(ml: MLCommons, made: list[str]) -> None:
+def _discard(ml: MLCommons, model_ids: list[str]) -> None:
     with suppress(osx.OpenSearchException):
-        for model_id in made:
+        for model_id in model_ids:
             ml.delete_model(model_id)
 
 
@@ -268,12 +251,11 @@ def _sweep(ml: MLCommons, pipeline: str, keep: set[str]) -> int:
     return count
 
 
-def _make_default(cluster: Cluster, name: str, index: str, changed: list[str], say: Callable[[str], None]) -> None:
+def _make_default(cluster: Cluster, name: str, index: str, did: Callable[[str], None]) -> None:
     for one in indexes_behind(cluster, index):
         if _default_of(cluster, one) != name:
             cluster.client.indices.put_settings(index=one, body={_DEFAULT_PIPELINE: name})
-            changed.append(f"default pipeline of '{one}'")
-            say(changed[-1])
+            did(f"default pipeline of '{one}'")
 
 
 def _indexes_with_default(cluster: Cluster, name: str) -> list[str]:

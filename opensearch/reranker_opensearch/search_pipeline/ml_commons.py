@@ -25,7 +25,7 @@ USABLE = ("DEPLOYED", "PARTIALLY_DEPLOYED")
 
 
 class MLCommons:
-    """A cluster's remote models, each with its connector, and model groups. Every method raises opensearch-py's exceptions."""
+    """A cluster's remote models, each with its connector. Every method raises opensearch-py's exceptions."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -35,7 +35,7 @@ class MLCommons:
         """Return a model with its connector, without the credential; None if there is no such model."""
         return self._get(f"/models/{model_id}")
 
-    def register(self, name: str, connector: Mapping[str, Any], group_id: str | None) -> str:
+    def register(self, name: str, connector: Mapping[str, Any]) -> str:
         """Register a remote model, deploy it, wait until it is usable, and return its id.
 
         The connector is embedded in the model. A separate one could not always be deleted: ML Commons 2.19 searches for the
@@ -46,7 +46,7 @@ class MLCommons:
         """
         if not self._has_key:
             self._make_key(connector)
-        body = {"name": name, "function_name": "remote", "connector": dict(connector)} | ({"model_group_id": group_id} if group_id else {})
+        body = {"name": name, "function_name": "remote", "connector": dict(connector)}
         task = self._ask("POST", "/models/_register", body, {"deploy": "true"})
         model_id = str(task.get("model_id") or "")
         if not model_id:
@@ -126,11 +126,6 @@ class MLCommons:
             tenacity.Retrying(
                 retry=tenacity.retry_if_exception_type(osx.ConflictError), stop=tenacity.stop_after_delay(10), wait=tenacity.wait_fixed(0.25), reraise=True
             )(self._delete, f"/model_groups/{group_id}")
-
-    def group(self, name: str) -> str:
-        """Return the id of the model group of that name, created if missing."""
-        found = self._named("/model_groups/_search", name)
-        return found[0] if found else str(self._ask("POST", "/model_groups/_register", {"name": name})["model_group_id"])
 
     def models_named(self, name: str) -> list[str]:
         """Return the ids of the models of that name."""

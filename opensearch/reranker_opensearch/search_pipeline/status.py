@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from opensearchpy import exceptions as osx
 
-from reranker_opensearch.connection import Cluster
+from reranker_opensearch.connection import Cluster, reason_of
 from reranker_opensearch.search_pipeline.cluster_settings import needed_changes, read_note
 from reranker_opensearch.search_pipeline.definition import REWRITE, SCORE, is_ours, models_of
 from reranker_opensearch.search_pipeline.installation import find_pipeline
@@ -124,15 +124,7 @@ def _ask_model(cluster: Cluster, purpose: str, model_id: str, parameters: dict[s
         return Check(what, False, "the pipeline names no model")
     try:
         answer = MLCommons(cluster).predict(model_id, parameters)
-    except osx.OpenSearchException as error:
-        return Check(what, False, _reason(error))
+    except osx.TransportError as error:
+        return Check(what, False, reason_of(error))
     statuses = [part.get("status_code") for part in answer.get("inference_results", [])]
     return Check(what, all(status in (None, 200) for status in statuses), f"answered {statuses}")
-
-
-def _reason(error: osx.OpenSearchException) -> str:
-    info = getattr(error, "info", None)
-    cause = info.get("error") if isinstance(info, dict) else None
-    if isinstance(cause, dict):
-        return str(cause.get("reason") or cause.get("details") or cause.get("type"))[:400]
-    return str(cause or info or error)[:400]

@@ -26,7 +26,7 @@ def benchmark(
     """Measure the latency of the first stage and of reranking on this machine, one search at a time."""
     from rich.table import Table
 
-    from reranker.cli.console import output_console
+    from reranker.cli.options import output_console
     from reranker.evaluation.latency import measure_stages
     from reranker.evaluation.table import LABELS
     from reranker.first_stage import check_k

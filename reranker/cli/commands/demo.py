@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from reranker.cli.commands.serve import BudgetMs, Host, K, Threads, build_app, late_first_stage, tell_vectors
+from reranker.cli.commands.serve import BudgetMs, Host, K, Threads, build_app, late_first_stage, warn_without_vectors
 from reranker.cli.options import DEFAULT_INDEX, BundlePath, Catalog, IndexName, OpenSearch, Vectors, home
 
 
@@ -22,7 +22,7 @@ def demo(
     opensearch: OpenSearch = None,
     examples: Annotated[
         bool | None,
-        typer.Option("--examples/--no-examples", help="Show example queries of the demo catalogue. Default: if the index holds that catalogue."),
+        typer.Option("--examples/--no-examples", help="Show example queries of the demo catalogue. Default: if the embedded index holds that catalogue."),
     ] = None,
     k: K = 50,
     budget_ms: BudgetMs = None,
@@ -31,15 +31,17 @@ def demo(
 ) -> None:
     """Serve a local page that shows BM25's order and the reranked order of a query side by side."""
     from reranker.demo import EXAMPLES, add_page
-    from reranker.rollout import Rollout
+    from reranker.reranker import Reranker
     from reranker.service.server import bind, exit_cleanly_on_sigterm, run_until_stopped, url_of
 
     exit_cleanly_on_sigterm()
     listener = bind(host, port)
     first_stage = late_first_stage(opensearch, index, catalog)
-    rollout = Rollout(bundle, threads=threads, vectors=vectors)
-    tell_vectors(rollout, vectors)
-    app = build_app(first_stage, rollout, k=k, budget_ms=budget_ms)
+    student = Reranker.load(bundle, threads=threads)
+    if vectors is not None:
+        student.use_vectors(vectors)
+    warn_without_vectors(student, vectors)
+    app = build_app(first_stage, student, k=k, budget_ms=budget_ms)
     first_stage.open()  # builds the embedded index if needed; the page needs a first stage
     if examples is None:
         examples = opensearch is None and catalog is None and _holds_demo_catalog(index)

@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from reranker.cli.options import DEFAULT_INDEX, AsJson, BundlePath, Catalog, IndexName, Locale, OpenSearch, Vectors, open_first_stage
-
-if TYPE_CHECKING:
-    from reranker.first_stage import FirstStage
 
 
 def evaluate(
@@ -26,9 +23,7 @@ def evaluate(
     vectors: Vectors = None,
     k: Annotated[int, typer.Option("--k", help="How many hits are reranked to measure latency.")] = 50,
     include_seen: Annotated[bool, typer.Option("--include-seen", help="Include queries that the bundle was trained on.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Refuse judgments for products that the catalogue lacks.")] = False,
     embedder: Annotated[bool, typer.Option("--embedder/--no-embedder", help="Compare with the cosine similarity of all-MiniLM-L6-v2 (extra: distill).")] = True,
-    picture: Annotated[Path | None, typer.Option("--picture", metavar="FILE", help="Also draw the report (.png or .svg).")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure BM25 and the reranker on judged queries that the bundle was not trained on."""
@@ -42,15 +37,13 @@ def evaluate(
     from reranker.reranker import Reranker
 
     check_k(k)
-    if picture is not None:
-        from reranker.evaluation.picture import check_picture_path
-
-        check_picture_path(picture)
     loaded = load_judgments(judgments or demo_file("judgments.csv"), queries=queries, locale=locale)
     reranker = Reranker.load(bundle)
     if vectors is not None:
         reranker.use_vectors(vectors)
-    first_stage = _open(opensearch, index, catalog, demo=judgments is None, quiet=as_json, locale=locale)
+    if judgments is None and catalog is None and opensearch is None and index == DEFAULT_INDEX:
+        catalog = demo_file("products.jsonl.gz")  # the demo judgments need it, whatever the default index holds
+    first_stage = open_first_stage(opensearch, index, catalog, quiet=as_json, locale=locale)
     progress = Console(stderr=True)
     try:
         with progress.status("…") if progress.is_terminal else nullcontext() as status:
@@ -60,26 +53,12 @@ def evaluate(
                 loaded,
                 k=k,
                 include_seen=include_seen,
-                strict=strict,
                 embedder=embedder,
                 say=status.update if status is not None else lambda _: None,
             )
     finally:
         first_stage.close()
-    if picture is not None:
-        from reranker.evaluation.picture import draw
-
-        draw(evaluation, picture)
     if as_json:
         print(json.dumps(evaluation.as_dict(), indent=2, ensure_ascii=False))
     else:
         print_evaluation(evaluation, Console())
-
-
-def _open(opensearch: str | None, index: str, catalog: Path | None, *, demo: bool, quiet: bool, locale: str | None) -> FirstStage:
-    """Open the first stage. The demo judgments need the demo catalogue, whatever the default index holds."""
-    from reranker.demo_data import demo_file
-
-    if demo and catalog is None and opensearch is None and index == DEFAULT_INDEX:
-        catalog = demo_file("products.jsonl.gz")
-    return open_first_stage(opensearch, index, catalog, quiet=quiet, locale=locale)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -34,7 +34,6 @@ def index(
         raise typer.BadParameter("--shards and --replicas are for OpenSearch only: add --opensearch URL.")
     path = catalog or demo_file("products.jsonl.gz")
     problems: list[CatalogProblem] = []
-    left_out: list[dict[str, Any]] = []
     if opensearch is None:
         from reranker.embedded import build_with_progress
 
@@ -42,7 +41,6 @@ def index(
         count = build_with_progress(home() / name, path, quiet=as_json, skip_invalid=skip_invalid, problems=problems, locale=locale)
     else:
         index_catalog = plugins.load(plugins.INDEXERS, "opensearch")
-        rejected: list[Any] = []
         where = f"'{name}' in OpenSearch"
         count = index_catalog(
             opensearch,
@@ -52,20 +50,15 @@ def index(
             replicas=replicas,
             skip_invalid=skip_invalid,
             problems=problems,
-            rejected=rejected,
             quiet=as_json,
             locale=locale,
         )
-        left_out = [{"line": None, "id": one.product_id, "why": one.message} for one in rejected]
-    left_out = [one.as_dict() for one in problems] + left_out
     if as_json:
         first_stage = "embedded" if opensearch is None else "opensearch"
-        print(json.dumps({"first_stage": first_stage, "index": name, "products": count, "left_out": left_out}, ensure_ascii=False))
+        print(json.dumps({"first_stage": first_stage, "index": name, "products": count, "left_out": [one.as_dict() for one in problems]}, ensure_ascii=False))
         return
     print(f"{count:,} products indexed into {where}.")
-    if left_out:
-        print(f"{len(left_out):,} left out:")
-        for one in left_out:
-            line = f"line {one['line']:,}" if one["line"] is not None else ""
-            who = f"id {one['id']}" if one["id"] is not None else ""
-            print(f"  {', '.join(part for part in (line, who) if part)}: {one['why']}")
+    if problems:
+        print(f"{len(problems):,} left out:")
+        for problem in problems:
+            print(f"  {problem}")

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reranker.cli.commands.serve import BudgetMs, K
-from reranker.cli.console import output_console
-from reranker.cli.options import DEFAULT_INDEX, AsJson, BundlePath, Catalog, IndexName, OpenSearch, Vectors, open_first_stage
+from reranker.cli.options import DEFAULT_INDEX, AsJson, BundlePath, Catalog, IndexName, OpenSearch, Vectors, open_first_stage, output_console
 
 if TYPE_CHECKING:
     from rich.console import Console

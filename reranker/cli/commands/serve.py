@@ -14,6 +14,7 @@ from reranker.cli.options import DEFAULT_INDEX, ApiKeyFile, BundlePath, Catalog,
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from reranker.reranker import Reranker
     from reranker.rollout import Rollout
     from reranker.service.api_keys import ApiKeys
     from reranker.service.late_first_stage import LateFirstStage
@@ -48,7 +49,8 @@ def serve(
     ] = 10_000,
     api_key_file: ApiKeyFile = None,
     bundles: Annotated[
-        Path | None, typer.Option("--bundles", metavar="DIR", help="Folder of bundles that clients may switch to.", rich_help_panel=_ROLLOUT)
+        Path | None,
+        typer.Option("--bundles", metavar="DIR", exists=True, file_okay=False, help="Folder of the bundles that clients may serve.", rich_help_panel=_ROLLOUT),
     ] = None,
     shadow: Annotated[
         Path | None,
@@ -59,7 +61,6 @@ def serve(
             rich_help_panel=_ROLLOUT,
         ),
     ] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Switch to the new bundle when --bundle changes on disk.", rich_help_panel=_ROLLOUT)] = False,
     max_body_bytes: Annotated[int, typer.Option(min=1_000, help="Limit of a request's body.", rich_help_panel=_LIMITS)] = 32 * 1024 * 1024,
     max_documents: Annotated[int, typer.Option(min=1, max=1_000, help="Limit of documents in a rerank request.", rich_help_panel=_LIMITS)] = 1_000,
     concurrency: Annotated[int, typer.Option(min=1, max=256, help="How many scorings, and how many searches, run at once.", rich_help_panel=_LIMITS)] = 4,
@@ -69,13 +70,12 @@ def serve(
     timeout_ms: Annotated[float, typer.Option(min=1, help="Time-out of a request.", rich_help_panel=_LIMITS)] = 30_000,
 ) -> None:
     """Serve two-stage search and rerank endpoints (compatible with Cohere, Jina and text-embeddings-inference) over HTTP."""
-    from reranker.errors import BundleError, FirstStageError
+    from reranker.errors import BundleError, FirstStageError, RerankerError
     from reranker.rollout import Rollout
     from reranker.service.access import is_loopback
     from reranker.service.api_keys import ApiKeys, read_keys
     from reranker.service.limits import Limits
-    from reranker.service.server import bind, exit_cleanly_on_sigterm, run_until_stopped, url_of
-    from reranker.service.sighup import ignore_sighup, on_sighup
+    from reranker.service.server import bind, exit_cleanly_on_sigterm, ignore_sighup, on_sighup, run_until_stopped, url_of
 
     exit_cleanly_on_sigterm()
     ignore_sighup()
@@ -86,19 +86,18 @@ def serve(
         typer.echo("warning: other machines can reach this service without an API key. Set one with --api-key-file FILE.", err=True)
     first_stage = late_first_stage(opensearch, index, catalog)
     limits = Limits(max_body_bytes, max_documents, concurrency, max_waiting, timeout_ms)
-    rollout = Rollout(bundle, threads=threads, cache=cache, bundles=_folder(bundles), vectors=vectors)
-    tell_vectors(rollout, vectors)
-    app = build_app(first_stage, rollout, k=k, budget_ms=budget_ms, limits=limits, keys=keys, changeable=True)
+    rollout = Rollout(bundle, threads=threads, cache=cache, bundles=bundles, vectors=vectors)
+    warn_without_vectors(rollout.pin(), vectors)
+    app = build_app(first_stage, rollout, k=k, budget_ms=budget_ms, limits=limits, keys=keys)
     if shadow is not None:
         with suppress(BundleError):  # logged and shown by GET /bundles; the service starts without the shadow
             rollout.start_shadow(shadow, trusted=True)
-    if watch:
-        rollout.watch()
 
     def read_again() -> None:
         if keys is not None:
             _replace(keys, api_key_file)
-        rollout.reload_quietly("SIGHUP")
+        with suppress(RerankerError):  # logged, counted and shown by GET /bundles
+            rollout.reload(trigger="SIGHUP", wait=True)
 
     on_sighup(read_again)
     try:
@@ -109,10 +108,10 @@ def serve(
     run_until_stopped(app, listener, on_start=lambda: print(f"Listening on {url} (API: {url}/docs). Ctrl-C stops it.", flush=True))
 
 
-def tell_vectors(rollout: Rollout, vectors: Path | None) -> None:
+def warn_without_vectors(student: Reranker, vectors: Path | None) -> None:
     """Warn if a given folder of vectors holds none of the bundle's."""
-    if vectors is not None and rollout.student.keeps_vectors and not rollout.student.vectors_stored:
-        typer.echo(f"warning: {vectors} holds no vectors of the bundle {rollout.student.model}; compute them: reranker vectors --out {vectors}", err=True)
+    if vectors is not None and student.keeps_vectors and not student.vectors_stored:
+        typer.echo(f"warning: {vectors} holds no vectors of the bundle {student.model}; compute them: reranker vectors --out {vectors}", err=True)
 
 
 def late_first_stage(opensearch: str | None, index: str, catalog: Path | None) -> LateFirstStage:
@@ -120,14 +119,6 @@ def late_first_stage(opensearch: str | None, index: str, catalog: Path | None) -
     from reranker.service.late_first_stage import LateFirstStage
 
     return LateFirstStage("embedded" if opensearch is None else "opensearch", lambda: open_first_stage(opensearch, index, catalog))
-
-
-def _folder(bundles: Path | None) -> Path | None:
-    from reranker.errors import InputError
-
-    if bundles is not None and not bundles.is_dir():
-        raise InputError(f"There is no folder {bundles}.", hint="Give --bundles a folder whose folders are bundles.")
-    return bundles
 
 
 def _replace(keys: ApiKeys, api_key_file: Path | None) -> None:
@@ -143,15 +134,14 @@ def _replace(keys: ApiKeys, api_key_file: Path | None) -> None:
 
 def build_app(
     first_stage: LateFirstStage,
-    rollout: Rollout,
+    student: Reranker | Rollout,
     *,
     k: int,
     budget_ms: float | None,
     limits: Limits | None = None,
     keys: ApiKeys | None = None,
-    changeable: bool = False,
 ) -> FastAPI:
-    """Build the service's app; ``changeable`` adds the endpoints that change bundles.
+    """Build the service's app, as ``create_app``.
 
     Raises:
         InputError: k is out of range.
@@ -161,5 +151,5 @@ def build_app(
     from reranker.service.limits import DEFAULT_LIMITS
 
     limits = limits or DEFAULT_LIMITS
-    searcher = TwoStageSearch(first_stage, rollout.student, k=k, budget_ms=budget_ms, workers=limits.concurrency)
-    return create_app(rollout.student, searcher, limits=limits, keys=keys, rollout=rollout if changeable else None)
+    searcher = TwoStageSearch(first_stage, student, k=k, budget_ms=budget_ms, workers=limits.concurrency)
+    return create_app(student, searcher, limits=limits, keys=keys)

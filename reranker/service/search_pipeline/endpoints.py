@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from reranker.errors import BusyError, LateError, NoTimeError, RerankerError
 from reranker.search import TOO_MANY_WAIT, WOULD_BE_LATE
-from reranker.service.answers import OLD_REASON_KEY, ErrorAnswer
 from reranker.service.engine import Engine
+from reranker.service.models import OLD_REASON_KEY, ErrorAnswer
 from reranker.service.search_pipeline.hit_scoring import product_of, scores_of_page
 from reranker.service.search_pipeline.request_rewriting import PipelineSettings, as_json_text, rewrite, window_of
 
@@ -77,7 +77,7 @@ def pipeline_router(engine: Engine) -> APIRouter:
     @router.post(REWRITE_PATH, response_model=RewrittenAnswer, summary="Rewrite a search request so that its hits can be reranked")
     async def rewrite_request(body: SearchRequest) -> Response:
         """The new request fetches enough hits, with the fields that the student reads. A request whose hits cannot be reranked comes back unchanged."""
-        rewritten = rewrite(body.request, body.settings.with_fields(engine.reranker.template.fields))
+        rewritten = rewrite(body.request, body.settings.with_fields(engine.student.pin().template.fields))
         if rewritten.fallback_reason is not None:
             engine.metrics.not_reranked.labels(rewritten.fallback_reason).inc()
         return JSONResponse({"request": as_json_text(rewritten.request), **_reason(rewritten.fallback_reason)})
@@ -88,13 +88,12 @@ def pipeline_router(engine: Engine) -> APIRouter:
         window, fallback_reason = window_of(body.request, body.settings)
         if window is None:
             raise NotReranked(f"Not reranked: {fallback_reason}.", hint="Such a search needs no pipeline: search_pipeline=_none")
-        fields = body.settings.with_fields(engine.reranker.template.fields).fields
+        fields = body.settings.with_fields(engine.student.pin().template.fields).fields
         products = [product_of(document, fields) for document in body.documents[: body.settings.k]]
         relevance, fallback_reason = await _relevance(engine, window.words, products, body.settings.budget_ms)
         if fallback_reason is not None:
             engine.metrics.not_reranked.labels(fallback_reason).inc()
-        start = window.start if body.settings.enlarge else 0
-        return JSONResponse({"scores": scores_of_page(relevance, window._replace(start=start), len(body.documents)), **_reason(fallback_reason)})
+        return JSONResponse({"scores": scores_of_page(relevance, window, len(body.documents)), **_reason(fallback_reason)})
 
     return router
 

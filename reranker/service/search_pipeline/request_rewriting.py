@@ -21,14 +21,13 @@ class PipelineSettings(BaseModel):
     """A pipeline's settings. It sends them with every request to the service.
 
     ``k``: how many of BM25's hits the student reorders. ``fields``: the template's field → its path in a document.
-    ``enlarge``: whether the pipeline can fetch more hits than the page and truncate them. ``budget_ms``: time limit of scoring.
+    ``budget_ms``: time limit of scoring.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True)  # pipelines that an earlier release installed have further settings
 
     k: int = Field(50, ge=1, le=MAX_K)
     fields: dict[str, str] = Field(min_length=1)
-    enlarge: bool = True
     budget_ms: float = Field(1_000, ge=1)
 
     def with_fields(self, names: Iterable[str]) -> PipelineSettings:
@@ -64,8 +63,7 @@ def rewrite(request: Mapping[str, Any], settings: PipelineSettings) -> Rewritten
     if window is None:
         return Rewritten(dict(request), fallback_reason)
     new = deepcopy(dict(request))
-    if settings.enlarge:
-        new["from"], new["size"] = 0, min(max(settings.k, window.start + window.size), _MAX_WINDOW)
+    new["from"], new["size"] = 0, min(max(settings.k, window.start + window.size), _MAX_WINDOW)
     if "_source" in new:
         new["_source"] = _with_fields(new["_source"], list(settings.fields.values()))
     elif "script_fields" in new or "stored_fields" in new:
@@ -95,7 +93,7 @@ def _fallback_reason(request: Mapping[str, Any], words: str, start: int, size: i
         return "the query is too long"
     if size < 1:
         return "the page is empty"
-    if start >= settings.k or (start and not settings.enlarge):
+    if start >= settings.k:
         return "the page is beyond the reranked hits"
     if start + size > _MAX_WINDOW:
         return "the page is too deep"
