@@ -21,7 +21,7 @@ class ChatServer:
 
     def __init__(self, answer: Callable[[str], list[Token]]) -> None:
         self.answer, self.failures, self.logprobs = answer, 0, True
-        self.asked: list[str] = []
+        self.prompts: list[str] = []
         self.bodies: list[dict[str, Any]] = []
         self.keys: set[str | None] = set()
         served = self
@@ -36,7 +36,7 @@ class ChatServer:
                 elif self.path != "/v1/chat/completions":
                     self._send(404, {"error": "no such path"}, {})
                 else:
-                    served.asked.append(body["messages"][-1]["content"])
+                    served.prompts.append(body["messages"][-1]["content"])
                     served.bodies.append(body)
                     self._send(200, {"object": "chat.completion", "choices": [served.choice(body)]}, {})
 
@@ -56,8 +56,8 @@ class ChatServer:
 
     def choice(self, body: dict[str, Any]) -> dict[str, Any]:
         tokens = self.answer(body["messages"][-1]["content"])[: body["max_tokens"]]
-        told = [[{"token": text, "logprob": math.log(p), "bytes": list(text.encode())} for text, p in place.items()] for place in tokens]
-        content = [{**place[0], "top_logprobs": place[: body.get("top_logprobs", 0)]} for place in told]
+        places = [[{"token": text, "logprob": math.log(p), "bytes": list(text.encode())} for text, p in place.items()] for place in tokens]
+        content = [{**place[0], "top_logprobs": place[: body.get("top_logprobs", 0)]} for place in places]
         message = {"role": "assistant", "content": "".join(next(iter(place)) for place in tokens)}
         return {"index": 0, "message": message, "finish_reason": "stop", "logprobs": {"content": content} if self.logprobs else None}
 

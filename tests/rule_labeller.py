@@ -1,4 +1,4 @@
-"""A labeller without a model: grades by a rule, notes what it labels, and fails where told. Workers of a cluster can import it."""
+"""A labeller without a model: grades by a rule, writes down what it labels, and fails on request. Workers of a cluster can import it."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ from benchmarks.experiments.pictures import draw_curve, draw_rows
 from benchmarks.experiments.plan import Plan, student_of
 from benchmarks.experiments.report import lines, rows, write
 from benchmarks.experiments.trials import Trials
+from benchmarks.finished_run import FinishedRun, open_runs, pooled
 from reranker_distill.disk_space import explain_full_disk
-from reranker_distill.finished_run import FinishedRun, open_runs, pooled
 
 TRAINED: dict[str, ModuleType] = {"data-size": data_size, "losses": losses, "targets": targets}
 """Experiments that train a model for each setting and seed."""

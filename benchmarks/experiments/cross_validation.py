@@ -7,8 +7,8 @@ from typing import Any
 
 from benchmarks.experiments.pictures import draw_rows
 from benchmarks.experiments.report import LINES, lines, row_by_fold, write
+from benchmarks.finished_run import FinishedRun, pooled
 from reranker.evaluation import Comparison
-from reranker_distill.finished_run import FinishedRun, pooled
 
 QUESTION = "All rankings on queries with unseen intents, over all folds"
 BASE = "minilm_cosine"

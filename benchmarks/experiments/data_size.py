@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from benchmarks.experiments.plan import Plan
 from benchmarks.experiments.trials import Outcome, Trial, try_student
-from reranker_distill.finished_run import FinishedRun
+from benchmarks.finished_run import FinishedRun
 from reranker_distill.pairs import LabelledPair, by_query
 from reranker_distill.recipe import Student
 from reranker_distill.student.lists import PRODUCTS_PER_LIST

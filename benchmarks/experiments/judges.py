@@ -11,11 +11,11 @@ from rich.console import Console
 
 from benchmarks.experiments.pictures import draw_rows
 from benchmarks.experiments.report import lines, row_by_fold, write
+from benchmarks.finished_run import FinishedRun
 from reranker.errors import RerankerError
 from reranker.evaluation import Comparison, evaluate_rankings
 from reranker.evaluation.comparison import QueryScores, Ranker
 from reranker.progress import progress
-from reranker_distill.finished_run import FinishedRun
 from reranker_distill.label_fusion import adjust_by_likelihood, fused_relevance
 from reranker_distill.product_vectors import ProductVectors, load_product_vectors
 from reranker_distill.recipe import Embedder

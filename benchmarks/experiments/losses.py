@@ -5,7 +5,7 @@ from __future__ import annotations
 from benchmarks.experiments.data_size import part_of
 from benchmarks.experiments.plan import Plan
 from benchmarks.experiments.trials import Outcome, Trial, try_student
-from reranker_distill.finished_run import FinishedRun
+from benchmarks.finished_run import FinishedRun
 from reranker_distill.recipe import LossName
 
 QUESTION = "What the student learns from: margins or pointwise labels"

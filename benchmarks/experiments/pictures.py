@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from benchmarks.experiments.report import LINES, Row
-from benchmarks.plot_style import COLOURS, FAINT, INK, STYLE, new_figure, reach, save
 from reranker.evaluation.bootstrap import Interval
+from reranker.plot_style import COLOURS, FAINT, INK, STYLE, new_figure, reach, save
 
 _STUDENT = "#1f6feb"
 _TITLE_CHARACTERS = 80

@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from benchmarks.experiments.label_agreement import Divided, leave_out
 from benchmarks.experiments.trials import Outcome, Trial, Trials
+from benchmarks.finished_run import FinishedRun
 from reranker.errors import RerankerError
-from reranker_distill.finished_run import FinishedRun
 from reranker_distill.recipe import MAIN_STUDENT, Student
 
 Value = TypeVar("Value")
@@ -78,6 +78,6 @@ def student_of(run: FinishedRun, variant: str) -> Student:
     variants = {own.name: own for own in run.recipe.variants}
     if variant not in variants:
         raise RerankerError(f"The run {run.folder} has no student {variant}.", hint=f"Its students: {', '.join([MAIN_STUDENT, *variants])}.")
-    if not variants[variant].learns_from_labels:
+    if variants[variant].query_encoder_of:
         raise RerankerError(f"The student {variant} learns from no labels.", hint="Name a student that it is made of.")
     return run.recipe.student_of(variants[variant])

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.experiments.trials import Trial, by_query
+from benchmarks.finished_run import FinishedRun, pooled
 from reranker.evaluation import Comparison
 from reranker.evaluation.bootstrap import Interval, bootstrap
-from reranker_distill.finished_run import FinishedRun, pooled
 
 LINES = {"bm25": "BM25", "minilm_cosine": "all-MiniLM-L6-v2 cosine", "teacher": "teacher", "label_fusion": "fused labels"}
 """Rankings of the runs' gates that trials are compared with, and their names in pictures."""

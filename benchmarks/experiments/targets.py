@@ -6,10 +6,10 @@ import shutil
 
 from benchmarks.experiments.plan import Plan
 from benchmarks.experiments.trials import Outcome, Trial
+from benchmarks.finished_run import FinishedRun
 from reranker.errors import RerankerError
 from reranker.evaluation import evaluate_rankings
 from reranker_distill.checkpoints import resolve_checkpoint
-from reranker_distill.finished_run import FinishedRun
 
 QUESTION = "The teacher's targets: the raters' votes, or the final grade"
 SMOOTHINGS = {"soft: votes": 0.0, "half way": 0.5, "hard: final grade": 1.0}
@@ -29,13 +29,14 @@ def trials(plan: Plan) -> tuple[list[Trial], list[str]]:
 
 
 def _teach(plan: Plan, run: FinishedRun, smoothing: float, seed: int) -> Outcome:
-    from reranker_distill.teacher import load_teacher, train_teacher
+    from reranker_distill.teacher import load_teacher
+    from reranker_distill.teacher.fine_tuned import fine_tune
 
     shutil.rmtree(plan.work, ignore_errors=True)
     plan.work.mkdir(parents=True)
     settings = run.recipe.teacher.model_copy(update={"smoothing": smoothing})
     checkpoint = resolve_checkpoint(settings.model, run.models)
-    report = train_teacher(run.split.train, run.products, checkpoint=checkpoint, settings=settings, template=run.recipe.template, seed=seed, folder=plan.work)
+    report = fine_tune(run.split.train, run.products, checkpoint=checkpoint, settings=settings, template=run.recipe.template, seed=seed, folder=plan.work)
     measured = evaluate_rankings(run.split.held_out, run.products, {"teacher": load_teacher(plan.work).relevance})
     shutil.rmtree(plan.work)
     return Outcome(report["pairs"], {row.query: row.ndcg["teacher"] for row in measured.per_query})

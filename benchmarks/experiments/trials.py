@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.experiments.label_agreement import agreement
+from benchmarks.finished_run import FinishedRun
 from reranker.evaluation import evaluate_rankings
 from reranker.products import Product
 from reranker_distill.checkpoints import resolve_checkpoint
-from reranker_distill.finished_run import FinishedRun
 from reranker_distill.pairs import LabelledPair
 from reranker_distill.recipe import Student
 

@@ -8,9 +8,9 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from benchmarks.plot_style import FAINT, INK, STYLE, new_figure, reach, save
 from benchmarks.speed.comparison import Report, SystemResult
 from benchmarks.speed.plot_annotations import label_points
+from reranker.plot_style import FAINT, INK, STYLE, new_figure, reach, save
 
 _OURS, _OTHERS, _P95 = "#1f6feb", "#6b7785", "#d1495b"
 

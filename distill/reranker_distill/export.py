@@ -31,13 +31,12 @@ def export_student(
     student: Path,
     folder: Path,
     *,
-    int8: bool,
     pairs: Sequence[tuple[str, str]],
     max_length: int,
     product_model: Path | None = None,
     least_agreement: float = LEAST_AGREEMENT,
 ) -> dict[str, Any]:
-    """Export a trained student into ``folder`` and choose its precision, one of ``PRECISIONS``; only fp32 without ``int8``.
+    """Export a trained student into ``folder`` and choose its precision, one of ``PRECISIONS``.
 
     fp32: optimum's export and transformer-specific graph fusions (its level O2). int8_weights: as small as int8, as slow
     as fp32, and nearly its scores. int8: ONNX Runtime's dynamic quantisation, with the layers that change the order of the
@@ -60,10 +59,8 @@ def export_student(
     optimizer = ORTOptimizer.from_pretrained(work / "export")
     optimizer.optimize(save_dir=work / "optimised", optimization_config=OptimizationConfig(optimization_level=2))
     fp32 = next((work / "optimised").glob("*.onnx")).rename(model_file(folder, "fp32"))
-    report: dict[str, Any] = {"precision": "fp32"}
-    if int8:
-        trial = Trial(fp32, student / "tokenizer.json", pairs, max_length, work, scoring_of(student), product_model)
-        report = {"calibration_pairs": len(pairs), **choose_precision(fp32, folder, trial, least_agreement)}
+    trial = Trial(fp32, student / "tokenizer.json", pairs, max_length, work, scoring_of(student), product_model)
+    report = {"calibration_pairs": len(pairs), **choose_precision(fp32, folder, trial, least_agreement)}
     shutil.rmtree(work)
     exported = {precision: model_file(folder, precision) for precision in PRECISIONS}
     return {**report, "megabytes": {precision: round(path.stat().st_size / 1e6, 1) for precision, path in exported.items() if path.is_file()}}

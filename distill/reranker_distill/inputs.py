@@ -11,13 +11,11 @@ from reranker.errors import JudgmentError, RecipeError
 from reranker.evaluation.comparison import distinguishes_rankings
 from reranker.judgments import Judgment, load_judgments
 from reranker.products import CatalogProblem, Product, read_catalog
-from reranker_distill.augmentation.generated_queries import endpoint as queries_endpoint
 from reranker_distill.augmentation.query_log import read_query_log
 from reranker_distill.checkpoints import HubError, check_checkpoint, is_packed, layer_count, read_config
 from reranker_distill.disk_space import check_disk_space, estimate_run_bytes, folder_bytes
 from reranker_distill.recipe import MAIN_STUDENT, Recipe, Teacher, data_file
 from reranker_distill.splits import Split, split_by_intent
-from reranker_distill.stage_folder import EARLIER
 
 
 class Inputs(NamedTuple):
@@ -39,8 +37,6 @@ def read_inputs(recipe: Recipe, recipe_path: Path, say: Callable[[str], None]) -
         CatalogError: the catalogue cannot be read.
         JudgmentError: the judgments cannot be read, are for another catalogue, or cannot be divided into folds.
     """
-    if recipe.augmentation.llm_queries:
-        queries_endpoint(recipe.augmentation).check()
     if recipe.teacher.kind == "zero_shot" and not recipe.embedder.alone:
         from reranker_distill.teacher.zero_shot import endpoint
 
@@ -58,7 +54,7 @@ def read_inputs(recipe: Recipe, recipe_path: Path, say: Callable[[str], None]) -
 
 
 def read_products(recipe: Recipe, catalog: Path, say: Callable[[str], None] = lambda _: None) -> dict[str, Product]:
-    """Return the catalogue by id. Unusable lines are an error; of a public table, unusable rows are left out, and ``say`` tells the user.
+    """Return the catalogue by id. Unusable lines are an error; of a public table, unusable rows are left out, and ``say`` reports them.
 
     Raises:
         CatalogError: it cannot be read, is empty, or, JSON Lines, has unusable lines.
@@ -72,12 +68,11 @@ def read_products(recipe: Recipe, catalog: Path, say: Callable[[str], None] = la
     return products
 
 
-def check_models_and_disk(recipe: Recipe, folder: Path, inputs: Inputs, *, resumes: bool = True, trained_teacher: Path | None = None) -> None:
-    """Check that the recipe's models can be loaded, and that what the run has yet to write fits on the disk of its ``folder``.
+def check_models_and_disk(recipe: Recipe, folder: Path, inputs: Inputs, *, resumes: bool = False) -> None:
+    """Check that the recipe's models can be loaded, and that what the run writes fits on the disk of its ``folder``.
 
     Args:
-        resumes: whether the folder holds outputs of this recipe and data, which need not be written again.
-        trained_teacher: the folder of the run's teacher, once it is trained.
+        resumes: whether the folder holds outputs of this recipe and data; the disk is then not checked.
 
     Raises:
         RecipeError: a model is neither a folder, nor installed, nor on the hub; or as ``check_students``.
@@ -86,16 +81,16 @@ def check_models_and_disk(recipe: Recipe, folder: Path, inputs: Inputs, *, resum
     for key, name in named_models(recipe).items():
         check_checkpoint(name, key)
     check_students(recipe)
-    trains = recipe.learns_from_judgments and not trained_teacher
-    written = folder_bytes(folder) - folder_bytes(folder / EARLIER) - (folder_bytes(trained_teacher) if trained_teacher else 0)
+    if resumes:
+        return
     need = estimate_run_bytes(
         students=len(recipe.students()),
         products=len(inputs.products),
         catalog_bytes=inputs.catalog.stat().st_size,
-        teacher_bytes=_checkpoint_bytes(recipe.teacher, folder / "pretrained") if trains else 0,
+        teacher_bytes=_checkpoint_bytes(recipe.teacher, folder / "pretrained") if recipe.learns_from_judgments else 0,
         lora=recipe.teacher.lora_rank > 0,
     )
-    check_disk_space(folder, need - written if resumes else need)
+    check_disk_space(folder, need)
 
 
 def _checkpoint_bytes(teacher: Teacher, models: Path) -> int:
@@ -108,9 +103,9 @@ def _checkpoint_bytes(teacher: Teacher, models: Path) -> int:
 
 
 def check_students(recipe: Recipe) -> None:
-    """Check, by the checkpoints' configurations, that students have as many layers as the recipe keeps, and that its language model is one.
+    """Check, by the checkpoints' configurations, that students have enough layers, and that ``likelihood.model`` is a decoder.
 
-    Models that the hub does not give are skipped.
+    Models that cannot be fetched from the hub are skipped.
 
     Raises:
         RecipeError: a student has fewer layers, or the language model is no decoder.
@@ -154,9 +149,9 @@ def named_models(recipe: Recipe) -> dict[str, str]:
 def _check_something_to_label(recipe: Recipe, log: Path | None, judged_queries: int) -> None:
     settings = recipe.augmentation
     logged = len(read_query_log(log)) if log else 0
-    if not judged_queries + min(settings.log_queries, logged) + settings.catalogue_queries + settings.llm_queries:
+    if not judged_queries + min(settings.log_queries, logged) + settings.catalogue_queries:
         raise RecipeError(
-            "There is no query to label products for.", hint="Give data.query_log, or raise augmentation.log_queries, catalogue_queries or llm_queries."
+            "There is no query to label products for.", hint="Give data.query_log, or raise augmentation.log_queries or augmentation.catalogue_queries."
         )
 
 
@@ -177,7 +172,7 @@ def _in_catalogue(judgments: list[Judgment], products: dict[str, Product], say: 
 
 
 def split_judgments(recipe: Recipe, judgments: list[Judgment], say: Callable[[str], None] = lambda _: None) -> Split:
-    """Split the catalogue's judgments: by intent, or all for the gate where nothing is trained on them; ``say`` tells what looks wrong.
+    """Split the catalogue's judgments: by intent, or all for the gate where nothing is trained on them; ``say`` reports what looks wrong.
 
     Raises:
         JudgmentError, RecipeError: as ``read_inputs``.
@@ -188,14 +183,12 @@ def split_judgments(recipe: Recipe, judgments: list[Judgment], say: Callable[[st
         split = Split([], judgments)
     else:
         split = split_by_intent(judgments, folds=recipe.data.folds, held_out_fold=recipe.data.held_out_fold, seed=recipe.seed)
-        if not split.train or (not split.held_out and recipe.data.held_out_fold is not None):
+        if not split.train or not split.held_out:
             raise JudgmentError(
                 f"{len({j.intent for j in judgments})} intents cannot be divided into {recipe.data.folds} folds.",
                 hint="Judge more queries or lower data.folds.",
             )
         _check_grades(recipe, split.train, say)
-        if recipe.data.held_out_fold is None:
-            return split
     ratings: dict[str, list[int]] = {}
     for judgment in split.held_out:
         ratings.setdefault(judgment.query, []).append(judgment.rating)

@@ -75,8 +75,8 @@ def fused_relevance(pairs: Sequence[Key], teacher: np.ndarray, scores: np.ndarra
     """Return the fused relevance of pairs, 0–1, (n,): the teacher's relevance, (n,), and the embedder's scores, (n,), by their shares.
 
     With ``teacher_by_agreement`` the teacher's share is multiplied by the rank correlation of the two over the query's
-    products, at least 0: a teacher that saw laptops only as wrong answers contradicts the embedder on every query for laptops,
-    and has no part there. Source: S. Wu and F. Crestani, Data fusion with estimated weights, CIKM 2002.
+    products, at least 0: a teacher that saw laptops only as irrelevant products contradicts the embedder on every query
+    for laptops, and is ignored there. Source: S. Wu and F. Crestani, Data fusion with estimated weights, CIKM 2002.
     """
     low, high = score_range
     scaled = np.clip((scores - low) / max(high - low, 1e-6), 0, 1)

@@ -26,12 +26,11 @@ class LanguageModelError(RerankerError):
 
 
 class Endpoint(NamedTuple):
-    """Where a language model is; ``keys`` are the recipe's names of address, model and key variable, for error messages."""
+    """Where a zero-shot teacher is; ``api_key_env`` is the environment variable with its key, or empty."""
 
     address: str
     model: str
     api_key_env: str
-    keys: tuple[str, str, str]
 
     def check(self) -> None:
         """Check what can be checked without a request.
@@ -41,11 +40,11 @@ class Endpoint(NamedTuple):
             RecipeError: the environment variable for the key is not set.
         """
         if importlib.util.find_spec("openai") is None:
-            raise MissingExtraError(self.keys[0], "distill")
+            raise MissingExtraError("teacher.endpoint", "distill")
         if self.api_key_env and not os.environ.get(self.api_key_env):
             raise RecipeError(
-                f"The recipe's {self.keys[2]} names {self.api_key_env}, which is not set.",
-                hint=f'Put the key into that environment variable, or say that there is none: {self.keys[2].rpartition(".")[2]} = ""',
+                f"The recipe's teacher.api_key_env names {self.api_key_env}, which is not set.",
+                hint='Put the key into that environment variable, or say that there is none: api_key_env = ""',
             )
 
     def client(self) -> Any:
@@ -73,14 +72,14 @@ class Endpoint(NamedTuple):
                 raise self._unavailable(f"HTTP {error.status_code}") from error
             raise LanguageModelError(
                 f"The language model at {self.address} refuses: HTTP {error.status_code} {error.response.text[:200]}",
-                hint=f"Check {self.keys[0]}, {self.keys[1]} and the key.",
+                hint="Check teacher.endpoint, teacher.model and the key.",
             ) from error
         except openai.APIConnectionError as error:
             raise self._unavailable(str(error.__cause__ or error)) from error
         except (openai.OpenAIError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise LanguageModelError(
                 f"The language model at {self.address} does not answer as an OpenAI-compatible endpoint does.",
-                hint=f"{self.keys[0]} is the address before /chat/completions, such as http://localhost:8000/v1",
+                hint="teacher.endpoint is the address before /chat/completions, such as http://localhost:8000/v1",
             ) from error
 
     def _unavailable(self, problem: str) -> LanguageModelError:
@@ -91,16 +90,16 @@ class Endpoint(NamedTuple):
 
 
 class Answers:
-    """Answers by key in a JSONL file, appended as they arrive, so that a stopped run pays for none twice; without a path, in memory.
+    """Answers by key in a JSONL file, appended as they arrive, so that a stopped run pays for none twice.
 
     Threads may add at the same time.
     """
 
-    def __init__(self, path: Path | None, model: str) -> None:
+    def __init__(self, path: Path, model: str) -> None:
         self._path, self._model = path, model
         self._lock = threading.Lock()
         self._answers: dict[str, Any] = {}
-        for line in path.read_text(encoding="utf-8").splitlines() if path and path.is_file() else []:
+        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
             try:
                 entry = json.loads(line)
             except ValueError:  # the last line of a run that was killed
@@ -118,7 +117,7 @@ class Answers:
         """Store answers by key."""
         with self._lock:
             self._answers |= answers
-            if self._path and answers:
+            if answers:
                 entries = [json.dumps({"model": self._model, "id": key, "answer": answer}, ensure_ascii=False) for key, answer in answers.items()]
                 with self._path.open("a", encoding="utf-8") as file:
                     file.write("\n".join(["", *entries, ""]))  # the first line break ends a line that a killed run left unfinished

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -18,19 +17,21 @@ from reranker import __version__
 from reranker.bundle import sha256
 from reranker.errors import RecipeError, RerankerError
 from reranker.folders import copy_files, whole_file, whole_folder
-from reranker.onnx_model import cores
 from reranker_distill.disk_space import explain_full_disk
 from reranker_distill.distributed import DistributedContext
-from reranker_distill.finished_run import FILES, REPORT
-from reranker_distill.gate.measure import BUNDLES, CATALOGUE_VECTORS, PER_QUERY
-from reranker_distill.gate.prior_measurements import PriorMeasurements
 from reranker_distill.inputs import Inputs, check_models_and_disk, read_inputs
 from reranker_distill.recipe import Recipe
 from reranker_distill.runner import Runner
 from reranker_distill.stage_folder import StageResult, fingerprint_of, read_json, result_in, write_json
 from reranker_distill.stages import Workspace, build_stages
-from reranker_distill.stages.stage import MODELS, PAIRS, TEACHER
+from reranker_distill.stages.gate import BUNDLES, CATALOGUE_VECTORS, PER_QUERY
+from reranker_distill.stages.stage import MODELS, PAIRS
 from reranker_distill.stages.teacher import TeacherStage
+
+REPORT = "report.json"
+
+FILES = "files.json"
+"""Where the run's catalogue and judgments were, and their hashes."""
 
 
 class GateRefusal(RerankerError):
@@ -47,7 +48,6 @@ def distil(
     quiet: bool = False,
     ray: str | None = None,
     reuse: Sequence[Path] = (),
-    prior: PriorMeasurements | None = None,
 ) -> dict[str, Any]:
     """Run a recipe in ``folder``, resuming what is there, and return the report; the bundle is ``folder/bundle``.
 
@@ -58,7 +58,6 @@ def distil(
         ray: address of the Ray cluster that labels, or "local".
         reuse: earlier runs; the catalogue's vectors, labels and a teacher of the same judgments are taken from them. Fingerprints
             cover inputs and release, not the code: reuse runs of the same code.
-        prior: what earlier runs measured, for a recipe that holds nothing out (see ``refit``).
 
     Raises:
         RecipeError, CatalogError, JudgmentError: what the recipe names cannot be used.
@@ -70,7 +69,7 @@ def distil(
     _check_options(recipe, ray, reuse)
     inputs = read_inputs(recipe, recipe_path, console.print)
     workspace = _workspace(recipe, inputs, folder, console)
-    stages = build_stages(recipe, inputs, workspace, distributed=distributed, ray=ray, reuse=reuse, prior=prior)
+    stages = build_stages(recipe, inputs, workspace, distributed=distributed, ray=ray, reuse=reuse)
     if not distributed.is_main:
         if isinstance(stages[0], TeacherStage):
             stages[0].run_as_worker()
@@ -82,11 +81,10 @@ def distil(
         "recipe": fingerprint_of(recipe.model_dump(mode="json")),
     }
     resumes = read_json(folder / FILES) == files
-    teacher = folder / TEACHER
-    check_models_and_disk(recipe, folder, inputs, resumes=resumes, trained_teacher=teacher if resumes and result_in(teacher) else None)
+    check_models_and_disk(recipe, folder, inputs, resumes=resumes)
     runner = Runner(folder, lambda text: console.print(f"[bold]·[/] {text}"), reuse)
     with explain_full_disk("the run", folder), runner.locked():
-        _prepare_folder(folder, recipe_path, files, reuse)
+        _prepare_folder(folder, recipe_path, files)
         results = runner.run_all(stages)
         report = _write_report(recipe, folder, results)
         gate = results["gate"]
@@ -148,12 +146,8 @@ def _workspace(recipe: Recipe, inputs: Inputs, folder: Path, console: Console) -
     return Workspace(folder, inputs.products, recipe.template, recipe.seed, {**catalogue, "locale": recipe.data.locale}, data, console)
 
 
-def _prepare_folder(folder: Path, recipe_path: Path, files: dict[str, Any], reuse: Sequence[Path]) -> None:
-    """Write down recipe and files of the run, and copy unpacked checkpoints from an earlier run."""
-    source = next((run / MODELS for run in reuse if (run / MODELS).is_dir()), None)
-    if source and not (folder / MODELS).exists():
-        with whole_folder(folder / MODELS) as copy:
-            copy_files(source, copy)
+def _prepare_folder(folder: Path, recipe_path: Path, files: dict[str, Any]) -> None:
+    """Write down recipe and files of the run."""
     (folder / MODELS).mkdir(exist_ok=True)
     if recipe_path.resolve() != (folder / "recipe.toml").resolve():
         with whole_file(folder / "recipe.toml") as copy:
@@ -166,18 +160,9 @@ def _write_report(recipe: Recipe, folder: Path, results: dict[str, StageResult])
     report = {
         "recipe": recipe.model_dump(mode="json"),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": _machine(),
         "stages": {name: {"seconds": result.seconds, **result.report} for name, result in results.items()},
     }
     if (gate / PER_QUERY).is_file():
         report["held_out_queries"] = json.loads((gate / PER_QUERY).read_text(encoding="utf-8"))
     write_json(folder / REPORT, report)
     return report
-
-
-def _machine() -> dict[str, Any]:
-    """Return what the run ended on, which the seconds of its stages depend on."""
-    import torch
-
-    machine = {"processor": platform.processor() or platform.machine(), "threads": cores(), "python": platform.python_version(), "torch": torch.__version__}
-    return {**machine, **({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {})}

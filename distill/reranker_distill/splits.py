@@ -42,10 +42,8 @@ def deal_intents(judgments: Sequence[Judgment], folds: int, seed: int) -> list[l
     return fold_intents
 
 
-def split_by_intent(judgments: Sequence[Judgment], *, folds: int, held_out_fold: int | None, seed: int) -> Split:
-    """Hold out one fold of intents, or none."""
-    if held_out_fold is None:
-        return Split(list(judgments), [])
+def split_by_intent(judgments: Sequence[Judgment], *, folds: int, held_out_fold: int, seed: int) -> Split:
+    """Hold out one fold of the intents."""
     held_out = set(deal_intents(judgments, folds, seed)[held_out_fold])
     return Split([j for j in judgments if j.intent.casefold() not in held_out], [j for j in judgments if j.intent.casefold() in held_out])
 
@@ -56,7 +54,8 @@ class HeldOutGuard:
     Refused are queries that hold all index terms of a held-out query or its letters in one piece: "cheapest laptop with i9"
     where "laptop" is held out, "headset" where "head set" is. Each of its words counts as held also in the plural, joined
     to the next word ("harddrive"), or another word ("cheaplaptop"), or with typing errors: one (two letters swapped
-    count as one) in words of ``MIN_LETTERS`` or more, two in those of ``LONG`` or more. Its time hardly grows with the number of held-out queries.
+    count as one) in words of ``MIN_LETTERS`` or more, two in those of ``LONG`` or more.
+    Look-ups are indexed, so that the time hardly depends on the number of held-out queries.
     """
 
     MIN_LETTERS = 5

@@ -59,12 +59,12 @@ def held_out_wordings(products, split) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def told():
+def report():
     return {}
 
 
 @pytest.fixture(scope="module")
-def pairs(products, split, first_stage, told):
+def pairs(products, split, first_stage, report):
     bad = [(wording, 1_000) for wording in sorted(held_out_wordings(products, split))]
     return augment(
         judged=split.train,
@@ -76,7 +76,7 @@ def pairs(products, split, first_stage, told):
         seed=1,
         nearest=LastProducts(products),
         misspelt_share=0.4,
-        report=told,
+        report=report,
     )
 
 
@@ -133,10 +133,10 @@ def test_machine_made_filler_is_left_out(pairs) -> None:
     assert {"screen", "phone"} <= log_queries
 
 
-def test_what_could_not_be_had_is_reported(pairs, told) -> None:
-    assert told["queries_missing"] == {}
-    assert told["queries_without_hits"]["number"] > 0  # some misspelling finds nothing
-    for query in told["queries_without_hits"]["first"]:
+def test_what_could_not_be_had_is_reported(pairs, report) -> None:
+    assert report["queries_missing"] == {}
+    assert report["queries_without_hits"]["number"] > 0  # some misspelling finds nothing
+    for query in report["queries_without_hits"]["first"]:
         sources = [p.source.split("/")[1] for p in pairs if p.query == query]
         assert sources, "named, and labelled all the same"
         assert not [s for s in sources if s.startswith("rank")]
@@ -153,7 +153,7 @@ SHOP = [
 def shop_pairs(tmp_path: Path, **changes: int):
     build_index(tmp_path / "index", SHOP)
     settings = Augmentation(**{"catalogue_queries": 30, **changes})
-    told: dict = {}
+    report: dict = {}
     pairs = augment(
         judged=[Judgment("printer", "Acme1", 3, "printer", ())],
         held_out=[Judgment("notebook", "Acme9", 3, "notebook", ())],
@@ -163,9 +163,9 @@ def shop_pairs(tmp_path: Path, **changes: int):
         settings=settings,
         seed=3,
         misspelt_share=0.3,
-        report=told,
+        report=report,
     )
-    return pairs, told
+    return pairs, report
 
 
 def test_the_same_seed_makes_the_same_pairs(tmp_path: Path) -> None:
@@ -174,11 +174,11 @@ def test_the_same_seed_makes_the_same_pairs(tmp_path: Path) -> None:
     assert len(first) > 50
 
 
-def test_fewer_queries_than_asked_for_are_told(tmp_path: Path) -> None:
-    pairs, told = shop_pairs(tmp_path, catalogue_queries=10_000)
+def test_fewer_queries_than_asked_for_are_reported(tmp_path: Path) -> None:
+    pairs, report = shop_pairs(tmp_path, catalogue_queries=10_000)
     assert {p.query for p in pairs if p.source.startswith("log/")} == {"toner", "red toner"}
-    assert told["queries_missing"]["log"] == Augmentation().log_queries - 2
-    assert told["queries_missing"]["catalogue"] > 9_000
+    assert report["queries_missing"]["log"] == Augmentation().log_queries - 2
+    assert report["queries_missing"]["catalogue"] > 9_000
 
 
 def test_near_misses_are_not_among_the_query_s_hits(tmp_path: Path) -> None:

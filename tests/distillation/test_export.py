@@ -42,7 +42,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, st
 
 def export(student: Path, folder: Path, pairs: list[tuple[str, str]], **settings) -> dict:
     folder.mkdir(exist_ok=True)
-    return export_student(student, folder, pairs=pairs, max_length=48, **{"int8": True, **settings})
+    return export_student(student, folder, pairs=pairs, max_length=48, **settings)
 
 
 def test_the_layer_that_harms_the_order_most_is_left_in_floats(exported: Path, pairs: list[tuple[str, str]], tmp_path: Path) -> None:
@@ -66,7 +66,3 @@ def test_without_demands_every_layer_is_int8(exported: Path, pairs: list[tuple[s
     report = export(exported, tmp_path, pairs, least_agreement=0.0)
     assert report["precision"] == "int8"
     assert report["left_in_fp32"] == []
-
-
-def test_int8_can_be_left_out(exported: Path, pairs: list[tuple[str, str]], tmp_path: Path) -> None:
-    assert list(export(exported, tmp_path, pairs, int8=False)["megabytes"]) == ["fp32"]

@@ -16,7 +16,8 @@ from reranker.errors import RecipeError
 from reranker.judgments import Judgment
 from reranker.text import ProductTemplate
 from reranker_distill.recipe import Teacher
-from reranker_distill.teacher import load_teacher, train_teacher
+from reranker_distill.teacher import load_teacher
+from reranker_distill.teacher.fine_tuned import fine_tune
 from reranker_distill.teacher.soft_targets import expected_relevance, soft_target
 from tests.tiny_decoder import make_tiny_decoder
 
@@ -62,7 +63,7 @@ def train(decoder: Path, folder: Path, **changes: object) -> dict:
     defaults = {"model": str(decoder), "bf16": False, "lora_rank": 4, "learning_rate": 5e-3, "epochs": 6, "batch_size": 8, "max_length": 24}
     settings = Teacher(**{**defaults, **changes})
     folder.mkdir()
-    return train_teacher(JUDGMENTS, SHOP, checkpoint=str(decoder), settings=settings, template=ProductTemplate(), seed=3, folder=folder)
+    return fine_tune(JUDGMENTS, SHOP, checkpoint=str(decoder), settings=settings, template=ProductTemplate(), seed=3, folder=folder)
 
 
 def test_a_decoder_learns_with_lora_and_labels_from_its_folder(decoder: Path, tmp_path: Path) -> None:
@@ -123,7 +124,7 @@ def test_gradient_checkpointing_and_accumulation_train_the_same_teacher(decoder:
     assert np.abs(labels("hard", smoothing=1.0) - plain).max() > 1e-4
 
 
-def test_a_checkpoint_that_cannot_be_loaded_is_told(tmp_path: Path) -> None:
+def test_a_checkpoint_that_cannot_be_loaded_is_reported(tmp_path: Path) -> None:
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "config.json").write_text("{}")
     with pytest.raises(RecipeError, match="cannot be loaded"):

@@ -11,10 +11,10 @@ pytest.importorskip("torch")
 from reranker.errors import RecipeError
 from reranker.evaluation.bootstrap import Interval
 from reranker_distill.gate.decision import VariantMeasurement, agreement_refusals, choose, quality_refusals
-from reranker_distill.gate.measure import NOT_MEASURED
 from reranker_distill.gate.model_card import model_card
 from reranker_distill.gate.variant_bundles import LoadedVariant, choose_precisions
 from reranker_distill.recipe import Gate, Recipe, load_recipe
+from reranker_distill.stages.gate import NOT_MEASURED
 
 GOOD = {"bm25": 0.70, "minilm_cosine": 0.85, "student_fp32": 0.90, "student_int8": 0.899}
 
@@ -24,7 +24,7 @@ def measurement(variant: str, ndcg: float, ms: float, refused: tuple[str, ...] =
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         ({}, []),
         ({"student_int8": 0.894}, ["nDCG@10 0.894 is more than 0.005 below its fp32 form's 0.900"]),
@@ -32,8 +32,8 @@ def measurement(variant: str, ndcg: float, ms: float, refused: tuple[str, ...] =
         ({"minilm_cosine": 0.91}, ["nDCG@10 0.899 is below the off-the-shelf embedder's 0.910"]),
     ],
 )
-def test_quality_is_refused_with_its_reason(changed: dict[str, float], told: list[str]) -> None:
-    assert quality_refusals({**GOOD, **changed}, "student_int8", "student_fp32", Gate()) == told
+def test_quality_is_refused_with_its_reason(changed: dict[str, float], message: list[str]) -> None:
+    assert quality_refusals({**GOOD, **changed}, "student_int8", "student_fp32", Gate()) == message
 
 
 def exported(name: str, precision: str, products: str | None = None) -> LoadedVariant:
@@ -107,7 +107,7 @@ def test_a_variant_takes_from_student_what_it_does_not_give() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ('[[variants]]\nname = "a"\n[[variants]]\nname = "a"\n', "a name of its own"),
         ('[[variants]]\nname = "student"\n', "a name of its own"),
@@ -116,11 +116,11 @@ def test_a_variant_takes_from_student_what_it_does_not_give() -> None:
         ("[gate]\nbudget_ms = 0\n", "gate.budget_ms"),
     ],
 )
-def test_wrong_variants_is_told(tmp_path: Path, text: str, told: str) -> None:
+def test_wrong_variants_is_reported(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "r.toml").write_text(f'name = "x"\n{text}')
     with pytest.raises(RecipeError) as error:
         load_recipe(str(tmp_path / "r.toml"))
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 def test_without_judgments_the_largest_within_the_budget_serves() -> None:
@@ -168,8 +168,8 @@ def test_the_card_of_a_run_without_judgments_says_that_nothing_was_measured() ->
     unmeasured = {"queries": 0, "ndcg@10": {}, "interval": {}, "difference": {}, "refused": [], "not_measured": NOT_MEASURED}
     metrics = {**METRICS, **unmeasured, "teacher_agreement": 0.91, "fp32_agreement": 0.9987}
     card = card_of(metrics=metrics, teacher={"kind": "embedder", "model": "MiniLM", "judged_pairs": 0, "embedder": "MiniLM", "embedder_share": 1.0})
-    for told in ("nDCG@10 is not measured: no judgments", "0.910", "0.9987", "MiniLM, an embedder", "42 ms", "reranker evaluate"):
-        assert told in card
+    for message in ("nDCG@10 is not measured: no judgments", "0.910", "0.9987", "MiniLM, an embedder", "42 ms", "reranker evaluate"):
+        assert message in card
     assert "fine-tuned" not in card
     assert "| ranking |" not in card
 
@@ -186,7 +186,7 @@ def test_the_card_says_what_the_teacher_s_word_counted() -> None:
 
 def test_the_card_tells_quality_with_intervals_limits_and_licences() -> None:
     card = card_of()
-    for told in (
+    for message in (
         "big-llm",
         "Its Terms",
         "BM25 | 0.740 | 0.500 to 0.900",
@@ -196,4 +196,4 @@ def test_the_card_tells_quality_with_intervals_limits_and_licences() -> None:
         "below the off-the-shelf",
         "## Limits",
     ):
-        assert told in card
+        assert message in card

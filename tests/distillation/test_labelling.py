@@ -100,7 +100,7 @@ def test_what_the_same_teacher_has_labelled_before_is_not_labelled_again(shards:
     assert read_labelled(label_pairs(PAIRS, PRODUCTS, Path("nowhere"), folder=tmp_path / "all", shard_size=10, known=before)) == read_labelled(shards)
 
 
-def test_a_full_disk_is_told_and_costs_no_finished_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_and_costs_no_finished_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole_write, written = pq.write_table, []
 
     def fills(table: Any, path: Path, **options: Any) -> None:
@@ -117,9 +117,9 @@ def test_a_full_disk_is_told_and_costs_no_finished_shard(tmp_path: Path, monkeyp
     monkeypatch.setattr(pq, "write_table", fills)
     labeller = RuleLabeller(tmp_path / "notes")
     runner = Runner(tmp_path, lambda _: None)
-    with pytest.raises(RerankerError, match="disk is full") as told:
+    with pytest.raises(RerankerError, match="disk is full") as error:
         runner.run(SimpleStage("3-labels", {}, work))
-    assert "resumes there" in (told.value.hint or "")
+    assert "resumes there" in (error.value.hint or "")
     assert [path.name for path in (tmp_path / "3-labels").iterdir() if "labels" in path.name] == ["labels-00000.parquet"]
     runner.run(SimpleStage("3-labels", {}, work))
     assert [len(ids) for ids in labeller.noted()] == [10, 10, 10, 5]  # the second shard only was labelled again

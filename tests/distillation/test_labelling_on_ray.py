@@ -29,9 +29,9 @@ def label(folder: Path, labeller: Any, **others: Any) -> list[Path]:
     return label_pairs(PAIRS, PRODUCTS, labeller, folder=folder, shard_size=10, **others)
 
 
-@pytest.mark.parametrize(("address", "told"), [("ray://localhost:10001", "Ray Client"), ("localhost:1", "localhost:1"), ("localhost", "localhost")])
-def test_a_cluster_that_cannot_be_used_is_told_at_once(address: str, told: str) -> None:
-    with pytest.raises(RerankerError, match=told) as error, connected(address):
+@pytest.mark.parametrize(("address", "message"), [("ray://localhost:10001", "Ray Client"), ("localhost:1", "localhost:1"), ("localhost", "localhost")])
+def test_a_cluster_that_cannot_be_used_is_reported_at_once(address: str, message: str) -> None:
+    with pytest.raises(RerankerError, match=message) as error, connected(address):
         pass
     assert "local" in (error.value.hint or "") or "HOST:6379" in (error.value.hint or "")
 
@@ -59,7 +59,7 @@ def test_a_cluster_gives_the_same_labels_and_goes_on_at_the_grain_of_shards(tmp_
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_worker_that_fails_is_told_and_the_shards_before_it_are_kept(tmp_path: Path) -> None:
+def test_a_worker_that_fails_is_reported_and_the_shards_before_it_are_kept(tmp_path: Path) -> None:
     failing = RuleLabeller(tmp_path / "notes", fails_on="22", error=RuntimeError("CUDA out of memory"))
     with pytest.raises(RerankerError, match=r"labels-00002.*CUDA out of memory"):
         label(tmp_path / "labels", failing, ray="local")

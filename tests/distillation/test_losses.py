@@ -1,4 +1,4 @@
-"""What the student is pulled towards: each loss against numbers worked out by hand."""
+"""Each loss is compared with numbers computed by hand."""
 
 from __future__ import annotations
 

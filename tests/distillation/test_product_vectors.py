@@ -1,4 +1,4 @@
-"""Products near in meaning are found though they share no word with the query."""
+"""Products near in meaning are found even if they share no word with the query."""
 
 from __future__ import annotations
 

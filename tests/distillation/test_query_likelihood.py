@@ -51,8 +51,8 @@ def test_it_is_the_mean_probability_of_the_query_s_tokens(decoder: Path, words: 
         tokens = torch.tensor([before + tokenizer(query)["input_ids"]])
         with torch.inference_mode():
             logs = model(tokens).logits.log_softmax(dim=-1)[0]
-        told = [float(logs[at - 1, tokens[0, at]]) for at in range(len(before), tokens.shape[1])]
-        assert np.log(row[1]) == pytest.approx(np.mean(told), abs=1e-4)
+        message = [float(logs[at - 1, tokens[0, at]]) for at in range(len(before), tokens.shape[1])]
+        assert np.log(row[1]) == pytest.approx(np.mean(message), abs=1e-4)
         assert row.sum() == pytest.approx(1)
 
 
@@ -83,7 +83,7 @@ def test_its_model_s_folder_travels_with_it(decoder: Path, tmp_path: Path) -> No
     assert QueryLikelihood("somebody/a-model", ProductTemplate(), tmp_path).checkpoint() is None
 
 
-def test_a_model_that_cannot_be_loaded_is_told(tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_loaded_is_reported(tmp_path: Path) -> None:
     for name in ("config.json", "tokenizer_config.json"):
         (tmp_path / name).write_text("{}")
     with pytest.raises(RecipeError, match="cannot be loaded"):

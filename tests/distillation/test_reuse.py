@@ -1,4 +1,4 @@
-"""Labels that a run has are not made again, whatever became of the run since."""
+"""A run reuses its labels, even from stages that were interrupted or set aside."""
 
 from __future__ import annotations
 

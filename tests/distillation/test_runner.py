@@ -1,4 +1,4 @@
-"""A run goes on where it stopped, and repeats only what has changed."""
+"""A run resumes where it stopped, and repeats only stages whose inputs have changed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_stage_runs_again_only_when_what_it_reads_has_changed(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(("reads", "found"), [({"x": 1}, True), ({"x": 2}, False)])
-def test_a_half_made_stage_goes_on_unless_its_input_changed(tmp_path: Path, reads: dict[str, int], found: bool) -> None:
+def test_a_half_made_stage_resumes_unless_its_input_changed(tmp_path: Path, reads: dict[str, int], found: bool) -> None:
     runner, looked = Runner(tmp_path, lambda _: None), []
 
     def dies(at: Path) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def test_a_disk_that_fills_up_while_a_stage_is_taken_loses_nothing(tmp_path: Pat
     assert sorted(path.name for path in (tmp_path / "own").iterdir()) == ["1-a"]
 
 
-def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_loses_nothing(tmp_path: Path) -> None:
     def fills(at: Path) -> dict[str, Any]:
         (at / "shard").write_text("kept")
         raise OSError(28, "No space left on device")
@@ -190,7 +190,7 @@ def test_two_processes_do_not_share_a_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "recognised"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), True),
         (RuntimeError("[enforce fail at inline_container.cc:858] . PytorchStreamWriter failed writing file data/3: file write failed"), True),
@@ -198,12 +198,12 @@ def test_two_processes_do_not_share_a_run(tmp_path: Path) -> None:
         (RuntimeError("shapes cannot be multiplied"), False),
     ],
 )
-def test_a_full_disk_is_told_whoever_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, told: bool) -> None:
+def test_a_full_disk_is_recognised_by_any_library_s_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, recognised: bool) -> None:
     def work(at: Path) -> dict[str, Any]:
         raise error
 
     monkeypatch.setattr("reranker_distill.disk_space.shutil.disk_usage", lambda path: SimpleNamespace(free=4_000))
-    with pytest.raises(RerankerError if told else type(error), match="disk is full" if told else None):
+    with pytest.raises(RerankerError if recognised else type(error), match="disk is full" if recognised else None):
         Runner(tmp_path, lambda _: None).run(SimpleStage("1-a", {}, work))
 
 

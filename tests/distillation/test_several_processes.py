@@ -37,4 +37,4 @@ def test_two_processes_train_one_teacher(tmp_path: Path) -> None:
     state = report["stages"]["teacher"]
     assert state["steps"] == 2 * 32 / (4 * 2)  # both share each step
     assert (tmp_path / "runs" / "shop" / "bundle" / "model.onnx").is_file()
-    assert launch()["stages"]["teacher"] == state  # done before: the second process is told, and ends
+    assert launch()["stages"]["teacher"] == state  # done before: the second process is notified, and ends

@@ -1,4 +1,4 @@
-"""Variants of a query are what shoppers' fingers make of it."""
+"""Variants of a query are spelt as shoppers type them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from reranker_distill.augmentation.spellings import Speller, hyphenated, joined,
 SHOP = [{"id": str(i), "title": "APC Smart Uninterruptible Power Supply (UPS) head set, note book, work station", "brand": "APC"} for i in range(6)]
 
 
-def made(way, query: str, n: int = 60) -> set[str]:
+def variants_of(way, query: str, n: int = 60) -> set[str]:
     return {way(query, random.Random(seed)) for seed in range(n)}
 
 
 def test_a_misspelling_is_one_typing_error_in_a_long_word() -> None:
-    found = made(misspelt, "hp wireless keyboard", 300)
+    found = variants_of(misspelt, "hp wireless keyboard", 300)
     assert len(found) > 40
     for text in found:
         words = text.split()
@@ -46,14 +46,14 @@ def test_short_words_and_numbers_are_not_misspelt() -> None:
     ],
 )
 def test_other_ways_to_write_a_query(way, query: str, variant: str) -> None:
-    assert variant in made(way, query)
+    assert variant in variants_of(way, query)
 
 
 @pytest.mark.parametrize(
     ("way", "query"), [(joined, "toner for hp"), (joined, "laptop"), (other_unit, "laptop"), (hyphenated, "case for laptop"), (other_number, "usb 3.0")]
 )
 def test_queries_that_allow_no_such_variant(way, query: str) -> None:
-    assert made(way, query) == {None}
+    assert variants_of(way, query) == {None}
 
 
 def test_the_shop_s_own_words_are_split_and_shortened() -> None:

@@ -1,4 +1,4 @@
-"""A start point is cut as asked, still scores, and says so where it cannot be."""
+"""A start point keeps the configured layers and still scores; too many layers are an error."""
 
 from __future__ import annotations
 
@@ -47,6 +47,6 @@ def test_more_layers_than_there_are_is_an_error(checkpoint: str) -> None:
         load_start_point(checkpoint, Student(layers=7))
 
 
-def test_a_start_point_that_is_none_is_told(tmp_path: Path) -> None:
+def test_a_start_point_that_is_none_is_reported(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="cannot be loaded"):
         load_start_point(str(tmp_path / "nothing"), Student())

@@ -1,4 +1,4 @@
-"""A training that was stopped goes on from its last state, and ends as if it had not been stopped."""
+"""A stopped training resumes from its last checkpoint, and gives the same model as an unstopped one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from reranker.text import ProductTemplate
 from reranker_distill.pairs import LabelledPair
 from reranker_distill.recipe import Student, Teacher
 from reranker_distill.student.training import train_student
-from reranker_distill.teacher import load_teacher, train_teacher
+from reranker_distill.teacher import load_teacher
+from reranker_distill.teacher.fine_tuned import fine_tune
 from tests.tiny_decoder import make_tiny_decoder
 
 SHOP = {str(i): {"id": str(i), "title": f"{('red', 'black', 'white')[i % 3]} {('laptop', 'hose', 'lamp', 'bag')[i % 4]}"} for i in range(12)}
@@ -58,20 +59,20 @@ def teacher(start: Path, lora_rank: int) -> Callable[[Path], np.ndarray]:
     def train(folder: Path) -> np.ndarray:
         folder.mkdir(exist_ok=True)
         settings = Teacher(model=str(start), bf16=False, lora_rank=lora_rank, learning_rate=1e-3, epochs=12, batch_size=8, max_length=24)
-        train_teacher(judgments, SHOP, checkpoint=str(start), settings=settings, template=ProductTemplate(), seed=3, folder=folder)
+        fine_tune(judgments, SHOP, checkpoint=str(start), settings=settings, template=ProductTemplate(), seed=3, folder=folder)
         return load_teacher(folder).distributions([(query, SHOP[product]) for query, product in PAIRS])
 
     return train
 
 
 @pytest.mark.parametrize("kind", ["cross_encoder", "bi_encoder", "decoder with LoRA", "encoder with all its weights"])
-def test_a_stopped_training_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str) -> None:
+def test_a_stopped_training_resumes_and_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str) -> None:
     start = make_tiny_decoder(tmp_path / "start") if kind.startswith("decoder") else encoder(tmp_path / "start")
     train = teacher(start, 4 if "LoRA" in kind else 0) if "with" in kind else student(kind, start)
     whole = train(tmp_path / "whole")
-    told = capsys.readouterr()
-    assert told.out == "", "a script that asked for the report as JSON reads nothing else there"
-    assert "training the " in told.err
+    message = capsys.readouterr()
+    assert message.out == "", "a script that asked for the report as JSON reads nothing else there"
+    assert "training the " in message.err
 
     steps: list[int] = []
     step = Trainer.training_step

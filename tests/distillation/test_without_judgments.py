@@ -10,11 +10,11 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
+from benchmarks.finished_run import open_run
 from reranker import Reranker
 from reranker.bundle import load_bundle
 from reranker.errors import RecipeError, RerankerError
 from reranker.evaluation import evaluate_rankings
-from reranker_distill.finished_run import open_run
 from reranker_distill.pairs import relevance_in
 from reranker_distill.recipe import load_recipe
 from reranker_distill.run import distil
@@ -152,12 +152,12 @@ def test_with_a_zero_shot_teacher_all_judgments_are_the_gate_s(tmp_path: Path) -
         recipe.write_text(recipe.read_text().replace('judgments = ""', 'judgments = "judgments.csv"'))
         gate = run(recipe, tmp_path / "run")["stages"]["gate"]
         recipe.write_text(recipe.read_text().replace("catalogue_queries = 6", "catalogue_queries = 9"))
-        model.asked.clear()
+        model.prompts.clear()
         more = run(recipe, tmp_path / "more", reuse=[tmp_path / "run"])["stages"]["labels"]
         labelled_now = len(relevance_in(tmp_path / "more" / "3-labels").keys() - relevance_in(tmp_path / "run" / "3-labels").keys())
         assert 0 < more["pairs_reused"] < more["pairs"]
         asked_by_the_gate = 2 * 12
-        assert labelled_now <= len(model.asked) <= labelled_now + asked_by_the_gate
+        assert labelled_now <= len(model.prompts) <= labelled_now + asked_by_the_gate
 
         catalogue = tmp_path / "shopping_queries_dataset_products.parquet"
         renamed = parquet.read_table(catalogue).to_pylist()
@@ -171,7 +171,7 @@ def test_with_a_zero_shot_teacher_all_judgments_are_the_gate_s(tmp_path: Path) -
     assert manifest.seen.queries == []
 
 
-def test_queries_that_the_catalogue_cannot_answer_are_told_of_before_anything_is_labelled(tmp_path: Path) -> None:
+def test_queries_that_the_catalogue_cannot_answer_are_reported_before_anything_is_labelled(tmp_path: Path) -> None:
     with ChatServer(answer) as model:
         text = f'[embedder]\nmodel = ""\n[teacher]\nkind = "zero_shot"\nmodel = "tiny-instruct"\nendpoint = "{model.url}"\n'
         recipe = shop(tmp_path, text)
@@ -181,7 +181,7 @@ def test_queries_that_the_catalogue_cannot_answer_are_told_of_before_anything_is
             run(recipe, tmp_path / "run")
 
 
-def test_a_cluster_that_is_not_there_is_told_of_before_a_teacher_is_trained(tmp_path: Path) -> None:
+def test_a_cluster_that_is_not_there_is_reported_before_a_teacher_is_trained(tmp_path: Path) -> None:
     with pytest.raises(RerankerError, match=r"No Ray cluster can be used at 127\.0\.0\.1:9"):
         run(shop(tmp_path, "[embedder]\nshare = 1.0\n"), tmp_path / "run", ray="127.0.0.1:9")
     assert not (tmp_path / "run").exists()
@@ -193,13 +193,13 @@ def test_a_zero_shot_teacher_s_answers_outlive_the_run(tmp_path: Path) -> None:
         recipe = shop(tmp_path, text)
         report = run(recipe, tmp_path / "run")
         assert report["stages"]["labels"]["pairs"] == report["stages"]["pairs"]["pairs"]
-        asked = len(model.asked)
+        asked = len(model.prompts)
         assert asked <= report["stages"]["labels"]["pairs"] + 1
         (tmp_path / "run" / "3-labels" / "stage.json").unlink()
         for shard in (tmp_path / "run" / "3-labels").glob("*.parquet"):
             shard.unlink()
         run(recipe, tmp_path / "run")
-        assert len(model.asked) == asked
+        assert len(model.prompts) == asked
     manifest = json.loads((tmp_path / "run" / "bundle" / "manifest.json").read_text())
     assert manifest["teacher"] == {"kind": "zero_shot", "model": "tiny-instruct", "judged_pairs": 0}
     assert model.url not in json.dumps(manifest)
@@ -208,11 +208,11 @@ def test_a_zero_shot_teacher_s_answers_outlive_the_run(tmp_path: Path) -> None:
 def test_a_bi_encoder_comes_with_the_catalogues_vectors_which_its_reader_of_queries_shares(tmp_path: Path) -> None:
     (tmp_path / "judgments.csv").write_text(JUDGMENTS)
     recipe = shop(tmp_path, "[embedder]\nshare = 1.0\n")
-    told = recipe.read_text().replace('judgments = ""', 'judgments = "judgments.csv"').replace("layers = 1", 'layers = 2\narchitecture = "bi_encoder"')
+    text = recipe.read_text().replace('judgments = ""', 'judgments = "judgments.csv"').replace("layers = 1", 'layers = 2\narchitecture = "bi_encoder"')
     variants = (
         '[[variants]]\nname = "quick"\nquery_encoder_of = "student"\nlayers = 1\n[[variants]]\nname = "cross"\narchitecture = "cross_encoder"\nlayers = 1\n'
     )
-    recipe.write_text(told + variants)
+    recipe.write_text(text + variants)
     gate = run(recipe, tmp_path / "run")["stages"]["gate"]
     for name in ("bundle", "bundles/quick"):
         student = Reranker.load(tmp_path / "run" / name)
@@ -221,7 +221,3 @@ def test_a_bi_encoder_comes_with_the_catalogues_vectors_which_its_reader_of_quer
     served = evaluate_rankings(measured.split.held_out, measured.products, {"quick": student.score})
     precision = load_bundle(tmp_path / "run" / "bundles" / "quick").manifest.metrics["precision"]
     assert gate["ndcg@10"][f"quick_{precision}"] == pytest.approx(served.mean("quick"), abs=1e-3)
-
-    recipe.write_text(recipe.read_text().replace("[gate]", "[gate]\ncatalogue_vectors = false"))
-    run(recipe, tmp_path / "run")
-    assert not (tmp_path / "run" / "6-gate" / "vectors").exists()

@@ -13,7 +13,8 @@ from reranker.errors import RecipeError
 from reranker.text import ProductTemplate
 from reranker_distill.llm_endpoint import LanguageModelError
 from reranker_distill.recipe import Teacher
-from reranker_distill.teacher import load_teacher, train_teacher
+from reranker_distill.teacher import load_teacher
+from reranker_distill.teacher.zero_shot import prepare_zero_shot
 from tests.chat_server import ChatServer, Token
 
 SHOP = {str(i): {"id": str(i), "title": title} for i, title in enumerate(["laptop", "laptop bag", "garden hose", "usb hub"])}
@@ -36,7 +37,7 @@ def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
 def make(served: ChatServer, folder: Path, **changes: object):
     settings = Teacher(**{"kind": "zero_shot", "model": "tiny-instruct", "endpoint": served.url, **changes})
     (folder / "1-teacher").mkdir(exist_ok=True)
-    report = train_teacher([], SHOP, checkpoint="", settings=settings, template=ProductTemplate(), seed=1, folder=folder / "1-teacher")
+    report = prepare_zero_shot(SHOP, settings, ProductTemplate(), folder / "1-teacher")
     assert report["kind"] == "zero_shot"
     return load_teacher(folder / "1-teacher")
 
@@ -54,31 +55,31 @@ def test_relevance_is_the_expected_grade(model: ChatServer, tmp_path: Path) -> N
     np.testing.assert_allclose(relevance, [(2 / 9 + 24 / 9) / 3, (7 / 9 + 4 / 9) / 3, 0], atol=1e-5)
 
 
-def test_the_model_is_told_the_grades_names_and_asked_for_probabilities(model: ChatServer, tmp_path: Path) -> None:
+def test_the_model_is_reported_the_grades_names_and_asked_for_probabilities(model: ChatServer, tmp_path: Path) -> None:
     make(model, tmp_path, classes=("Irrelevant", "Complement", "Substitute", "Exact"))
-    assert "3: Exact" in model.asked[0]
+    assert "3: Exact" in model.prompts[0]
     assert (model.bodies[0]["model"], model.bodies[0]["logprobs"], model.bodies[0]["top_logprobs"]) == ("tiny-instruct", True, 20)
 
 
 def test_a_recipe_may_bring_its_own_question(model: ChatServer, tmp_path: Path) -> None:
     make(model, tmp_path, prompt="Would {query} be served by this? Product: {product}").distributions(PAIRS)
-    assert any(text.startswith("Would laptop be served by this? Product: laptop bag") and "0: irrelevant" in text for text in model.asked)
+    assert any(text.startswith("Would laptop be served by this? Product: laptop bag") and "0: irrelevant" in text for text in model.prompts)
 
 
 def test_no_pair_is_paid_for_twice(model: ChatServer, tmp_path: Path) -> None:
     first = make(model, tmp_path).distributions(PAIRS)
-    asked = len(model.asked)
+    asked = len(model.prompts)
     kept = next(tmp_path.glob("*.jsonl"))
     with kept.open("a") as file:
         file.write('{"model": "tiny-instruct", "id"')  # killed in the middle of a line
     again = make(model, tmp_path)
     np.testing.assert_array_equal(again.distributions([*PAIRS, PAIRS[0]]), [*first, first[0]])
-    assert len(model.asked) == asked
+    assert len(model.prompts) == asked
     again.distributions([("usb hub", SHOP["3"])])
     assert make(model, tmp_path).distributions([("usb hub", SHOP["3"])]).shape == (1, 4)
-    assert len(model.asked) == asked + 1
+    assert len(model.prompts) == asked + 1
     make(model, tmp_path, model="another").distributions(PAIRS)
-    assert len(model.asked) > asked + 1
+    assert len(model.prompts) > asked + 1
 
 
 def test_answers_that_came_before_a_failure_are_kept(model: ChatServer, tmp_path: Path) -> None:
@@ -91,10 +92,10 @@ def test_answers_that_came_before_a_failure_are_kept(model: ChatServer, tmp_path
     with pytest.raises(LanguageModelError, match="503"):
         teacher.distributions(many, on_pairs=breaks)
     model.failures = 0
-    came = len(model.asked)
+    came = len(model.prompts)
     make(model, tmp_path).distributions(many)
     assert came > 1
-    assert len(set(model.asked)) == len(model.asked) == 41
+    assert len(set(model.prompts)) == len(model.prompts) == 41
 
 
 def test_a_moment_s_failure_is_passed_over(model: ChatServer, tmp_path: Path) -> None:
@@ -140,7 +141,7 @@ def test_the_key_comes_from_the_environment_and_goes_into_no_file(model: ChatSer
         endpoint(Teacher(kind="zero_shot", model="m", endpoint=model.url, api_key_env="SHOP_LLM_KEY")).check()
 
 
-def test_what_is_no_teacher_s_folder_is_told(tmp_path: Path) -> None:
+def test_what_is_no_teacher_s_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "teacher.json").write_text(json.dumps({"settings": {}}))
     for folder in (tmp_path / "nowhere", tmp_path):
         with pytest.raises(RecipeError, match="no teacher"):

@@ -120,6 +120,21 @@ def test_the_table_names_rankings_and_the_query_that_gained(shop: Shop) -> None:
         assert expected in ended.out
 
 
+@pytest.mark.parametrize(("name", "magic"), [("report.png", b"\x89PNG"), ("report.svg", b"<?xml")])
+def test_a_picture_is_drawn(shop: Shop, name: str, magic: bytes) -> None:
+    assert shop.evaluate("--picture", shop.folder / name).code == 0
+    assert (shop.folder / name).read_bytes().startswith(magic)
+    assert not list(shop.folder.glob(".report*"))
+
+
+@pytest.mark.parametrize("name", ["report.txt", "no/such/folder/report.png"])
+def test_a_picture_that_cannot_be_drawn_is_refused_before_any_work(shop: Shop, name: str) -> None:
+    ended = shop.evaluate("--picture", shop.folder / name)
+    assert ended.code == 2
+    assert "report" in ended.err
+    assert not (shop.folder / "home").exists()
+
+
 OTHER = [("stool", "best", 2), ("stool", "decoy", 0)]
 
 

@@ -47,6 +47,7 @@ def test_the_hint_installs_the_extra_from_where_the_project_came(origin: dict[st
 @pytest.mark.parametrize(
     ("library", "extra", "arguments"),
     [
+        ("matplotlib", "plots", ["evaluate", "--picture", "picture.png"]),
         ("opensearchpy", "opensearch", ["search", "laptop", "--opensearch", "http://127.0.0.1:1"]),
         ("opensearchpy", "opensearch", ["index", "--opensearch", "http://127.0.0.1:1"]),
         ("opensearchpy", "opensearch", ["pipeline", "status", "--opensearch", "http://127.0.0.1:1"]),

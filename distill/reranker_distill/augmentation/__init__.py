@@ -1,6 +1,6 @@
 """Augmentation: unlabelled (query, product) pairs for the teacher to label.
 
-``query_log``, ``catalogue_queries`` (with ``titles`` and ``product_types``) and ``generated_queries`` bring queries;
+``query_log`` and ``catalogue_queries`` (with ``titles`` and ``product_types``) bring queries;
 ``query_filter`` keeps those worth labelling; ``spellings`` varies them; ``candidates`` finds each query's products;
 ``augment`` composes them. ``query_texts`` makes many more queries, without products, to train query encoders.
 """

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 from reranker.first_stage import FirstStage
 from reranker.judgments import Judgment
 from reranker.products import Product
-from reranker.text import ProductTemplate
 from reranker_distill.augmentation.candidates import Candidates, NearestProducts
 from reranker_distill.augmentation.catalogue_queries import catalogue_queries, mix_kinds
-from reranker_distill.augmentation.generated_queries import generated_queries
 from reranker_distill.augmentation.query_filter import QueryFilter
 from reranker_distill.augmentation.spellings import Speller
 from reranker_distill.pairs import Pair
@@ -39,8 +35,6 @@ def augment(
     seed: int,
     nearest: NearestProducts | None = None,
     misspelt_share: float = MISSPELT_SHARE,
-    template: ProductTemplate | None = None,
-    folder: Path | None = None,
     on_query: Callable[[], None] | None = None,
     report: dict[str, Any] | None = None,
 ) -> list[Pair]:
@@ -55,10 +49,8 @@ def augment(
         query_log: (query, count), most frequent first, as ``read_query_log`` returns it.
         nearest: finds products by meaning; None leaves such products out.
         misspelt_share: variants of the queries, by their number.
-        template: how a product is shown to the language model, where the settings ask for one.
-        folder: keeps the language model's answers, for a run that is resumed.
         on_query: called for each query accepted, variants included.
-        report: receives ``queries_missing`` (how many fewer than asked for, by source) and ``queries_without_hits``
+        report: receives ``queries_missing`` (how many fewer than the settings want, by source) and ``queries_without_hits``
             (those for which the first stage finds nothing: how many, and the first ones).
 
     Source: arXiv 2505.07105, where the student's data is expanded far beyond the judged pairs.
@@ -81,10 +73,6 @@ def augment(
 
     if query_log:
         add(((query, "log") for query, _ in query_log), settings.log_queries, "log")
-    written_for: dict[str, str] = {}
-    if settings.llm_queries:
-        with closing(generated_queries(products, settings, template=template or ProductTemplate(), seed=seed, folder=folder)) as written:
-            add(_tagged(written, written_for), settings.llm_queries, "llm")
     if settings.catalogue_queries:
         from_catalogue = catalogue_queries(products.values(), seed=rng.randrange(2**32))
         add(((query, f"catalogue {kind}") for query, kind in mix_kinds(from_catalogue, rng)), settings.catalogue_queries, "catalogue")
@@ -100,8 +88,6 @@ def augment(
             found[j.query][j.product_id] = "judged"
     without = []
     for query, chosen in found.items():
-        if query in written_for:
-            chosen[written_for[query]] = "its product"
         for product_id, how in candidates.of(query, originals.get(query)).items():
             chosen.setdefault(product_id, how)
         if not candidates.has_hits(query):
@@ -118,12 +104,6 @@ def augment(
 def is_variant(source: str) -> bool:
     """Whether a pair's source says that its query varies another one."""
     return _VARIED in source.split("/")[0]
-
-
-def _tagged(written: Iterable[tuple[str, str]], written_for: dict[str, str]) -> Iterable[tuple[str, str]]:
-    for query, product_id in written:
-        written_for.setdefault(query, product_id)
-        yield query, "llm"
 
 
 def _add_variants(

@@ -26,7 +26,7 @@ class NearestProducts(Protocol):
 class Candidates:
     """Picks each query's products, as (product id, how it was found); each product once.
 
-    How: ``rank N`` (the first stage's hit), ``original's rank N`` (of the query that a misspelling stands for),
+    How it was found: ``rank N`` (the first stage's hit), ``original's rank N`` (of the query that a misspelling stands for),
     ``hard word`` (found by only one of the query's words: the brand without the type, an accessory),
     ``hard query`` (a first hit of another chosen query that shares a word), ``similar N``, ``random``.
     """

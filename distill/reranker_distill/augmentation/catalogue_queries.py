@@ -115,11 +115,11 @@ def mix_kinds(queries: Iterable[tuple[str, str]], rng: random.Random) -> list[tu
 
 def _distinctive_values(products: list[Product]) -> set[str]:
     """Attribute values that titles repeat as words: colours, technologies, materials."""
-    met: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for product in products:
         title = f" {' '.join(pieces(title_text(product).lower()))} "
-        met.update({value for name, value in attribute_words(product) if all(map(is_plain, value.split())) and f" {value} " in title})
-    return {value for value, count in met.items() if count > 4 and value not in DULL_VALUES}
+        counts.update({value for name, value in attribute_words(product) if all(map(is_plain, value.split())) and f" {value} " in title})
+    return {value for value, count in counts.items() if count > 4 and value not in DULL_VALUES}
 
 
 def _qualities(product: Product, title: str, values: set[str]) -> list[str]:
@@ -154,7 +154,7 @@ def _series(products: list[Product], types: ProductTypes, min_products: int) -> 
     titles: Counter[str] = Counter()
     for (_, word), count in brand_titles.items():
         titles[word] += count
-    met: Counter[tuple[str, str]] = Counter()
+    counts: Counter[tuple[str, str]] = Counter()
     begins: dict[str, list[tuple[str, str]]] = {}
     for product in products:
         brand = shop_brand(str(product.get("brand") or ""))
@@ -168,9 +168,9 @@ def _series(products: list[Product], types: ProductTypes, min_products: int) -> 
                 break
             name.append(word)
         begins[str(product["id"])] = [(brand, " ".join(name[:n])) for n in range(1, len(name) + 1)]
-        met.update(begins[str(product["id"])])
-    by: Counter[str] = Counter(name for (_, name), count in met.items() if count >= min_products)
-    return {i: [name for brand, name in names if met[brand, name] >= min_products and by[name] < 3] for i, names in begins.items()}
+        counts.update(begins[str(product["id"])])
+    by: Counter[str] = Counter(name for (_, name), count in counts.items() if count >= min_products)
+    return {i: [name for brand, name in names if counts[brand, name] >= min_products and by[name] < 3] for i, names in begins.items()}
 
 
 def _code(product: Product) -> str | None:

@@ -31,36 +31,36 @@ class ProductTypes:
         apart = self.qualifiers | PROPERTIES
         nouns = _nouns(products) - apart
         brand_words = _brand_words(products)
-        met: Counter[tuple[str, ...]] = Counter()
-        whole: Counter[tuple[str, ...]] = Counter()
-        met_brands: dict[tuple[str, ...], set[str]] = defaultdict(set)
+        phrase_counts: Counter[tuple[str, ...]] = Counter()
+        run_counts: Counter[tuple[str, ...]] = Counter()
+        phrase_brands: dict[tuple[str, ...], set[str]] = defaultdict(set)
         ends: list[set[tuple[str, ...]]] = []
-        within: Counter[str] = Counter()
+        word_counts: Counter[str] = Counter()
         for product in products:
             runs = list(segments(title_text(product), brand_words | apart))
             ends.append({tuple(run[-n:]) for run in runs for n in range(1, MAX_WORDS + 1) if len(run) >= n})
-            met.update(ends[-1])
-            within.update({word for run in runs for word in run})
-            whole.update({tuple(run) for run in runs})
+            phrase_counts.update(ends[-1])
+            word_counts.update({word for run in runs for word in run})
+            run_counts.update({tuple(run) for run in runs})
             for phrase in ends[-1]:
-                met_brands[phrase].add(str(product.get("brand")))
+                phrase_brands[phrase].add(str(product.get("brand")))
         typed = Counter(value for p in products for value in self._typed(p, nouns))
         self.counts: Counter[str] = Counter()
         # A lower-case word that mostly ends a run is a noun too: "webcam", which has no plural in titles.
         small = Counter(piece for product in products for piece in set(pieces(title_text(product))) if piece.islower())
-        often = {h for (h, *more), n in met.items() if not more and n > 4 and n * 3 >= within[h] * 2 and small[h] * 3 >= n}
-        nouns |= {h for h in often if len(met_brands[(h,)]) > min_brands} - apart
-        for phrase, count in met.items():
+        often = {h for (h, *more), n in phrase_counts.items() if not more and n > 4 and n * 3 >= word_counts[h] * 2 and small[h] * 3 >= n}
+        nouns |= {h for h in often if len(phrase_brands[(h,)]) > min_brands} - apart
+        for phrase, count in phrase_counts.items():
             single = len(phrase) == 1
-            if met[phrase[-1:]] * 8 < within[phrase[-1]]:  # "power" and "data" mostly precede other words
+            if phrase_counts[phrase[-1:]] * 8 < word_counts[phrase[-1]]:  # "power" and "data" mostly precede other words
                 continue
-            if phrase[-1] not in nouns or count < min_products + 2 * single or len(met_brands[phrase]) < min_brands + single * (min_brands > 1):
+            if phrase[-1] not in nouns or count < min_products + 2 * single or len(phrase_brands[phrase]) < min_brands + single * (min_brands > 1):
                 continue
-            if whole[phrase] * 5 >= count and not (single and phrase[0] in VAGUE):  # "format printer" never occurs without "large"
+            if run_counts[phrase] * 5 >= count and not (single and phrase[0] in VAGUE):  # "format printer" never occurs without "large"
                 self.counts[" ".join(phrase)] = count
         # The last word of several types is a type: "cable", though titles always qualify it.
         heads = Counter(text.split()[-1] for text in self.counts if " " in text)
-        self.counts.update({h: met[(h,)] for h, kinds in heads.items() if kinds > 2 and h not in VAGUE and h not in self.counts})
+        self.counts.update({h: phrase_counts[(h,)] for h, kinds in heads.items() if kinds > 2 and h not in VAGUE and h not in self.counts})
         self.counts.update({value: count for value, count in typed.items() if count >= min_products and value not in self.counts})
         self.of: dict[str, list[str]] = {}
         for product, phrases in zip(products, ends, strict=True):
@@ -87,16 +87,16 @@ class ProductTypes:
 
 def _nouns(products: Sequence[Product]) -> set[str]:
     """Return words that the catalogue uses as nouns: in singular and plural, or after an article."""
-    met: Counter[str] = Counter()
+    word_counts: Counter[str] = Counter()
     behind_article: Counter[str] = Counter()
     for product in products:
         text = clean(f"{product['title']} . {product.get('description') or ''}"[:4_000]).lower()
-        met.update(set(_WORD.findall(text)))
+        word_counts.update(set(_WORD.findall(text)))
         behind_article.update({singular(word) for word in _NOUN.findall(text)})
-    numbered = {w for w in met if len(w) > 2 and (met[plural(w)] > 1 or (singular(w) != w and met[singular(w)] > 1))}
+    numbered = {w for w in word_counts if len(w) > 2 and (word_counts[plural(w)] > 1 or (singular(w) != w and word_counts[singular(w)] > 1))}
     with_article = {w for w, count in behind_article.items() if count > 2 and (len(w) > 2 or w in ("tv", "pc"))}
-    agents = {w for w, count in met.items() if w.endswith(("er", "or")) and len(w) > 4 and count > 4}
-    return (set(IRREGULAR) & set(met)) | numbered | with_article | agents
+    agents = {w for w, count in word_counts.items() if w.endswith(("er", "or")) and len(w) > 4 and count > 4}
+    return (set(IRREGULAR) & set(word_counts)) | numbered | with_article | agents
 
 
 def _brand_words(products: Sequence[Product]) -> set[str]:

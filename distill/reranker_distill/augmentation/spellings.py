@@ -26,10 +26,10 @@ class Speller:
     """Makes variants of queries, as (text, how), with the catalogue's words and the abbreviations in its titles."""
 
     def __init__(self, products: Iterable[Product]) -> None:
-        self._met: Counter[str] = Counter()
+        self._word_counts: Counter[str] = Counter()
         self._short: dict[str, str] = dict(SHORT_FORMS)
         for product in products:
-            self._met.update({w for w in map(str.lower, pieces(title_text(product))) if w.isalpha()})
+            self._word_counts.update({w for w in map(str.lower, pieces(title_text(product))) if w.isalpha()})
             for words, initials in _INITIALS.findall(clean(str(product["title"]))):
                 # "Uninterruptible Power Supply (UPS)": the last words whose first letters are the abbreviation
                 long = re.split(r"[ -]", words.strip())[-len(initials) :]
@@ -69,11 +69,11 @@ class Speller:
             for i, word in enumerate(words)
             if len(word) > 6 and word.isalpha()
             for cut in range(3, len(word) - 2)
-            if self._met[word[:cut]] > 4 and self._met[word[cut:]] > 4
+            if self._word_counts[word[:cut]] > 4 and self._word_counts[word[cut:]] > 4
         ]
         if not places:
             return None
-        i, cut = max(places, key=lambda place: self._met[words[place[0]][: place[1]]] * self._met[words[place[0]][place[1] :]])
+        i, cut = max(places, key=lambda place: self._word_counts[words[place[0]][: place[1]]] * self._word_counts[words[place[0]][place[1] :]])
         return " ".join([*words[:i], words[i][:cut], words[i][cut:], *words[i + 1 :]])
 
     def _short_form(self, query: str, rng: random.Random) -> str | None:

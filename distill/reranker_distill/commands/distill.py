@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -38,14 +39,6 @@ def distill(
             help="Reuse outputs of this run where the inputs are the same: vectors, labels, a teacher of the same judgments. May be repeated.",
         ),
     ] = None,
-    refit: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--refit",
-            metavar="DIR",
-            help="Train on all judgments, once finished runs of the recipe (one --refit each) have measured its quality.",
-        ),
-    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the recipe and its files and models, and estimate what the run takes; train nothing.")
     ] = False,
@@ -76,29 +69,14 @@ def distill(
         if fold >= loaded.data.folds:
             raise typer.BadParameter(f"the recipe has {loaded.data.folds} folds; they count from 0.", param_hint="--fold")
         loaded = loaded.model_copy(update={"data": loaded.data.model_copy(update={"held_out_fold": fold})})
-    if refit and (fold is not None or budget_ms is not None or dry_run):
-        raise typer.BadParameter("the runs decide this; give it without --fold, --budget-ms and --dry-run.", param_hint="--refit")
-    if reuse and refit:
-        raise typer.BadParameter("a refit reuses the runs it is given; leave it out.", param_hint="--reuse")
     if dry_run:
         from reranker_distill.dry_run import dry_run as estimate_run
 
-        estimate = estimate_run(loaded, path, quiet=as_json)
-        if as_json:
-            import json
-
-            print(json.dumps(estimate, indent=2, ensure_ascii=False))
-        return
-    if refit:
-        from reranker_distill.refit import refit as refit_recipe
-
-        report = refit_recipe(loaded, path, refit, run or Path("runs") / f"{loaded.name}-refit", quiet=as_json, ray=ray)
+        report = estimate_run(loaded, path, quiet=as_json)
     else:
         from reranker_distill.run import distil
 
         name = loaded.name if fold is None else f"{loaded.name}-fold{fold}"
         report = distil(loaded, path, run or Path("runs") / name, quiet=as_json, ray=ray, reuse=reuse or ())
     if as_json:
-        import json
-
-        print(json.dumps(report, indent=2))
+        print(json.dumps(report, indent=2, ensure_ascii=False))

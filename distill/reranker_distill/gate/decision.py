@@ -56,14 +56,14 @@ def quality_refusals(ndcg: Mapping[str, float], student: str, fp32: str, gate: G
         ndcg: mean nDCG@10 by ranking, ``bm25`` and perhaps the embedder's among them.
         student: the name of the ranking that would serve; ``fp32`` is that of its fp32 form.
     """
-    own, why = ndcg[student], []
+    own, reasons = ndcg[student], []
     if own < ndcg[fp32] - gate.max_loss:
-        why.append(f"nDCG@10 {own:.3f} is more than {gate.max_loss:g} below its fp32 form's {ndcg[fp32]:.3f}")
+        reasons.append(f"nDCG@10 {own:.3f} is more than {gate.max_loss:g} below its fp32 form's {ndcg[fp32]:.3f}")
     if own < ndcg["bm25"] + gate.beat_bm25_by:
-        why.append(f"nDCG@10 {own:.3f} is not {gate.beat_bm25_by:g} above BM25's {ndcg['bm25']:.3f}")
+        reasons.append(f"nDCG@10 {own:.3f} is not {gate.beat_bm25_by:g} above BM25's {ndcg['bm25']:.3f}")
     if gate.beat_embedder and EMBEDDER in ndcg and own < ndcg[EMBEDDER]:
-        why.append(f"nDCG@10 {own:.3f} is below the off-the-shelf embedder's {ndcg[EMBEDDER]:.3f}")
-    return why
+        reasons.append(f"nDCG@10 {own:.3f} is below the off-the-shelf embedder's {ndcg[EMBEDDER]:.3f}")
+    return reasons
 
 
 def agreement_refusals(with_fp32: float) -> list[str]:
@@ -73,14 +73,14 @@ def agreement_refusals(with_fp32: float) -> list[str]:
     return [f"it orders pairs differently from its fp32 form: their rank correlation is {with_fp32:.4f}, below {LEAST_FP32_AGREEMENT:g}"]
 
 
-def choose(variants: Sequence[VariantMeasurement], budget_ms: float | None, ship: str = MAIN_STUDENT) -> tuple[VariantMeasurement | None, list[str]]:
+def choose(variants: Sequence[VariantMeasurement], budget_ms: float | None) -> tuple[VariantMeasurement | None, list[str]]:
     """Return the student to serve, or None, and why none may.
 
-    Without a budget it is ``ship``. With one it is the highest nDCG@10 of those within the budget (p50) that are not refused;
+    Without a budget it is the main one. With one it is the highest nDCG@10 of those within the budget (p50) that are not refused;
     of equals the faster; without judgments the largest.
     """
     if budget_ms is None:
-        shipped = next(measured for measured in variants if measured.variant == ship)
+        shipped = next(measured for measured in variants if measured.variant == MAIN_STUDENT)
         return (None, shipped.refused) if shipped.refused else (shipped, [])
     within = [measured for measured in variants if measured.p50_ms <= budget_ms]
     if not within:
@@ -88,5 +88,5 @@ def choose(variants: Sequence[VariantMeasurement], budget_ms: float | None, ship
         return None, [f"no student reranks 50 hits within {budget_ms:g} ms (p50, on this machine): {times}"]
     good = [measured for measured in within if not measured.refused]
     if not good:
-        return None, [f"{measured.variant}, {measured.p50_ms:.1f} ms: {why}" for measured in within for why in measured.refused]
+        return None, [f"{measured.variant}, {measured.p50_ms:.1f} ms: {reason}" for measured in within for reason in measured.refused]
     return max(good, key=lambda measured: (measured.megabytes if measured.ndcg is None else measured.ndcg, -measured.p50_ms)), []

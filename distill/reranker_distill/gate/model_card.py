@@ -57,8 +57,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
             f"On labelled pairs, its rank correlation with the labels is {metrics['teacher_agreement']:.3f}, "
             f"with its fp32 form {metrics['fp32_agreement']:.4f}.",
         ]
-    own = "this bundle's recipe" if "cross_validated" in metrics else "this bundle"
-    marks = {metrics["ranking"]: f" ({own})"}
+    marks = {metrics["ranking"]: " (this bundle)"}
     lines += [
         f"| {_RANKINGS.get(name, name)}{marks.get(name, '')} | {value:.3f} | {_range(metrics['interval'][name])} |"
         for name, value in metrics["ndcg@10"].items()
@@ -72,7 +71,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         "on the machine that made it"
         + (f" with stored product vectors; {latency['p50_new_products']:.0f} ms without." if "p50_new_products" in latency else "."),
     ]
-    lines += ["", *(f"The gate refused this student: {why}." for why in metrics.get("refused", []))]
+    lines += ["", *(f"The gate refused this student: {reason}." for reason in metrics.get("refused", []))]
     lines += [
         "## Limits",
         "",
@@ -89,11 +88,6 @@ def model_card(manifest: Mapping[str, Any]) -> str:
 
 
 def _measured_on(metrics: Mapping[str, Any]) -> str:
-    if runs := metrics.get("cross_validated"):
-        return (
-            f"This bundle learnt from all judgments, so nothing is left to measure it on. Judged-only nDCG@10 of students of the same recipe on "
-            f"{metrics['queries']} queries, each ranked by one that saw nothing of its intent ({', '.join(runs)}), with 95 % bootstrap intervals:"
-        )
     intents = f"{metrics['intents']} intents" if "intents" in metrics else "intents"
     return f"Judged-only nDCG@10 on {metrics['queries']} queries of {intents} that no stage of the training saw, with 95 % bootstrap intervals:"
 

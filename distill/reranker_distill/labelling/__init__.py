@@ -9,11 +9,9 @@ from types import MappingProxyType
 import numpy as np
 
 from reranker.products import Product
-from reranker_distill.labelling.in_process import label_in_process
-from reranker_distill.labelling.labeller import Labeller
-from reranker_distill.labelling.shards import KnownLabels, plan_shards
+from reranker_distill.labelling.shards import KnownLabels, Shard, plan_shards
 from reranker_distill.pairs import Pair
-from reranker_distill.teacher import load_teacher
+from reranker_distill.teacher import Labeller, load_teacher
 
 __all__ = ["KnownLabels", "Labeller", "label_pairs"]
 
@@ -62,5 +60,13 @@ def label_pairs(
 
         label_on_ray(todo, products, teacher, address=ray, on_pairs=on_pairs)
     elif todo:
-        label_in_process(todo, products, load_teacher(teacher) if isinstance(teacher, Path) else teacher, on_pairs=on_pairs)
+        labeller = load_teacher(teacher) if isinstance(teacher, Path) else teacher
+        for shard in todo:
+            _label(shard, products, labeller, on_pairs)
     return plan.paths
+
+
+def _label(shard: Shard, products: Mapping[str, Product], labeller: Labeller, on_pairs: Callable[[int], None] | None) -> None:
+    shard.write(labeller.distributions([(query, products[product_id]) for query, product_id in shard.work], on_pairs=on_pairs))
+    if on_pairs and len(shard.pairs) > len(shard.work):
+        on_pairs(len(shard.pairs) - len(shard.work))

@@ -20,14 +20,13 @@ import numpy as np
 
 from reranker.errors import MissingExtraError, RerankerError
 from reranker.products import Product
-from reranker_distill.labelling.labeller import Labeller, WithCheckpoint
 from reranker_distill.labelling.shards import Shard
 from reranker_distill.labelling.shipped_teacher import ShippedTeacher, ship
-from reranker_distill.teacher import load_teacher
+from reranker_distill.teacher import Labeller, WithCheckpoint, load_teacher
 
 LOCAL = "local"
 _RETRIES = 2
-"""How often a worker that died is restarted: a teacher too large for the nodes' memory would die for ever."""
+"""How often a worker that died is restarted: a teacher too large for the nodes' memory would be restarted for ever."""
 
 
 class ShardLabeller:

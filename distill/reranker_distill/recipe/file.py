@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from reranker.demo_data import demo_file
 from reranker.errors import RecipeError
@@ -20,34 +21,6 @@ EXTENDS = "extends"
 """The key that names the recipe a file extends."""
 
 _DATA_FILES = ("catalog", "judgments", "query_log")
-
-_PRODUCTS = "removed: set augmentation.products_per_query"
-_LICENCES = "removed: give licences by model in the table [licences]"
-_CONSTANT = "removed: it has a fixed value now"
-_REMOVED = {
-    "ladder": "renamed: write [[variants]]",
-    "description": "removed: write a comment",
-    "data.max_intents": _CONSTANT,
-    "teacher.targets": 'removed: targets = "hard" is smoothing = 1.0',
-    "teacher.load_dtype": "removed: bfloat16 with LoRA, float32 without",
-    **dict.fromkeys(("teacher.licence", "teacher.notice", "embedder.licence", "likelihood.licence", "student.licence"), _LICENCES),
-    "embedder.neighbours": "removed: products are scored by their own cosine",
-    **dict.fromkeys(("likelihood.prompt", "likelihood.max_length", "augmentation.misspelt_share"), _CONSTANT),
-    **dict.fromkeys(
-        (f"augmentation.{kind}" for kind in ("top_products", "deeper_products", "hard_products", "similar_products", "random_products")), _PRODUCTS
-    ),
-    "augmentation.max_rank": _CONSTANT,
-    "labelling": "removed: shards and batches have fixed sizes, the precision is teacher.bf16",
-    "student.width": "removed: make a student smaller by layers",
-    **dict.fromkeys(("student.products_per_list", "student.margin_of", "student.bf16"), _CONSTANT),
-    "variants.width": "removed: make a student smaller by layers",
-    "variants.duet": "removed: ship one of the two students",
-    "variants.larger_share": "removed: all students learn from the labels",
-    "export": "removed: student.int8 remains",
-    "gate.least_agreement": _CONSTANT,
-    "vectors": "removed: gate.catalogue_vectors remains",
-}
-"""Keys of earlier releases, and what to do about them."""
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -66,9 +39,9 @@ def load_recipe(name_or_path: str) -> tuple[Recipe, Path]:
     try:
         recipe = Recipe.model_validate(_read_keys(path))
     except ValidationError as error:
-        problems = "\n".join(f"  {_key_path(e['loc'])}{_problem(e['loc'], e['type'], e['msg'])}" for e in error.errors())
-        raise RecipeError(f"The recipe {path} is wrong:\n{problems}", hint="All keys, with their defaults: reranker distill --keys") from error
-    if recipe.data.judgments and (recipe.data.held_out_fold or 0) >= recipe.data.folds:
+        problems = "".join(f"\n  {_problem(each)}" for each in error.errors())
+        raise RecipeError(f"The recipe {path} is wrong:{problems}", hint="All keys, with their defaults: reranker distill --keys") from error
+    if recipe.data.judgments and recipe.data.held_out_fold >= recipe.data.folds:
         raise RecipeError(f"The recipe {path} holds out fold {recipe.data.held_out_fold} of {recipe.data.folds}.", hint="Folds count from 0.")
     return recipe, path
 
@@ -86,26 +59,23 @@ def format_keys() -> str:
     lines = ['name = "my-shop"', '# extends = "demo"  # take from this recipe, by name or path, what is not given here']
     for name, field in Recipe.model_fields.items():
         section = field.default
-        if isinstance(section, BaseModel):
-            lines += _section(f"[{name}]", type(section))
+        if name == "template":  # rarely changed, so it takes one line
+            lines.append(f"template = {{ {', '.join(f'{key} = {_toml(value)}' for key, value in section.model_dump(mode='json').items())} }}")
+        elif isinstance(section, BaseModel):
+            lines.append(f"[{name}]  # {(type(section).__doc__ or '').splitlines()[0]}")
+            lines += [_key_line(key, own.default, own.description) for key, own in type(section).model_fields.items()]
         elif name not in ("name", "variants"):
             lines.append(_key_line(name, section, field.description))
-    own_keys = [name for name in StudentVariant.model_fields if name != "name"]
-    heading = (StudentVariant.__doc__ or "").splitlines()[0]
-    return "\n".join([*lines, "", f"# [[variants]]  # {heading}", '# name = "small"', *(f"# {key} =" for key in own_keys)])
-
-
-def _section(heading: str, section: type[BaseModel]) -> list[str]:
-    meaning = (section.__doc__ or "").splitlines()[0]
-    return ["", f"{heading}  # {meaning}", *(_key_line(key, field.default, field.description) for key, field in section.model_fields.items())]
+    return "\n".join([*lines, f"# [[variants]]  # further students, else as in [student], with the keys {', '.join(StudentVariant.model_fields)}"])
 
 
 def _key_line(name: str, default: Any, meaning: str | None) -> str:
     comment = f"  # {meaning}" if meaning else ""
-    if default is None:
-        return f"# {name} ={comment or '  # not set'}"
-    value = "{}" if isinstance(default, dict) else json.dumps(list(default) if isinstance(default, tuple) else default, ensure_ascii=False)
-    return f"{name} = {value}{comment}"
+    return f"# {name} ={comment or '  # not set'}" if default is None else f"{name} = {_toml(default)}{comment}"
+
+
+def _toml(value: Any) -> str:
+    return "{}" if value == {} else json.dumps(value, ensure_ascii=False)
 
 
 def _find(name_or_path: str, folder: Path) -> Path:
@@ -118,16 +88,11 @@ def _find(name_or_path: str, folder: Path) -> Path:
     return shipped[name_or_path]
 
 
-def _problem(location: tuple[int | str, ...], kind: str, message: str) -> str:
-    if kind != "extra_forbidden":
-        return message.removeprefix("Value error, ")
-    key = ".".join(part for part in location if isinstance(part, str))
-    return _REMOVED.get(key, "there is no such key (misspelt?)")
-
-
-def _key_path(location: tuple[int | str, ...]) -> str:
-    """Return the path of a wrong key; empty where the recipe as a whole is wrong."""
-    return ".".join(str(part) for part in location) + ": " if location else ""
+def _problem(error: ErrorDetails) -> str:
+    """Return where a recipe is wrong, and why; the place is left out where the recipe as a whole is wrong."""
+    unknown = error["type"] == "extra_forbidden"
+    message = "there is no such key (misspelt, or removed: see the changelog)" if unknown else error["msg"].removeprefix("Value error, ")
+    return ": ".join([".".join(map(str, error["loc"])), message] if error["loc"] else [message])
 
 
 def _read_keys(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:

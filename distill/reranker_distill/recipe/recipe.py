@@ -71,8 +71,6 @@ class Recipe(Section):
             if variant.query_encoder_of and not variant.layers:
                 raise ValueError(f"variants, {variant.name}: query_encoder_of needs layers")
             known[variant.name] = "query_encoder" if variant.query_encoder_of else variant.architecture or self.student.architecture
-        if self.gate.ship not in known:
-            raise ValueError(f"gate.ship: there is no student {self.gate.ship}; there are {', '.join(known)}")
         return self
 
     @model_validator(mode="after")
@@ -101,7 +99,7 @@ class Recipe(Section):
         return GEMMA_NOTICE if any(_is_gemma(model) for model in labellers) else ""
 
     def licence_of(self, model: str) -> str:
-        """Return a model's licence: the recipe's word, or that of the models that come as packages."""
+        """Return a model's licence: as [licences] gives it, or that of the models that come as packages."""
         if model in self.licences:
             return self.licences[model]
         return "Gemma Terms of Use" if _is_gemma(model) else "Apache-2.0" if model == "all-MiniLM-L6-v2" else "see its model card"

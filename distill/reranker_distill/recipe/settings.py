@@ -29,7 +29,7 @@ class Data(Section):
     query_log: str | None = Field(default="demo", description='TSV with the columns query and count; "": none')
     locale: str | None = Field(default=None, description="of ESCI's tables, keep this product_locale, such as us")
     folds: int = Field(default=3, ge=1)
-    held_out_fold: int | None = Field(default=0, ge=0)  # None, which TOML cannot express, holds nothing out: a refit
+    held_out_fold: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _holds_something_out(self) -> Data:
@@ -161,27 +161,17 @@ _MIX = CandidateMix(top=5, deeper=4, hard=2, similar=4, random=1)
 
 
 class Augmentation(Section):
-    """Unlabelled pairs for the teacher: queries from the log, the catalogue's own words and a language model, each with products."""
+    """Unlabelled pairs for the teacher: queries from the log and made from the catalogue, each with products."""
 
     log_queries: int = Field(default=600, ge=0)
     catalogue_queries: int = Field(default=900, ge=0)
     products_per_query: int = Field(default=16, ge=2, description="top hits, deeper hits, near misses, similar and random products")
-    llm_queries: int = Field(default=0, ge=0, description="written by a language model, a product at a time")
-    llm_endpoint: str = Field(default="", description="OpenAI-compatible, such as http://localhost:8000/v1")
-    llm_model: str = ""
-    llm_api_key_env: str = Field(default="", description="the environment variable with the endpoint's key")
 
     @property
     def mix(self) -> CandidateMix:
         """The products of a query: the mix that was measured, scaled to ``products_per_query``."""
         scale = self.products_per_query / sum(_MIX[:5])
         return CandidateMix(*(max(1, round(count * scale)) for count in _MIX[:5]))
-
-    @model_validator(mode="after")
-    def _names_the_language_model(self) -> Augmentation:
-        if self.llm_queries and not (self.llm_endpoint.startswith(("http://", "https://")) and self.llm_model):
-            raise ValueError("llm_queries needs llm_endpoint (an http address) and llm_model")
-        return self
 
 
 class Student(Section):
@@ -195,7 +185,6 @@ class Student(Section):
     epochs: float = Field(default=3.0, gt=0)
     learning_rate: float = Field(default=8e-5, gt=0)
     lists_per_batch: int = Field(default=4, ge=1, description="a list: up to 12 products of one query")
-    int8: bool = Field(default=True, description="quantise as far as the order of the scores stays that of fp32")
 
 
 class StudentVariant(Section):
@@ -208,11 +197,6 @@ class StudentVariant(Section):
     epochs: float | None = Field(default=None, gt=0)
     learning_rate: float | None = Field(default=None, gt=0)
 
-    @property
-    def learns_from_labels(self) -> bool:
-        """Whether it is trained on labelled pairs; a query encoder needs none."""
-        return self.query_encoder_of is None
-
 
 class Gate(Section):
     """What a bundle must reach on the held-out intents (nDCG@10), and how fast. Without judgments only latency and precision are checked."""
@@ -220,6 +204,6 @@ class Gate(Section):
     beat_bm25_by: float = 0.02
     beat_embedder: bool = Field(default=True, description="be as good as all-MiniLM-L6-v2, untrained")
     max_loss: float = Field(default=0.005, description="to the fp32 form; a precision that loses more is skipped")
-    ship: str = Field(default=MAIN_STUDENT, description="the student that becomes the bundle, where there is no budget")
-    budget_ms: float | None = Field(default=None, gt=0, description="p50 for 50 hits on this machine: the best student within it becomes the bundle")
-    catalogue_vectors: bool = Field(default=True, description="compute the catalogue's vectors for a bi-encoder bundle")
+    budget_ms: float | None = Field(
+        default=None, gt=0, description="ship the best student that reranks 50 hits in this time (p50, this machine); else [student] ships"
+    )

@@ -43,7 +43,7 @@ class PairsStage(Stage):
         workspace, settings, split = self._workspace, self._settings, self._split
         build_index(folder / _INDEX, workspace.products.values())
         log = read_query_log(self._query_log) if self._query_log else []
-        wanted = settings.catalogue_queries + settings.llm_queries + (settings.log_queries if log else 0)
+        wanted = settings.catalogue_queries + (settings.log_queries if log else 0)
         expected = wanted + round(MISSPELT_SHARE * (wanted + len({j.query for j in split.train})))
         notes: dict[str, Any] = {}
         with workspace.progress("choosing queries", expected) as advance:
@@ -56,14 +56,12 @@ class PairsStage(Stage):
                 settings=settings,
                 seed=workspace.seed,
                 nearest=self._vectors.load() if self._vectors else None,
-                template=workspace.template,
-                folder=workspace.folder,
                 on_query=lambda: advance(1),
                 report=notes,
             )
         if not any(count > 1 for count in Counter(pair.query for pair in pairs).values()):
             raise RecipeError(
-                f"None of the {wanted:,} queries asked for finds two products of the catalogue: there are no margins to learn.",
+                f"None of up to {wanted:,} queries finds two products of the catalogue: there are no margins to learn.",
                 hint="Does the query log belong to the catalogue? Give judgments, or raise augmentation.catalogue_queries.",
             )
         write_rows(folder / _FILE, pairs)

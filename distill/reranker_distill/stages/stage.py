@@ -34,7 +34,7 @@ class Stage(ABC):
     """A step of a run that reads settings, files and outputs of earlier stages, and writes one folder.
 
     The runner runs a stage only if what it ``reads`` has changed, and sets ``result`` once it is finished. A stage gets the
-    stages it depends on when it is made, and reads their results when it runs.
+    stages it depends on in its constructor, and reads their results when it runs.
     """
 
     name: str

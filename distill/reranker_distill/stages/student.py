@@ -29,7 +29,7 @@ class StudentStage(Stage):
             "labels": self._labels.result.fingerprint,
             "template": self._workspace.template.model_dump(),
             "seed": self._workspace.seed,
-            "student": self._settings.model_dump(exclude={"int8"}),
+            "student": self._settings.model_dump(),
             **files_of(self._settings.model),
         }
 
@@ -49,14 +49,14 @@ class StudentStage(Stage):
 
 
 class QueryEncoderStage(Stage):
-    """Trains a smaller query encoder to give a bi-encoder's vectors of ``queries``, which are made when the stage runs."""
+    """Trains a smaller query encoder to give a bi-encoder's vectors of ``queries``, a function that is called when the stage runs."""
 
     def __init__(self, workspace: Workspace, student: str, settings: Student, bi_encoder: Stage, queries: Callable[[], Sequence[str]]) -> None:
         self.name = stage_name(STUDENT, student)
         self._workspace, self._settings, self._bi_encoder, self._queries = workspace, settings, bi_encoder, queries
 
     def reads(self) -> Mapping[str, Any]:
-        settings = self._settings.model_dump(exclude={"int8"})
+        settings = self._settings.model_dump()
         return {"bi_encoder": self._bi_encoder.result.fingerprint, "student": settings, "seed": self._workspace.seed}
 
     def run(self, folder: Path) -> dict[str, Any]:

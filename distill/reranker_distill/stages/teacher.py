@@ -29,11 +29,10 @@ class TeacherStage(Stage):
         return {**inputs, "teacher": self._settings.model_dump(), **files_of(self._settings.model)}
 
     def run(self, folder: Path) -> dict[str, Any]:
-        checkpoint = self._settings.model
         if self._trains:
-            checkpoint = resolve_checkpoint(checkpoint, self._workspace.models)
+            resolve_checkpoint(self._settings.model, self._workspace.models)
             self._distributed.broadcast(True)  # the workers may begin: folder and checkpoint are there
-        report = self._make(checkpoint, folder)
+        report = self._make(folder)
         self._distributed.detach()
         return report
 
@@ -45,18 +44,17 @@ class TeacherStage(Stage):
     def run_as_worker(self) -> None:
         """Train with the main process, where it trains a teacher."""
         if self._trains and self._distributed.broadcast(None):
-            self._make(resolve_checkpoint(self._settings.model, self._workspace.models), self._workspace.folder / TEACHER)
+            self._make(self._workspace.folder / TEACHER)
 
-    def _make(self, checkpoint: str, folder: Path) -> dict[str, Any]:
-        from reranker_distill.teacher import train_teacher
+    def _make(self, folder: Path) -> dict[str, Any]:
+        workspace, settings = self._workspace, self._settings
+        if not self._trains:
+            from reranker_distill.teacher.zero_shot import prepare_zero_shot
 
-        workspace = self._workspace
-        return train_teacher(
-            self._train,
-            workspace.products,
-            checkpoint=checkpoint,
-            settings=self._settings,
-            template=workspace.template,
-            seed=workspace.seed,
-            folder=folder,
+            return prepare_zero_shot(workspace.products, settings, workspace.template, folder)
+        from reranker_distill.teacher.fine_tuned import fine_tune
+
+        checkpoint = resolve_checkpoint(settings.model, workspace.models)
+        return fine_tune(
+            self._train, workspace.products, checkpoint=checkpoint, settings=settings, template=workspace.template, seed=workspace.seed, folder=folder
         )

@@ -15,12 +15,11 @@ from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
 
 from reranker.errors import RecipeError
-from reranker_distill.divergence import StopOnDivergence
 from reranker_distill.length_batching import encode_by_length
 from reranker_distill.losses import make_loss
 from reranker_distill.recipe import Student as StudentSettings
 from reranker_distill.student.start_points import NO_DROPOUT, device, keep_layers
-from reranker_distill.training_progress import train
+from reranker_distill.trainer import train
 
 SETTINGS = "bi_encoder.json"
 SCALE = 5.0
@@ -61,7 +60,7 @@ class ListsOfCosines(nn.Module):
 
 
 def train_bi_encoder(
-    rows: Sequence[Mapping[str, Any]], *, checkpoint: str, settings: StudentSettings, arguments: Mapping[str, Any], folder: Path, resume: str | None
+    rows: Sequence[Mapping[str, Any]], *, checkpoint: str, settings: StudentSettings, arguments: Mapping[str, Any], folder: Path
 ) -> dict[str, Any]:
     """Train the student on lists (``product_lists``) and save it into ``folder``, a folder that SentenceTransformer loads.
 
@@ -77,9 +76,8 @@ def train_bi_encoder(
         args=TrainingArguments(**arguments, remove_unused_columns=False, label_names=["labels"]),
         train_dataset=Dataset.from_list([dict(row) for row in rows]),  # type: ignore[arg-type]
         data_collator=_collate,
-        callbacks=[StopOnDivergence("student")],
     )
-    result = train(trainer, "training the student", resume)
+    result = train(trainer, "student", "training the student", folder)
     embedder.save_pretrained(str(folder))
     (folder / SETTINGS).write_text(json.dumps({"scale": SCALE}), encoding="utf-8")
     network: Any = embedder[0]

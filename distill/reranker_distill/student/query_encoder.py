@@ -14,13 +14,10 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraine
 from sentence_transformers.losses import MSELoss
 
 from reranker.errors import RecipeError
-from reranker_distill.checkpoints import last_checkpoint
-from reranker_distill.divergence import StopOnDivergence
 from reranker_distill.recipe import Student as StudentSettings
-from reranker_distill.student.arguments import training_arguments
 from reranker_distill.student.bi_encoder import SETTINGS
 from reranker_distill.student.start_points import device, keep_layers
-from reranker_distill.training_progress import train
+from reranker_distill.trainer import train, training_arguments
 
 QUERIES_PER_BATCH = 64
 _CHECKED = 1_000
@@ -62,9 +59,8 @@ def train_query_encoder(queries: Sequence[str], *, bi_encoder: Path, settings: S
         args=SentenceTransformerTrainingArguments(**training_arguments(settings, seed=seed, folder=folder, batch=QUERIES_PER_BATCH)),
         train_dataset=Dataset.from_dict({"sentence": list(queries[:kept]), "label": wanted[:kept]}),
         loss=MSELoss(model),
-        callbacks=[StopOnDivergence("student")],
     )
-    result = train(trainer, "training the query encoder", last_checkpoint(folder))
+    result = train(trainer, "student", "training the query encoder", folder)
     model.save_pretrained(str(folder))
     shutil.copyfile(bi_encoder / SETTINGS, folder / SETTINGS)
     checked = model.encode(list(queries[kept:]), batch_size=QUERIES_PER_BATCH, normalize_embeddings=True, convert_to_numpy=True)

@@ -13,16 +13,13 @@ from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncode
 from reranker.errors import RecipeError
 from reranker.products import Product
 from reranker.text import ProductTemplate
-from reranker_distill.checkpoints import last_checkpoint
-from reranker_distill.divergence import StopOnDivergence
 from reranker_distill.losses import make_loss
 from reranker_distill.pairs import LabelledPair
 from reranker_distill.recipe import Student as StudentSettings
-from reranker_distill.student.arguments import training_arguments
 from reranker_distill.student.bi_encoder import train_bi_encoder
 from reranker_distill.student.lists import product_lists
 from reranker_distill.student.start_points import load_start_point
-from reranker_distill.training_progress import train
+from reranker_distill.trainer import train, training_arguments
 
 
 def train_student(
@@ -46,11 +43,10 @@ def train_student(
     if not rows:
         raise RecipeError("No query has two labelled products, so there are no margins to learn.", hint="Raise the recipe's [augmentation] numbers.")
     arguments = training_arguments(settings, seed=seed, folder=folder, batch=settings.lists_per_batch)
-    resume = last_checkpoint(folder)
     if settings.architecture == "bi_encoder":
-        trained = train_bi_encoder(rows, checkpoint=checkpoint, settings=settings, arguments=arguments, folder=folder, resume=resume)
+        trained = train_bi_encoder(rows, checkpoint=checkpoint, settings=settings, arguments=arguments, folder=folder)
     else:
-        trained = _train_cross_encoder(rows, checkpoint=checkpoint, settings=settings, arguments=arguments, folder=folder, resume=resume)
+        trained = _train_cross_encoder(rows, checkpoint=checkpoint, settings=settings, arguments=arguments, folder=folder)
     return {
         "architecture": settings.architecture,
         "pairs": sum(len(row["docs"]) for row in rows),
@@ -62,7 +58,7 @@ def train_student(
 
 
 def _train_cross_encoder(
-    rows: list[dict[str, Any]], *, checkpoint: str, settings: StudentSettings, arguments: Mapping[str, Any], folder: Path, resume: str | None
+    rows: list[dict[str, Any]], *, checkpoint: str, settings: StudentSettings, arguments: Mapping[str, Any], folder: Path
 ) -> dict[str, Any]:
     model = load_start_point(checkpoint, settings)
     trainer = CrossEncoderTrainer(
@@ -70,9 +66,8 @@ def _train_cross_encoder(
         args=CrossEncoderTrainingArguments(**arguments),
         train_dataset=Dataset.from_list(rows),
         loss=make_loss(settings.loss, model),
-        callbacks=[StopOnDivergence("student")],
     )
-    result = train(trainer, "training the student", resume)
+    result = train(trainer, "student", "training the student", folder)
     model.save_pretrained(str(folder))
     network: Any = model.model
     return {

@@ -6,19 +6,37 @@ Source: arXiv 2505.07105.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
 from reranker.errors import RecipeError
-from reranker.judgments import Judgment
 from reranker.products import Product
-from reranker.text import ProductTemplate
-from reranker_distill.recipe import Teacher as TeacherSettings
 
 Precision = Literal["float32", "bfloat16"]
+
+
+class Labeller(Protocol):
+    """Anything that gives grade distributions; ``Teacher`` is one."""
+
+    def distributions(self, pairs: Sequence[tuple[str, Product]], *, on_pairs: Callable[[int], None] | None) -> np.ndarray:
+        """Return float32 (n, grades); ``on_pairs`` is called with the number done."""
+        ...
+
+
+@runtime_checkable
+class WithCheckpoint(Labeller, Protocol):
+    """A labeller that reads its model from a folder, which is sent to machines that do not have it."""
+
+    def checkpoint(self) -> Path | None:
+        """Return the folder, or None where every machine can load the model by its name."""
+        ...
+
+    def with_checkpoint(self, folder: Path) -> Labeller:
+        """Return the same labeller with its model in another folder."""
+        ...
 
 
 class Teacher(Protocol):
@@ -33,33 +51,8 @@ class Teacher(Protocol):
         ...
 
 
-def train_teacher(
-    judgments: Sequence[Judgment],
-    products: Mapping[str, Product],
-    *,
-    checkpoint: str,
-    settings: TeacherSettings,
-    template: ProductTemplate,
-    seed: int,
-    folder: Path,
-) -> dict[str, Any]:
-    """Make the teacher in ``folder``: fine-tune it, or, zero-shot, save its settings and ask it once; returns the stage's report.
-
-    Raises:
-        RecipeError: the checkpoint cannot be loaded.
-        LanguageModelError: the endpoint does not answer with a grade and its probabilities.
-    """
-    if settings.kind == "zero_shot":
-        from reranker_distill.teacher.zero_shot import prepare_zero_shot
-
-        return prepare_zero_shot(products, settings, template, folder)
-    from reranker_distill.teacher.fine_tuned import fine_tune
-
-    return fine_tune(judgments, products, checkpoint=checkpoint, settings=settings, template=template, seed=seed, folder=folder)
-
-
 def load_teacher(folder: Path, precision: Precision | None = None) -> Teacher:
-    """Return the teacher that ``train_teacher`` left in a folder, ready to label; a fine-tuned one as it was trained, or in ``precision``.
+    """Return the teacher that a run's teacher stage left in a folder, ready to label; a fine-tuned one as it was trained, or in ``precision``.
 
     Raises:
         RecipeError: there is none, or its model cannot be loaded.

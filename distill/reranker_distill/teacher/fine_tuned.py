@@ -20,14 +20,13 @@ from reranker.errors import RecipeError
 from reranker.judgments import Judgment
 from reranker.products import Product
 from reranker.text import ProductTemplate
-from reranker_distill.checkpoints import CHECKPOINTS, last_checkpoint
-from reranker_distill.divergence import StopOnDivergence
+from reranker_distill.checkpoints import CHECKPOINTS
 from reranker_distill.precision import dtype_of, has_bfloat16, to_bfloat16
 from reranker_distill.recipe import Teacher as TeacherSettings
-from reranker_distill.teacher.prompts import render_prompt, tokenise
+from reranker_distill.teacher.prompts import fill_prompt, tokenise
 from reranker_distill.teacher.shared_prefixes import group_by_prefix, is_decoder, make_batches, pad, run_decoder
 from reranker_distill.teacher.soft_targets import expected_relevance, soft_target
-from reranker_distill.training_progress import train
+from reranker_distill.trainer import train
 
 _SETTINGS = "teacher.json"
 
@@ -103,7 +102,7 @@ def fine_tune(
     torch.manual_seed(seed)
     model, tokenizer = _load(checkpoint, settings)
     model = with_lora(model, settings)
-    prompts = [render_prompt(settings, tokenizer, j.query, template.render(products[j.product_id])) for j in judgments]
+    prompts = [fill_prompt(settings.prompt, settings.max_length, tokenizer, j.query, template.render(products[j.product_id])) for j in judgments]
     targets = [soft_target(j, settings) for j in judgments]
     rows = [{"input_ids": ids, "targets": t} for ids, t in zip(tokenise(settings, tokenizer, prompts), targets, strict=True)]
     arguments = TrainingArguments(
@@ -133,9 +132,8 @@ def fine_tune(
         args=arguments,
         train_dataset=rows,  # type: ignore[arg-type]
         data_collator=PromptCollator(tokenizer),
-        callbacks=[StopOnDivergence("teacher")],
     )
-    result = train(trainer, "training the teacher", last_checkpoint(folder))
+    result = train(trainer, "teacher", "training the teacher", folder)
     if not trainer.is_world_process_zero():
         return {}
     merged = model.merge_and_unload() if settings.lora_rank else model
@@ -177,7 +175,8 @@ class FineTunedTeacher:
         ``on_pairs`` is called with the number done.
         """
         texts = [self.template.render(product) for _, product in pairs]
-        prompts = [render_prompt(self.settings, self.tokenizer, query, text) for (query, _), text in zip(pairs, texts, strict=True)]
+        settings, tokenizer = self.settings, self.tokenizer
+        prompts = [fill_prompt(settings.prompt, settings.max_length, tokenizer, query, text) for (query, _), text in zip(pairs, texts, strict=True)]
         ids = tokenise(self.settings, self.tokenizer, prompts) if prompts else []
         out = np.zeros((len(ids), self.settings.grades), dtype=np.float32)
         groups = group_by_prefix(ids, texts if self._is_decoder else range(len(ids)))

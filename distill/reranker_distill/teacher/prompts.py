@@ -17,11 +17,6 @@ def fill_prompt(prompt: str, max_length: int, tokenizer: Any, query: str, produc
     return prompt.format(product=product_text, query=query)
 
 
-def render_prompt(settings: Teacher, tokenizer: Any, query: str, product_text: str) -> str:
-    """Return a fine-tuned teacher's prompt."""
-    return fill_prompt(settings.prompt, settings.max_length, tokenizer, query, product_text)
-
-
 def tokenise(settings: Teacher, tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
     """Return the prompts' token ids, at most ``max_length`` each."""
     ids: list[list[int]] = tokenizer(list(prompts), truncation=True, max_length=settings.max_length)["input_ids"]

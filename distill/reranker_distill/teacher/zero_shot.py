@@ -64,7 +64,7 @@ def chat_prompt(settings: TeacherSettings, query: str, product_text: str) -> str
 
 def endpoint(settings: TeacherSettings) -> Endpoint:
     """Return the teacher's endpoint."""
-    return Endpoint(settings.endpoint, settings.model, settings.api_key_env, ("teacher.endpoint", "teacher.model", "teacher.api_key_env"))
+    return Endpoint(settings.endpoint, settings.model, settings.api_key_env)
 
 
 class ZeroShotTeacher:

@@ -27,7 +27,7 @@ _KEY_HINT = "Give the service's key with --api-key-file FILE or in RERANKER_API_
 _RUNNING = "Bundles of a running service"
 
 # --json and the model card show the rest
-_SHOWN_METRICS = ("queries", "ndcg@10", "not_measured", "cross_validated", "precision", "teacher_agreement", "latency_ms")
+_SHOWN_METRICS = ("queries", "ndcg@10", "not_measured", "precision", "teacher_agreement", "latency_ms")
 
 
 @app.command()

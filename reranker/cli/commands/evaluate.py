@@ -24,6 +24,7 @@ def evaluate(
     k: Annotated[int, typer.Option("--k", help="How many hits are reranked to measure latency.")] = 50,
     include_seen: Annotated[bool, typer.Option("--include-seen", help="Include queries that the bundle was trained on.")] = False,
     embedder: Annotated[bool, typer.Option("--embedder/--no-embedder", help="Compare with the cosine similarity of all-MiniLM-L6-v2 (extra: distill).")] = True,
+    picture: Annotated[Path | None, typer.Option("--picture", metavar="FILE", help="Also draw the report (.png or .svg; extra: plots).")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure BM25 and the reranker on judged queries that the bundle was not trained on."""
@@ -37,6 +38,10 @@ def evaluate(
     from reranker.reranker import Reranker
 
     check_k(k)
+    if picture is not None:
+        from reranker.evaluation.picture import check_picture_path
+
+        check_picture_path(picture)
     loaded = load_judgments(judgments or demo_file("judgments.csv"), queries=queries, locale=locale)
     reranker = Reranker.load(bundle)
     if vectors is not None:
@@ -58,6 +63,10 @@ def evaluate(
             )
     finally:
         first_stage.close()
+    if picture is not None:
+        from reranker.evaluation.picture import draw
+
+        draw(evaluation, picture)
     if as_json:
         print(json.dumps(evaluation.as_dict(), indent=2, ensure_ascii=False))
     else:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from benchmarks.experiments import experiment
+from benchmarks.finished_run import open_run
 from reranker.bundle import sha256
 from reranker.demo_data import demo_file
 from reranker.errors import RerankerError
-from reranker_distill.finished_run import open_run
 from reranker_distill.recipe import load_recipe
 
 

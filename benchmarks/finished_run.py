@@ -14,21 +14,17 @@ from reranker.evaluation import Comparison
 from reranker.evaluation.comparison import QueryScores
 from reranker.judgments import load_judgments
 from reranker.products import Product
-from reranker_distill.gate.measure import PER_QUERY
 from reranker_distill.inputs import read_products, split_judgments
 from reranker_distill.pairs import LabelledPair, labelled_in
 from reranker_distill.recipe import Recipe
+from reranker_distill.run import FILES, REPORT
 from reranker_distill.splits import Split
 from reranker_distill.stage_folder import result_in
+from reranker_distill.stages.gate import PER_QUERY
 from reranker_distill.stages.stage import FUSION, GATE, LABELS, MODELS
 
 BUNDLE = "bundle"
 """The ranking by the bundle that a run ships."""
-
-REPORT = "report.json"
-
-FILES = "files.json"
-"""Where the run's catalogue and judgments were, and their hashes."""
 
 
 @dataclass(frozen=True)

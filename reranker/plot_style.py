@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
+from reranker.errors import MissingExtraError
 from reranker.evaluation.bootstrap import Interval
 from reranker.folders import whole_file
+
+try:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+except ImportError as error:
+    raise MissingExtraError("Drawing a picture", "plots") from error
 
 INK, FAINT = "#24292f", "#d8dee4"
 COLOURS = {"bm25": "#6b7785", "minilm_cosine": "#a8820f", "teacher": "#8250df", "label_fusion": "#1a7f37"}
