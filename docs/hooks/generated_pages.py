@@ -105,7 +105,7 @@ def openapi() -> dict[str, Any]:
     from reranker.rollout import Rollout
 
     rollout = Rollout(Path("fast"), threads=1, cache=0, bundles=None, vectors=None)
-    return build_app(late_first_stage(None, "products", None), rollout, k=50, budget_ms=None, changeable=True).openapi()
+    return build_app(late_first_stage(None, "products", None), rollout, k=50, budget_ms=None).openapi()
 
 
 def http_api(api: dict[str, Any]) -> str:
