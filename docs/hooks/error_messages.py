@@ -55,6 +55,8 @@ def _text(node: ast.expr, constants: Mapping[str, str]) -> str:
     if isinstance(node, ast.JoinedStr):
         text = "".join(_text(value.value if isinstance(value, ast.FormattedValue) else value, constants) for value in node.values)
         return text.replace(f"{UNKNOWN}.", UNKNOWN)
+    if isinstance(node, ast.IfExp):
+        return f"{_text(node.body, constants)} / {_text(node.orelse, constants)}"
     if isinstance(node, ast.BinOp):
         return _text(node.left, constants) + _text(node.right, constants)
     return UNKNOWN
