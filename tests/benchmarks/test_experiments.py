@@ -34,7 +34,7 @@ def test_losses_are_compared_and_stored_trials_are_not_repeated(run: Path, tmp_p
     assert result == json.loads((tmp_path / "losses.json").read_text())
     assert [row["setting"] for row in result["settings"]] == ["list_margin_mse", "margin_mse", "bce", "mse"]
     assert all(0 < row["ndcg@10"]["mean"] <= 1 and 150 <= row["pairs"] < 400 for row in result["settings"])
-    assert {"bm25", "teacher", "committee"} <= set(result["reference"])
+    assert {"bm25", "teacher", "label_fusion"} <= set(result["reference"])
     assert all(-1 <= row["agreement_on_left_out_queries"] <= 1 for row in result["settings"])
     assert (tmp_path / "losses.png").stat().st_size > 10_000
     all_trials = (tmp_path / "losses.trials.jsonl").read_text()
@@ -58,7 +58,7 @@ def test_a_curve_over_data_sizes(run: Path, tmp_path: Path, monkeypatch: pytest.
 def test_cross_validation_reports_every_ranking(run: Path, tmp_path: Path) -> None:
     result = experiment("cross-validation", [run], out=tmp_path, seeds=[1], variant="student", pairs=None, say=lambda _: None)
     assert result == json.loads((tmp_path / "cross-validation.json").read_text())
-    assert {"teacher", "committee", "bundle", "student_fp32", "vectors_fp32"} <= {row["setting"] for row in result["settings"]}
+    assert {"teacher", "label_fusion", "bundle", "student_fp32", "vectors_fp32"} <= {row["setting"] for row in result["settings"]}
     report = json.loads((run / "report.json").read_text())["stages"]["gate"]
     bundle = next(row for row in result["settings"] if row["setting"] == "bundle")
     assert bundle["ndcg@10"]["mean"] == pytest.approx(report["ndcg@10"][report["ranking"]], abs=1e-4)
@@ -75,7 +75,7 @@ def test_labellers_with_and_without_judgments(run: Path, tmp_path: Path) -> None
     assert found["embedder"] > found["language model alone"] > gate["bm25"]
     assert len(set(found.values())) > 4
     assert found["fine-tuned teacher alone"] == pytest.approx(gate["teacher"], abs=1e-4)
-    assert found["recipe's embedder + 0.1 fine-tuned teacher"] == pytest.approx(gate["committee"], abs=1e-4)  # the recipe's weight
+    assert found["recipe's embedder + 0.1 fine-tuned teacher"] == pytest.approx(gate["label_fusion"], abs=1e-4)  # the recipe's weight
     assert "recipe's embedder + 0.1 teacher by agreement" in found
     assert (tmp_path / "judges.png").stat().st_size > 10_000
 
@@ -99,7 +99,7 @@ def test_a_mistake_gets_a_message(
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("losses", "No distillation with judgments has been finished"), ("weather", "there is no experiment weather")],
+    [("losses", "No distillation with judgments by this release has been finished"), ("weather", "there is no experiment weather")],
 )
 def test_a_mistake_gets_a_message_without_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, message: str

@@ -76,4 +76,4 @@ def test_a_certificate_for_another_host_is_refused_unless_any_is_trusted(secured
 def test_http_for_a_server_with_tls(secured_opensearch: SecuredOpenSearch) -> None:
     done = search(secured_opensearch.url.replace("https://", "http://"), **secured_opensearch.environment())
     assert done.returncode == 4
-    assert "A server with TLS wants https://" in done.stderr
+    assert "A server with TLS needs https://" in done.stderr
