@@ -48,8 +48,6 @@ def vectors(
         left_out = [one.as_dict() for one in problems]
         print(json.dumps({"products": len(products), "computed": computed, "bundle": student.model, "left_out": left_out}, ensure_ascii=False))
         return
-    print(
-        f"Vectors of {len(products):,} products are in {out} ({computed:,} of them new). Serve them with the index of this catalogue: reranker serve --index NAME --vectors {out}"
-    )
+    print(f"Vectors of {len(products):,} products are in {out} ({computed:,} of them new). Serve them: reranker serve --index NAME --vectors {out}")
     for one in problems:
         print(f"  left out: {one}")
