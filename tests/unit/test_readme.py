@@ -16,7 +16,6 @@ import pyarrow
 import pytest
 import typer
 from pyarrow import parquet
-from typer.testing import CliRunner
 
 from reranker import errors
 from reranker.bundle import load_bundle
@@ -25,6 +24,7 @@ from reranker.judgments import load_judgments
 from reranker.products import read_catalog
 from reranker_distill.augmentation import read_query_log
 from reranker_distill.recipe import data_file, load_recipe
+from tests.commands import run_command
 from tests.pages import DOCS, PAGES, README, ROOT, blocks, commands, leads_somewhere, lines, links, name_of
 from tests.served import served
 from tests.tiny_bundle import make_tiny_bundle
@@ -78,9 +78,9 @@ def write_examples(folder: Path) -> None:
 def reranker(command: str, folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Run a command of ``reranker`` in the folder, let it succeed, and return what it printed."""
     monkeypatch.chdir(folder)
-    done = CliRunner(env={"RERANKER_HOME": str(home)}).invoke(app, shlex.split(command)[1:])
-    assert done.exit_code == 0, f"{done.output}\n{done.exception}"
-    return done.output
+    done = run_command(*shlex.split(command)[1:], environment={"RERANKER_HOME": str(home)})
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_the_readme_is_short_and_keeps_its_two_commands() -> None:
