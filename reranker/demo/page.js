@@ -4,6 +4,7 @@
 const SHOWN = 10;
 const $ = (selector) => document.querySelector(selector);
 const form = $("#form"), box = $("#q"), statusLine = $("#status"), columns = $("#columns"), switcher = $("#switch");
+const keyForm = $("#key");
 const k = Number($("main").dataset.k);
 let running = null;
 
@@ -96,7 +97,9 @@ async function search(query) {
   }
   columns.classList.add("stale");
   try {
-    const answer = await fetch(`/search?${new URLSearchParams({ q: query, size: Math.max(k, SHOWN) })}`, { signal: mine.signal });
+    const key = sessionStorage.getItem("key"), headers = key ? { "X-API-Key": key } : {};
+    const answer = await fetch(`/search?${new URLSearchParams({ q: query, size: Math.max(k, SHOWN) })}`, { signal: mine.signal, headers });
+    keyForm.hidden = answer.status !== 401;
     if (answer.ok) {
       show(await answer.json());
     } else {
@@ -131,6 +134,7 @@ function twins(event, on) {
 }
 
 form.addEventListener("submit", (event) => { event.preventDefault(); go(box.value); });
+keyForm.addEventListener("submit", (event) => { event.preventDefault(); sessionStorage.setItem("key", $("#key-box").value.trim()); search(box.value); });
 $("#examples").addEventListener("click", (event) => { if (event.target.matches("button")) go(event.target.textContent); });
 switcher.addEventListener("click", (event) => {
   const show = event.target.dataset.show;

@@ -39,6 +39,7 @@ def add_page(app: FastAPI, *, k: int = DEFAULT_K, examples: Sequence[str] = EXAM
 
     for name, media_type in _FILES.items():
         app.add_api_route(f"/demo/{name}", _sender(_read(name), media_type), include_in_schema=False)
+    app.state.open_paths |= {"/", *(f"/demo/{name}" for name in _FILES)}  # the page asks for the key and sends it with each search
 
 
 def _read(name: str) -> str:

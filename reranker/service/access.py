@@ -1,8 +1,9 @@
-"""Access control: with keys set, every endpoint but liveness, readiness and metrics needs one."""
+"""Access control: hosts that clients may ask for, and API keys. Liveness, readiness and metrics need no key."""
 
 from __future__ import annotations
 
-from contextlib import suppress
+import re
+from collections.abc import Collection, Iterable
 from ipaddress import IPv6Address, ip_address
 
 from fastapi import HTTPException, Request
@@ -10,24 +11,75 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from reranker.service.api_keys import ApiKeys
+from reranker.service.bodies import drain
 from reranker.service.metrics import Metrics
-from reranker.service.problems import problem
+from reranker.service.problems import answer_to, problem
 
+_HOST = re.compile(r"(?:\[(?P<address>[0-9A-Fa-f:.]{2,45})\]|(?P<name>[^\s:/@\[\]]{1,253}))(?::\d{0,5})?")
 _PROXY_HEADERS = ("origin", "forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
-OPEN = frozenset({"/health", "/ready", "/metrics"})
+KNOWN = "reranker.known"
+"""Key of a scope: whether the request came with a known API key."""
+
+
+class AllowedHosts:
+    """ASGI middleware: answers 421 to requests for other host names, so that no web page can read the service through a name of its own.
+
+    IP addresses and ``localhost`` are always allowed: no name server can give them to a web page.
+
+    Args:
+        names: further host names; ``*`` allows all.
+    """
+
+    def __init__(self, app: ASGIApp, names: Iterable[str]) -> None:
+        self.app = app
+        self.names = {"localhost", *(name.lower() for name in names)}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and "*" not in self.names:
+            hosts = Headers(scope=scope).getlist("host")
+            if len(hosts) > 1 or not all(self._allowed(host) for host in hosts):
+                refusal = HTTPException(421, "The service does not answer for the host that the request names.", headers={"connection": "close"})
+                await answer_to(refusal)(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+    def _allowed(self, host: str) -> bool:
+        name = host_name(host)
+        return name is not None and (name in self.names or is_address(name))
+
+
+def host_name(host: str) -> str | None:
+    """Return the name or address in a Host header, without port and brackets, in lower case; None if it holds none."""
+    found = _HOST.fullmatch(host)
+    return None if found is None else (found["address"] or found["name"]).lower()
+
+
+def is_address(host: str) -> bool:
+    """Say whether a host is an IP address rather than a name."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 class RequireKey:
-    """ASGI middleware: answers 401 if no known key comes with the request."""
+    """ASGI middleware: answers 401 if no known key comes with the request, except for ``open_paths``."""
 
-    def __init__(self, app: ASGIApp, keys: ApiKeys, metrics: Metrics, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, keys: ApiKeys, metrics: Metrics, max_body_bytes: int, open_paths: Collection[str]) -> None:
         self.app = app
         self.keys = keys
         self.metrics = metrics
         self.max_body_bytes = max_body_bytes
+        self.open_paths = open_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in OPEN or self.keys.admit(Headers(scope=scope)):
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        known = self.keys.admit(Headers(scope=scope))
+        if known or scope["path"] in self.open_paths:
+            scope[KNOWN] = known
             await self.app(scope, receive, send)
             return
         self.metrics.refused.labels("no key").inc()
@@ -37,18 +89,8 @@ class RequireKey:
             "Send Authorization: Bearer KEY, or X-API-Key: KEY.",
             {"WWW-Authenticate": 'Bearer realm="reranker"'},
         )
-        if "expect" not in Headers(scope=scope):
-            await self._drain(receive)
+        await drain(scope, receive, self.max_body_bytes)
         await refusal(scope, receive, send)
-
-    async def _drain(self, receive: Receive) -> None:
-        """Read the body and drop it. A client still sending when the connection closes would see a broken pipe, not the answer."""
-        arrived, more = 0, True
-        with suppress(HTTPException):  # the body did not arrive in time
-            while more and arrived <= self.max_body_bytes:
-                message = await receive()
-                arrived += len(message.get("body", b""))
-                more = message.get("more_body", False)
 
 
 def is_loopback(host: str) -> bool:
@@ -70,7 +112,7 @@ def only_from_this_machine(request: Request) -> None:
     Raises:
         HTTPException: 403.
     """
-    host = request.url.hostname or ""
+    host = host_name(request.headers.get("host", "")) or ""
     near = request.client is not None and is_loopback(request.client.host) and (host == "localhost" or is_loopback(host))
     if not near or any(name in request.headers for name in _PROXY_HEADERS):
         raise HTTPException(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from fastapi import APIRouter, Depends
@@ -71,8 +72,10 @@ def bundles_router(rollout: Rollout, *, has_keys: bool) -> APIRouter:
     """Return the endpoints; without keys they answer only clients of this machine."""
     router = APIRouter(prefix="/bundles", tags=["bundles"], dependencies=[] if has_keys else [Depends(only_from_this_machine)], responses=_ERRORS)
 
+    threads = ThreadPoolExecutor(4, thread_name_prefix="bundles")  # one changes the bundles, others say that a change is in progress
+
     async def change(make: Callable[[], str]) -> dict[str, Any]:
-        message = await asyncio.to_thread(make)  # loading takes seconds, requests are served meanwhile
+        message = await asyncio.get_running_loop().run_in_executor(threads, make)  # loading takes seconds, requests are served meanwhile
         return {"message": message, **rollout.status()}
 
     @router.get("", response_model=Bundles, summary="Show the bundles")

@@ -12,7 +12,7 @@ from math import ceil
 from fastapi import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from reranker.service.access import OPEN
+from reranker.service.limits import MIN_BYTES_PER_S, OPEN, Limits
 from reranker.service.metrics import Metrics
 from reranker.service.problems import problem
 
@@ -57,14 +57,15 @@ class LoopLag:
 
 
 class Deadline:
-    """ASGI middleware: sets each request's deadline, and answers 408 if the body has not arrived by then.
+    """ASGI middleware: sets each request's deadline. A body that has not arrived by then, or arrives too slowly, raises 408.
 
     If the event loop lags so far that no answer would be in time, it answers 503 before it reads anything.
     """
 
-    def __init__(self, app: ASGIApp, timeout_ms: float, lag: LoopLag, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, limits: Limits, lag: LoopLag, metrics: Metrics) -> None:
         self.app = app
-        self.timeout_ms = timeout_ms
+        self.timeout_ms = limits.timeout_ms
+        self.client_timeout_s = limits.client_timeout_s
         self.lag = lag
         self.metrics = metrics
 
@@ -79,16 +80,22 @@ class Deadline:
             await problem(503, message, "Try again shortly, or send less at once.", {"Retry-After": str(ceil(behind_s))})(scope, receive, send)
             return
         deadline = time.monotonic() + self.timeout_ms / 1e3
-        arriving = True
+        arriving, arrived, waited_s = True, 0, 0.0
 
         async def in_time() -> Message:
-            nonlocal arriving
+            nonlocal arriving, arrived, waited_s
             if not arriving:
                 return await receive()
+            asked = time.monotonic()
+            left_s = min(deadline - asked, self.client_timeout_s + arrived / MIN_BYTES_PER_S - waited_s)
             try:
-                message = await asyncio.wait_for(receive(), max(0.0, deadline - time.monotonic()))
+                message = await asyncio.wait_for(receive(), max(0.0, left_s))
             except TimeoutError:
-                raise HTTPException(408, f"The request body did not arrive within {self.timeout_ms:g} ms.", headers={"connection": "close"}) from None
+                late = time.monotonic() >= deadline
+                why = f"did not arrive within {self.timeout_ms:g} ms" if late else f"arrived at less than {MIN_BYTES_PER_S:,} bytes a second"
+                raise HTTPException(408, f"The request body {why}.", headers={"connection": "close"}) from None
+            waited_s += time.monotonic() - asked
+            arrived += len(message.get("body", b""))
             arriving = message.get("more_body", False)
             return message
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from reranker.products import Product
 from reranker.reranker import Reranker
 from reranker.rollout import Rollout
 from reranker.search import NOT_ASKED_FOR, TOO_MANY_WAIT, WOULD_BE_LATE, Found, SearchResponse, TwoStageSearch
+from reranker.service.bodies import body_length
 from reranker.service.deadline import LoopLag, seconds_left
 from reranker.service.limits import Limits
 from reranker.service.metrics import Metrics
@@ -27,9 +27,10 @@ _FOR_THE_PAGE_S = 0.1
 """Time kept back for making and sending the page."""
 QUICK_S = 1e-3
 """A BM25 search of at most so many processor seconds runs on the event loop: under load, waiting for a thread costs more."""
-
-
+SMALL_BODY = 128 * 1024
+"""A body of at most so many bytes is parsed on the event loop: that takes a few milliseconds at most, and a change of threads costs about one."""
 _LOOK_AGAIN_S = 0.01
+T = TypeVar("T")
 
 
 class Ranking(NamedTuple):
@@ -42,9 +43,9 @@ class Ranking(NamedTuple):
 class Engine:
     """Scores and searches within the limits: documents per request, running and waiting work, and the request's deadline.
 
-    There are three thread pools. Searching and scoring are separate because a search may itself wait for a rerank request to this
-    service. Searches in BM25 order are separate so that they never wait for reranked ones; if the first stage runs in this process
-    and is quick (``QUICK_S``), they need no thread.
+    There are four thread pools. Parsing is separate because it must not wait for the student. Searching and scoring are separate
+    because a search may itself wait for a rerank request to this service. Searches in BM25 order are separate so that they never
+    wait for reranked ones; if the first stage runs in this process and is quick (``QUICK_S``), they need no thread.
     """
 
     def __init__(self, student: Reranker | Rollout, searcher: TwoStageSearch | None, *, metrics: Metrics, limits: Limits) -> None:
@@ -55,6 +56,7 @@ class Engine:
         self._scoring = self._queue("rerank")
         self._searching = self._queue("search")
         self._in_bm25_order = self._queue("bm25")
+        self._parsing = self._queue("parse")
         self._rerank_time = RerankTimeEstimate()
         self._bm25_time = TimeEstimate()  # of the processor: a thread's wait for its turn says nothing of the search
         self.lag = LoopLag()
@@ -120,6 +122,17 @@ class Engine:
         self.metrics.documents_scored.inc(len(products))
         return scores, student.model
 
+    async def off_loop(self, work: Callable[[], T]) -> T:
+        """Run work whose time grows with the request's body: in a thread if the body is large, at once if it is small.
+
+        Raises:
+            OverloadError: there is no time for it, or too much waits.
+        """
+        if body_length.get() <= SMALL_BODY:
+            return work()
+        with self._counting_refusals():
+            return await self._parsing.run(work, size=body_length.get())
+
     async def search(self, query: str, *, k: int | None = None, rerank: bool = True, **options: Any) -> SearchResponse:
         """Run ``TwoStageSearch.search`` and record metrics. Returns BM25 order at once if the student is overloaded or would be late.
 
@@ -175,19 +188,12 @@ class Engine:
             return measured()
         return await self._in_bm25_order.run(measured)
 
-    async def count(self) -> int | None:
-        """Return how many products can be found, or None if the service has no first stage.
-
-        Raises:
-            FirstStageError: it does not answer.
-        """
-        return None if self.searcher is None else await asyncio.to_thread(self.searcher.first_stage.count)
-
     def close(self) -> None:
         """Wait for running work, then release the first stage."""
         self._scoring.close()
         self._searching.close()
         self._in_bm25_order.close()
+        self._parsing.close()
         if self.searcher is not None:
             self.searcher.close()
 

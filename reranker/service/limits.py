@@ -1,16 +1,16 @@
-"""Limits of one request, and of all requests together, and the middleware that refuses larger bodies."""
+"""Limits of one request, of all requests together, and of connections."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from fastapi import HTTPException
-from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
 from reranker.errors import InputError
 from reranker.service.models import MAX_DOCUMENTS
-from reranker.service.problems import TOO_LARGE_HINT, problem
+
+DEFAULT_MEMORY = 512 * 1024 * 1024
+MIN_BYTES_PER_S = 8 * 1024
+OPEN = frozenset({"/health", "/ready", "/metrics"})
+"""Paths that need no API key, and are answered however busy the service is."""
 
 
 class Limits(NamedTuple):
@@ -22,6 +22,11 @@ class Limits(NamedTuple):
     ``max_waiting``: how many further scorings, and searches, may wait. Further scorings get 503 at once. Further searches get BM25
     order; the same two limits hold for these, and those beyond get 503.
     ``timeout_ms``: time-out of a request. Later it gets 503, or 408 if its body has not arrived.
+    ``memory_bytes``: memory for bodies, caches and unread answers; see ``MemoryBudget``.
+    ``max_connections``: open connections; lowered to what the system allows. ``max_connections_per_client``: those of one address.
+    A new connection beyond them takes the place of the one that has waited longest for its client.
+    ``client_timeout_s``: seconds in which a request's header must be complete, and in which a client must read some of its answer.
+    A body that takes longer must arrive at ``MIN_BYTES_PER_S``.
     """
 
     max_body_bytes: int = 32 * 1024 * 1024
@@ -29,6 +34,10 @@ class Limits(NamedTuple):
     concurrency: int = 4
     max_waiting: int = 100
     timeout_ms: float = 30_000
+    memory_bytes: int = DEFAULT_MEMORY
+    max_connections: int = 1_000
+    max_connections_per_client: int = 500
+    client_timeout_s: float = 10
 
     def check_documents(self, count: int) -> None:
         """Raise InputError if one request has too many documents."""
@@ -37,34 +46,3 @@ class Limits(NamedTuple):
 
 
 DEFAULT_LIMITS = Limits()
-
-
-class BodyLimit:
-    """ASGI middleware: answers 413 if the announced length is over the limit, or as soon as more has arrived."""
-
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self.app = app
-        self.max_bytes = max_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        announced = Headers(scope=scope).get("content-length", "")
-        if announced.isdecimal() and int(announced) > self.max_bytes:
-            await problem(413, self._message(), TOO_LARGE_HINT)(scope, receive, send)
-            return
-        arrived = 0
-
-        async def counted() -> Message:
-            nonlocal arrived
-            message = await receive()
-            arrived += len(message.get("body", b""))
-            if arrived > self.max_bytes:
-                raise HTTPException(413, self._message(), headers={"connection": "close"})
-            return message
-
-        await self.app(scope, counted, send)
-
-    def _message(self) -> str:
-        return f"The request body is larger than {self.max_bytes:,} bytes."

@@ -1,21 +1,32 @@
-"""Runs an app with uvicorn until SIGTERM or Ctrl-C, and handles SIGHUP, which tells a daemon to read its files again."""
+"""Runs an app with uvicorn, within the limits of connections, until SIGTERM or Ctrl-C; SIGHUP tells it to read its files again."""
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+import logging
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
 from types import FrameType
+from typing import Any
 
 import uvicorn
-from starlette.types import ASGIApp
+from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from reranker.errors import InputError
+from reranker.service.connections import Connection, Connections
+
+log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 30
+_ACCEPT_AT_ONCE = 64
+_ACCEPT_AGAIN_S = 0.1
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -45,17 +56,73 @@ def url_of(listener: socket.socket) -> str:
     return f"http://{host}:{port}"
 
 
-def run_until_stopped(app: ASGIApp, listener: socket.socket, *, on_start: Callable[[], None]) -> None:
-    """Serve until SIGTERM (requests in flight finish, exit code 0) or Ctrl-C."""
+class LimitedServer(uvicorn.Server):
+    """uvicorn's server. It accepts connections itself, so that their number never exceeds the limit.
+
+    asyncio's own servers accept all that come, and fill the log once no file descriptor is left.
+    """
+
+    def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
+        super().__init__(config)
+        self._connections = connections
+        self._watching: list[asyncio.Task[None]] = []
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=[])
+        self._watching = [asyncio.create_task(self._accept(listener)) for listener in sockets or ()]
+        self._watching.append(asyncio.create_task(self._connections.sweep()))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        *accepting, sweeping = self._watching
+        for task in accepting:
+            task.cancel()
+        await asyncio.gather(*accepting, return_exceptions=True)
+        await super().shutdown(sockets=sockets)
+        sweeping.cancel()
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        listener.setblocking(False)
+        opening: set[asyncio.Task[Any]] = set()
+        for number in itertools.count(1):
+            try:
+                accepted, address = await loop.sock_accept(listener)
+            except OSError as error:  # no file descriptor is left, or the client has gone
+                log.warning("a connection cannot be accepted: %s", error.strerror)
+                self._connections.close_one()
+                await asyncio.sleep(_ACCEPT_AGAIN_S)
+                continue
+            client = str(address[0])
+            if self._connections.admit(client):
+                http = HttpToolsProtocol(self.config, self.server_state, self.lifespan.state)
+                connection = Connection(http, self._connections, client)
+                self._connections.add(connection)
+                task = asyncio.create_task(loop.connect_accepted_socket(partial(_same, connection), accepted))
+                opening.add(task)
+                task.add_done_callback(opening.discard)
+            else:
+                accepted.close()
+            if number % _ACCEPT_AT_ONCE == 0:
+                await asyncio.sleep(0)  # let the others run
+
+
+def _same(connection: Connection) -> Connection:
+    return connection
+
+
+def run_until_stopped(app: FastAPI, listener: socket.socket, *, on_start: Callable[[], None]) -> None:
+    """Serve an app made by ``create_app`` until SIGTERM (requests in flight finish, exit code 0) or Ctrl-C."""
     config = uvicorn.Config(
         app,
-        http="h11",  # always installed; httptools refuses some URLs that h11 accepts
-        log_level="warning",
+        http=HttpToolsProtocol,
+        ws="none",
+        log_config=None,
         access_log=False,
+        proxy_headers=False,  # X-Forwarded-For says whatever its sender wants
+        server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
-        h11_max_incomplete_event_size=256 * 1024,  # so that a far too long query gets our error message
     )
-    server = uvicorn.Server(config)
+    server = LimitedServer(config, app.state.connections)
     on_start()
     server.run(sockets=[listener])
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from reranker.errors import BusyError, LateError, NoTimeError
 from reranker.service.deadline import seconds_left
+from reranker.service.memory import current_reservation
 from reranker.time_estimate import TimeEstimate
 
 T = TypeVar("T")
@@ -89,6 +90,9 @@ class WorkQueue:
             self._done(entry)
             raise
         future.add_done_callback(lambda _: self._done(entry))
+        if (reservation := current_reservation.get()) is not None:  # the task may outlive its request
+            release = reservation.hold()
+            future.add_done_callback(lambda _: release())
         answer = asyncio.wrap_future(future)
         try:
             if begin_within_s is not None:

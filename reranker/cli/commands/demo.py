@@ -8,8 +8,22 @@ from typing import Annotated
 
 import typer
 
-from reranker.cli.commands.serve import BudgetMs, Host, K, Threads, build_app, late_first_stage, warn_without_vectors
-from reranker.cli.options import DEFAULT_INDEX, BundlePath, Catalog, IndexName, OpenSearch, Vectors, home
+from reranker.cli.commands.serve import (
+    AllowedHosts,
+    BudgetMs,
+    Host,
+    K,
+    MemoryBudget,
+    Threads,
+    build_app,
+    bytes_of,
+    late_first_stage,
+    names_of,
+    service_keys,
+    warn_if_open,
+    warn_without_vectors,
+)
+from reranker.cli.options import DEFAULT_INDEX, ApiKeyFile, BundlePath, Catalog, IndexName, OpenSearch, Vectors, home
 
 
 def demo(
@@ -28,20 +42,29 @@ def demo(
     budget_ms: BudgetMs = None,
     threads: Threads = None,
     vectors: Vectors = None,
+    api_key_file: ApiKeyFile = None,
+    memory_budget: MemoryBudget = "512MiB",
+    allowed_hosts: AllowedHosts = "",
 ) -> None:
     """Serve a local page that shows BM25's order and the reranked order of a query side by side."""
     from reranker.demo import EXAMPLES, add_page
     from reranker.reranker import Reranker
+    from reranker.service.limits import Limits
+    from reranker.service.logs import log_to_stderr
     from reranker.service.server import bind, exit_cleanly_on_sigterm, run_until_stopped, url_of
 
     exit_cleanly_on_sigterm()
+    log_to_stderr()
+    keys = service_keys(api_key_file)
+    limits = Limits(memory_bytes=bytes_of(memory_budget))
     listener = bind(host, port)
+    warn_if_open(listener, keys)
     first_stage = late_first_stage(opensearch, index, catalog)
     student = Reranker.load(bundle, threads=threads)
     if vectors is not None:
         student.use_vectors(vectors)
     warn_without_vectors(student, vectors)
-    app = build_app(first_stage, student, k=k, budget_ms=budget_ms)
+    app = build_app(first_stage, student, k=k, budget_ms=budget_ms, limits=limits, keys=keys, hosts=names_of(host, allowed_hosts))
     first_stage.open()  # builds the embedded index if needed; the page needs a first stage
     if examples is None:
         examples = opensearch is None and catalog is None and _holds_demo_catalog(index)

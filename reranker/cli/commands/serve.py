@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,8 @@ import typer
 from reranker.cli.options import DEFAULT_INDEX, ApiKeyFile, BundlePath, Catalog, IndexName, OpenSearch, Vectors, open_first_stage
 
 if TYPE_CHECKING:
+    import socket
+
     from fastapi import FastAPI
 
     from reranker.reranker import Reranker
@@ -30,7 +33,30 @@ BudgetMs = Annotated[
 ]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads of one scoring. Default: all cores.")]
 
+_LEAST_MEMORY = 16 * 1024 * 1024
 _LIMITS, _ROLLOUT = "Limits", "Rollout"
+
+AllowedHosts = Annotated[
+    str,
+    typer.Option(
+        "--allowed-hosts",
+        metavar="NAME,…",
+        help="Host names by which clients reach the service, besides localhost, IP addresses and --host; * allows all.",
+        rich_help_panel=_LIMITS,
+    ),
+]
+MemoryBudget = Annotated[
+    str,
+    typer.Option(
+        "--memory-budget", metavar="SIZE", help="Memory for requests, caches and answers, besides models and index, such as 256MiB.", rich_help_panel=_LIMITS
+    ),
+]
+MaxConnections = Annotated[int, typer.Option(min=1, help="Limit of open connections; lowered to what `ulimit -n` allows.", rich_help_panel=_LIMITS)]
+MaxConnectionsPerClient = Annotated[int, typer.Option(min=1, help="Limit of one address's open connections.", rich_help_panel=_LIMITS)]
+ClientTimeout = Annotated[
+    float,
+    typer.Option("--client-timeout-s", min=0.1, help="How long a connection waits for a header, or for its client to read.", rich_help_panel=_LIMITS),
+]
 
 
 def serve(
@@ -68,27 +94,40 @@ def serve(
         int, typer.Option(min=0, help="How many more may wait. Beyond that, searches return BM25 order and scorings are refused.", rich_help_panel=_LIMITS)
     ] = 100,
     timeout_ms: Annotated[float, typer.Option(min=1, help="Time-out of a request.", rich_help_panel=_LIMITS)] = 30_000,
+    memory_budget: MemoryBudget = "512MiB",
+    max_connections: MaxConnections = 1_000,
+    max_connections_per_client: MaxConnectionsPerClient = 500,
+    client_timeout_s: ClientTimeout = 10,
+    allowed_hosts: AllowedHosts = "",
 ) -> None:
     """Serve two-stage search and rerank endpoints (compatible with Cohere, Jina and text-embeddings-inference) over HTTP."""
     from reranker.errors import BundleError, FirstStageError, RerankerError
     from reranker.rollout import Rollout
-    from reranker.service.access import is_loopback
-    from reranker.service.api_keys import ApiKeys, read_keys
     from reranker.service.limits import Limits
+    from reranker.service.logs import log_to_stderr
     from reranker.service.server import bind, exit_cleanly_on_sigterm, ignore_sighup, on_sighup, run_until_stopped, url_of
 
     exit_cleanly_on_sigterm()
     ignore_sighup()
-    found = read_keys(api_key_file, os.environ)
-    keys = None if found is None else ApiKeys(found)
+    log_to_stderr()
+    keys = service_keys(api_key_file)
+    limits = Limits(
+        max_body_bytes,
+        max_documents,
+        concurrency,
+        max_waiting,
+        timeout_ms,
+        bytes_of(memory_budget),
+        max_connections,
+        max_connections_per_client,
+        client_timeout_s,
+    )
     listener = bind(host, port)
-    if keys is None and not is_loopback(listener.getsockname()[0]):
-        typer.echo("warning: other machines can reach this service without an API key. Set one with --api-key-file FILE.", err=True)
+    warn_if_open(listener, keys)
     first_stage = late_first_stage(opensearch, index, catalog)
-    limits = Limits(max_body_bytes, max_documents, concurrency, max_waiting, timeout_ms)
     rollout = Rollout(bundle, threads=threads, cache=cache, bundles=bundles, vectors=vectors)
     warn_without_vectors(rollout.pin(), vectors)
-    app = build_app(first_stage, rollout, k=k, budget_ms=budget_ms, limits=limits, keys=keys)
+    app = build_app(first_stage, rollout, k=k, budget_ms=budget_ms, limits=limits, keys=keys, hosts=names_of(host, allowed_hosts))
     if shadow is not None:
         with suppress(BundleError):  # logged and shown by GET /bundles; the service starts without the shadow
             rollout.start_shadow(shadow, trusted=True)
@@ -106,6 +145,50 @@ def serve(
         typer.echo(f"warning: /search is not available yet: {error}\nEach search tries again; the rerank endpoints work.", err=True)
     url = url_of(listener)
     run_until_stopped(app, listener, on_start=lambda: print(f"Listening on {url} (API: {url}/docs). Ctrl-C stops it.", flush=True))
+
+
+def service_keys(api_key_file: Path | None) -> ApiKeys | None:
+    """Return the keys of the file or the environment, None without keys.
+
+    Raises:
+        InputError: they cannot be used.
+    """
+    from reranker.service.api_keys import ApiKeys, read_keys
+
+    found = read_keys(api_key_file, os.environ)
+    return None if found is None else ApiKeys(found)
+
+
+def warn_if_open(listener: socket.socket, keys: ApiKeys | None) -> None:
+    """Warn if other machines can reach the service without a key."""
+    from reranker.service.access import is_loopback
+
+    if keys is None and not is_loopback(listener.getsockname()[0]):
+        typer.echo("warning: other machines can reach this service without an API key. Set one with --api-key-file FILE.", err=True)
+
+
+def names_of(host: str, allowed_hosts: str) -> list[str]:
+    """Return the host names of ``--host`` and ``--allowed-hosts``."""
+    return [name.strip() for name in (host, *allowed_hosts.split(",")) if name.strip()]
+
+
+def bytes_of(size: str) -> int:
+    """Return the bytes of a memory budget such as ``256MiB``, ``1GB`` or ``300000000``; at least 16 MiB.
+
+    Raises:
+        InputError: it is not a size, or too small.
+    """
+    from pydantic import ByteSize, TypeAdapter, ValidationError
+
+    from reranker.errors import InputError
+
+    try:
+        found = int(TypeAdapter(ByteSize).validate_python(size))
+    except (ValidationError, OverflowError):
+        raise InputError(f"--memory-budget {size[:50]} is not a size.", hint="Give a number of bytes, or one such as 256MiB or 1GB.") from None
+    if found < _LEAST_MEMORY:
+        raise InputError(f"--memory-budget {size[:50]} is too small.", hint="Give at least 16MiB.")
+    return found
 
 
 def warn_without_vectors(student: Reranker, vectors: Path | None) -> None:
@@ -140,6 +223,7 @@ def build_app(
     budget_ms: float | None,
     limits: Limits | None = None,
     keys: ApiKeys | None = None,
+    hosts: Sequence[str] | None = None,
 ) -> FastAPI:
     """Build the service's app, as ``create_app``.
 
@@ -152,4 +236,4 @@ def build_app(
 
     limits = limits or DEFAULT_LIMITS
     searcher = TwoStageSearch(first_stage, student, k=k, budget_ms=budget_ms, workers=limits.concurrency)
-    return create_app(student, searcher, limits=limits, keys=keys)
+    return create_app(student, searcher, limits=limits, keys=keys, hosts=hosts)

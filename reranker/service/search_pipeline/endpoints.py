@@ -7,16 +7,17 @@ import logging
 from typing import Any
 
 import numpy as np
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from reranker.errors import BusyError, LateError, NoTimeError, RerankerError
+from reranker.errors import BusyError, InputError, LateError, NoTimeError, RerankerError
 from reranker.search import TOO_MANY_WAIT, WOULD_BE_LATE
 from reranker.service.engine import Engine
 from reranker.service.models import OLD_REASON_KEY, ErrorAnswer
+from reranker.service.parsing import body_of, described_by
 from reranker.service.search_pipeline.hit_scoring import product_of, scores_of_page
-from reranker.service.search_pipeline.request_rewriting import PipelineSettings, as_json_text, rewrite, window_of
+from reranker.service.search_pipeline.request_rewriting import PipelineSettings, Window, as_json_text, rewrite, window_of
 
 log = logging.getLogger(__name__)
 
@@ -74,22 +75,41 @@ def pipeline_router(engine: Engine) -> APIRouter:
     """Return the endpoints; OpenSearch's connectors call them."""
     router = APIRouter(tags=["inside OpenSearch"])
 
-    @router.post(REWRITE_PATH, response_model=RewrittenAnswer, summary="Rewrite a search request so that its hits can be reranked")
-    async def rewrite_request(body: SearchRequest) -> Response:
+    @router.post(
+        REWRITE_PATH,
+        response_model=RewrittenAnswer,
+        summary="Rewrite a search request so that its hits can be reranked",
+        openapi_extra=described_by(SearchRequest),
+    )
+    async def rewrite_request(request: Request) -> Response:
         """The new request fetches enough hits, with the fields that the student reads. A request whose hits cannot be reranked comes back unchanged."""
-        rewritten = rewrite(body.request, body.settings.with_fields(engine.student.pin().template.fields))
-        if rewritten.fallback_reason is not None:
-            engine.metrics.not_reranked.labels(rewritten.fallback_reason).inc()
-        return JSONResponse({"request": as_json_text(rewritten.request), **_reason(rewritten.fallback_reason)})
+        body = await body_of(request, SearchRequest, engine)
 
-    @router.post(SCORE_PATH, response_model=HitsAnswer, responses=_NOT_RERANKED, summary="Score the hits of a search")
-    async def score_hits(body: HitsRequest) -> Response:
+        def rewritten() -> tuple[str, str | None]:
+            new = rewrite(body.request, body.settings.with_fields(engine.student.pin().template.fields))
+            try:
+                return as_json_text(new.request), new.fallback_reason
+            except ValueError:
+                raise InputError("request: holds a number that is not finite.", hint="JSON has no NaN and no Infinity.") from None
+
+        text, fallback_reason = await engine.off_loop(rewritten)
+        if fallback_reason is not None:
+            engine.metrics.not_reranked.labels(fallback_reason).inc()
+        return JSONResponse({"request": text, **_reason(fallback_reason)})
+
+    @router.post(SCORE_PATH, response_model=HitsAnswer, responses=_NOT_RERANKED, summary="Score the hits of a search", openapi_extra=described_by(HitsRequest))
+    async def score_hits(request: Request) -> Response:
         """Sorting by the scores brings the wanted page to the front. If the student fails or is late, that is BM25 order: see `fallback_reason`."""
-        window, fallback_reason = window_of(body.request, body.settings)
-        if window is None:
-            raise NotReranked(f"Not reranked: {fallback_reason}.", hint="Such a search needs no pipeline: search_pipeline=_none")
-        fields = body.settings.with_fields(engine.student.pin().template.fields).fields
-        products = [product_of(document, fields) for document in body.documents[: body.settings.k]]
+        body = await body_of(request, HitsRequest, engine)
+
+        def read() -> tuple[Window, list[dict[str, Any]]]:
+            window, fallback_reason = window_of(body.request, body.settings)
+            if window is None:
+                raise NotReranked(f"Not reranked: {fallback_reason}.", hint="Such a search needs no pipeline: search_pipeline=_none")
+            fields = body.settings.with_fields(engine.student.pin().template.fields).fields
+            return window, [product_of(document, fields) for document in body.documents[: body.settings.k]]
+
+        window, products = await engine.off_loop(read)
         relevance, fallback_reason = await _relevance(engine, window.words, products, body.settings.budget_ms)
         if fallback_reason is not None:
             engine.metrics.not_reranked.labels(fallback_reason).inc()

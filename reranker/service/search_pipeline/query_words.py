@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
+
+from reranker.first_stage import MAX_QUERY_CHARACTERS
 
 _BY_FIELD = ("match", "match_phrase", "match_phrase_prefix", "match_bool_prefix", "neural", "neural_sparse", "common")
 _WHOLE = ("multi_match", "combined_fields")
@@ -23,6 +25,23 @@ _WRAPPED = {  # compound clause → its parts that may hold the shopper's words;
     "pinned": ("organic",),
 }
 _TEXT_KEYS = ("query", "query_text")
+_LARGEST_NUMBER = 10**18  # a longer one is no word of a shopper
+
+# Each expression begins where the one character before it shows a beginning, and gives nothing back (``++``): time is linear.
+_NEGATED = re.compile(r"(?<!\S)[-!]\S++|\bNOT\s++\S++")
+_FIELD = re.compile(r"(?<![\w.*])[\w.*]++:(?=\S)")
+_OPERATOR = re.compile(r"\b(?:AND|OR)\b|&&|\|\|")
+_SIGN = re.compile(r"[~^][\d.]*+|[+()\[\]{}\"*?/\\|]")
+
+MAX_CLAUSES = 1_024
+"""As OpenSearch's own limit, ``indices.query.bool.max_clause_count``."""
+MAX_LEVELS = 50
+MAX_PATH_CHARACTERS = 256
+TOO_LONG = "the query is too long"
+
+
+class NotReadable(Exception):
+    """A search request whose hits cannot be reranked; the message is the fallback reason."""
 
 
 def query_words(request: Mapping[str, Any]) -> str:
@@ -30,16 +49,31 @@ def query_words(request: Mapping[str, Any]) -> str:
 
     ``ext.rerank.query_context`` (``query_text``, or the path ``query_text_path``) takes precedence. Otherwise the texts of the
     query's full-text clauses are joined, each distinct text once, in their order.
+
+    Raises:
+        NotReadable: the query is too long, or has too many clauses or too many levels.
     """
     stated = _stated(request)
     if stated:
-        return stated
+        return _short(stated)
+    texts = _Texts()
+    texts.read(request.get("query"), 0)
     found: list[str] = []
-    for text in _texts(request.get("query")):
+    length = 0
+    for text in texts.found:
         text = " ".join(text.split())
         if text and not any(text.lower() in other.lower() for other in found):
             found = [other for other in found if other.lower() not in text.lower()] + [text]
+            length = sum(map(len, found)) + len(found) - 1
+            if length > MAX_QUERY_CHARACTERS:  # checked here, so that few characters are ever compared
+                raise NotReadable(TOO_LONG)
     return " ".join(found)
+
+
+def _short(text: str) -> str:
+    if len(text) > MAX_QUERY_CHARACTERS:
+        raise NotReadable(TOO_LONG)
+    return text
 
 
 def _stated(request: Mapping[str, Any]) -> str:
@@ -53,8 +87,10 @@ def _stated(request: Mapping[str, Any]) -> str:
 
 
 def _at(node: Any, path: str) -> Any:
+    if len(path) > MAX_PATH_CHARACTERS:
+        raise NotReadable("the path of the query's text is too long")
     for step in path.split("."):
-        if isinstance(node, list) and step.isdecimal() and int(step) < len(node):
+        if isinstance(node, list) and step.isascii() and step.isdecimal() and int(step) < len(node):
             node = node[int(step)]
         elif isinstance(node, Mapping):
             node = node.get(step)
@@ -63,41 +99,56 @@ def _at(node: Any, path: str) -> Any:
     return node
 
 
-def _texts(clause: Any) -> Iterator[str]:
-    if isinstance(clause, list):
-        for one in clause:
-            yield from _texts(one)
-        return
-    if not isinstance(clause, Mapping):
-        return
-    for kind, body in clause.items():
-        if kind in _BY_FIELD and isinstance(body, Mapping):
-            for value in body.values():
-                yield from _own_text(value)
-        elif kind in _WHOLE:
-            yield from _own_text(body)
-        elif kind in _SYNTAX:
-            for text in _own_text(body):
-                yield _without_syntax(text)
-        elif kind in _WRAPPED and isinstance(body, Mapping):
-            for where in _WRAPPED[kind]:
-                yield from _texts(body.get(where))
+class _Texts:
+    """Collects the texts of full-text clauses."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+        self._clauses = 0
+
+    def read(self, clause: Any, level: int) -> None:
+        self._clauses += 1
+        if self._clauses > MAX_CLAUSES:
+            raise NotReadable("the query has too many clauses")
+        if level > MAX_LEVELS:
+            raise NotReadable("the query is nested too deeply")
+        if isinstance(clause, list):
+            for one in clause:
+                self.read(one, level + 1)
+        elif isinstance(clause, Mapping):
+            for kind, body in clause.items():
+                if kind in _BY_FIELD and isinstance(body, Mapping):
+                    for value in body.values():
+                        self._add(_own_text(value))
+                elif kind in _WHOLE:
+                    self._add(_own_text(body))
+                elif kind in _SYNTAX:
+                    self._add(_without_syntax(_short(_own_text(body))))
+                elif kind in _WRAPPED and isinstance(body, Mapping):
+                    for where in _WRAPPED[kind]:
+                        self.read(body.get(where), level + 1)
+
+    def _add(self, text: str) -> None:
+        self._clauses += 1
+        if self._clauses > MAX_CLAUSES:
+            raise NotReadable("the query has too many clauses")
+        self.found.append(_short(text))
 
 
-def _own_text(body: Any) -> Iterator[str]:
+def _own_text(body: Any) -> str:
     if isinstance(body, str):
-        yield body
-    elif isinstance(body, int | float) and not isinstance(body, bool):
-        yield str(body)
-    elif isinstance(body, Mapping):
-        for key in _TEXT_KEYS:
-            if isinstance(body.get(key), str | int | float):
-                yield from _own_text(body[key])
+        return body
+    if isinstance(body, int | float) and not isinstance(body, bool):
+        return "" if isinstance(body, int) and abs(body) > _LARGEST_NUMBER else str(body)
+    if isinstance(body, Mapping):
+        texts = [_own_text(body[key]) for key in _TEXT_KEYS if isinstance(body.get(key), str | int | float)]
+        return " ".join(text for text in texts if text)
+    return ""
 
 
 def _without_syntax(text: str) -> str:
     """Remove fields, operators, negated words and weights: ``title:laptop AND -bag`` becomes "laptop"."""
-    text = re.sub(r"(?<!\S)[-!]\S+|\bNOT\s+\S+", " ", text)
-    text = re.sub(r"[\w.*]+:(?=\S)", "", text)
-    text = re.sub(r"\b(AND|OR)\b|&&|\|\|", " ", text)
-    return re.sub(r"[~^][\d.]*|[+()\[\]{}\"*?/\\|]", " ", text)
+    text = _NEGATED.sub(" ", text)
+    text = _FIELD.sub("", text)
+    text = _OPERATOR.sub(" ", text)
+    return _SIGN.sub(" ", text)

@@ -1,0 +1,169 @@
+"""Reads request bodies: type and size are checked first, and memory is reserved before anything is read."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import ContextVar
+
+from fastapi import HTTPException
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from reranker.errors import OverloadError, RerankerError
+from reranker.service.limits import Limits
+from reranker.service.memory import COST_OF_A_BYTE, BodyMemory, Reservation, cost_of_body, current_reservation
+from reranker.service.metrics import Metrics
+from reranker.service.problems import answer_to
+
+body_length: ContextVar[int] = ContextVar("body_length", default=0)
+"""Bytes of the present request's body."""
+
+_UNKNOWN_LENGTH = 64 * 1024
+"""Bytes for which memory is reserved if a body does not announce its length; the reservation doubles as more arrive."""
+_TRIM_FROM = 8 * 1024 * 1024
+_TRIM_EVERY_S = 1.0
+_CLOSE = {"connection": "close"}  # for answers to requests whose bodies were not read to the end
+
+
+class ReadBody:
+    """ASGI middleware: reads the whole body and hands it on in one piece.
+
+    It answers 415 if the content type is not JSON; 413 if the body is too large, as announced, as arrived, or for its number of values;
+    408 if it is too slow; 503 if no memory is free for it by the request's deadline.
+    """
+
+    def __init__(self, app: ASGIApp, limits: Limits, memory: BodyMemory, metrics: Metrics) -> None:
+        self.app = app
+        self.memory = memory
+        self.metrics = metrics
+        self.max_bytes = min(limits.max_body_bytes, memory.largest // COST_OF_A_BYTE)
+        self._give_back = _Trim()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        reservation: Reservation | None = None
+        complete = False
+
+        async def arriving() -> Message:
+            nonlocal complete
+            message = await receive()
+            complete = not message.get("more_body", False)
+            return message
+
+        try:
+            length = self._announced(scope)
+            if length == 0:
+                body = b""
+            else:
+                reservation = await self.memory.reserve(COST_OF_A_BYTE * (_UNKNOWN_LENGTH if length is None else length))
+                body = await self._read(arriving, reservation)
+        except (HTTPException, RerankerError) as error:
+            if reservation is not None:
+                reservation.release()
+            if isinstance(error, OverloadError):
+                self.metrics.refused.labels(error.reason).inc()
+            if not complete:
+                await drain(scope, arriving, self.max_bytes)
+            await answer_to(error)(scope, receive, send)
+            return
+        tokens = current_reservation.set(reservation), body_length.set(len(body))
+        handed_on = _once(body, receive)
+        del body  # the app drops it once it is parsed
+        try:
+            await self.app(scope, handed_on, send)
+        finally:
+            current_reservation.reset(tokens[0])
+            body_length.reset(tokens[1])
+            if reservation is not None:
+                reservation.release()
+                if reservation.cost >= _TRIM_FROM:
+                    self._give_back.soon()
+
+    def _announced(self, scope: Scope) -> int | None:
+        """Return the body's announced length, None if it announces none.
+
+        Raises:
+            HTTPException: 413 or 415.
+        """
+        headers = Headers(scope=scope)
+        announced, content_type = headers.get("content-length", "0"), headers.get("content-type")
+        length = None if "transfer-encoding" in headers else int(announced[:16]) if announced.isdecimal() else 0
+        if length is not None and length > self.max_bytes:
+            raise self._too_large()
+        if (length != 0 or content_type is not None) and scope["method"] not in ("GET", "HEAD") and not _is_json(content_type):
+            raise HTTPException(415, "The body's content type is not JSON.", headers=_CLOSE)
+        return length
+
+    async def _read(self, receive: Receive, reservation: Reservation) -> bytes:
+        pieces: list[bytes] = []
+        arrived, more = 0, True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise HTTPException(400, "The client closed the connection.")
+            more = message.get("more_body", False)
+            pieces.append(message.get("body", b""))
+            arrived += len(pieces[-1])
+            if arrived > self.max_bytes:
+                raise self._too_large()
+            if COST_OF_A_BYTE * arrived > reservation.cost:
+                self.memory.extend(reservation, COST_OF_A_BYTE * min(2 * arrived, self.max_bytes))
+        body = b"".join(pieces)
+        cost = cost_of_body(body)
+        if cost > self.memory.largest:
+            raise HTTPException(413, "The request body holds too many JSON values.")
+        self.memory.extend(reservation, cost)
+        return body
+
+    def _too_large(self) -> HTTPException:
+        return HTTPException(413, f"The request body is larger than {self.max_bytes:,} bytes.", headers=_CLOSE)
+
+
+async def drain(scope: Scope, receive: Receive, max_bytes: int) -> None:
+    """Read at most so many bytes of a refused body. A client that still sends when the connection is closed sees a broken pipe, not the answer."""
+    if "expect" in Headers(scope=scope):
+        return
+    arrived, more = 0, True
+    with suppress(HTTPException):  # the body did not arrive in time
+        while more and arrived <= max_bytes:
+            message = await receive()
+            arrived += len(message.get("body", b""))
+            more = message.get("more_body", False)
+
+
+def _is_json(content_type: str | None) -> bool:
+    kind = (content_type or "").partition(";")[0].strip().lower()
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+
+
+def _once(body: bytes, receive: Receive) -> Receive:
+    """Return a ``receive`` that gives the body once, and then what the server says."""
+    left = [body]
+
+    async def handed_on() -> Message:
+        return {"type": "http.request", "body": left.pop(), "more_body": False} if left else await receive()
+
+    return handed_on
+
+
+class _Trim:
+    """Returns freed memory to the system, in a thread, at most once a second. Only glibc needs it."""
+
+    def __init__(self) -> None:
+        self._trim: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        self._waits = False
+
+    def soon(self) -> None:
+        if not self._waits:
+            self._waits = True
+            asyncio.get_running_loop().call_later(_TRIM_EVERY_S, self._start)
+
+    def _start(self) -> None:
+        self._waits = False
+        if self._trim is not None:
+            asyncio.get_running_loop().run_in_executor(None, self._trim, 0)

@@ -1,0 +1,108 @@
+"""Parses and validates JSON bodies; large ones in a thread, under the request's deadline."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic.json_schema import models_json_schema
+
+from reranker.service.engine import Engine
+
+M = TypeVar("M", bound=BaseModel)
+
+MAX_DEPTH = 200
+"""Levels of nesting that the parser reads."""
+_COMPONENTS = "#/components/schemas/{model}"
+
+
+async def body_of(request: Request, model: type[M], engine: Engine) -> M:
+    """Return a request's body as a model.
+
+    Raises:
+        RequestValidationError: as ``parse``, or there is no body.
+        OverloadError: there is no time for it.
+    """
+    body: bytes = (await request.receive()).get("body", b"")
+    if not body:
+        raise RequestValidationError([{"type": "missing", "loc": ("body",), "msg": "Field required"}])
+    return await engine.off_loop(lambda: parse(model, body))
+
+
+def described_by(model: type[BaseModel]) -> dict[str, Any]:
+    """Return what describes an endpoint's body, for ``openapi_extra``."""
+    content = {"application/json": {"schema": {"$ref": _COMPONENTS.format(model=model.__name__)}}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def describe_bodies(app: FastAPI, models: Sequence[type[BaseModel]]) -> None:
+    """Add the models that ``described_by`` names to the app's OpenAPI description."""
+    describe = app.openapi
+
+    def with_models() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            _, schemas = models_json_schema([(model, "validation") for model in models], ref_template=_COMPONENTS)
+            describe().setdefault("components", {}).setdefault("schemas", {}).update(schemas["$defs"])
+        return describe()
+
+    app.openapi = with_models  # type: ignore[method-assign]
+
+
+def parse(model: type[M], body: bytes) -> M:
+    """Return the validated body.
+
+    Raises:
+        RequestValidationError: it is not JSON, or cannot be used; the error points to the place.
+    """
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        errors = error.errors(include_url=False, include_context=False, include_input=False)
+    if errors[0]["type"] == "json_invalid" and (found := _unreadable_value(body)) is not None:
+        path, why = found
+        raise RequestValidationError([{"type": "value_error", "loc": ("body", *path), "msg": why}])
+    raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in errors])
+
+
+def _unreadable_value(body: bytes) -> tuple[tuple[str | int, ...], str] | None:
+    """Return the path of a value that is JSON but that the parser does not read, and why; None if there is none.
+
+    Such a value is a string with half a surrogate pair, a number of thousands of digits, or one nested too deeply.
+    """
+    try:
+        value = json.loads(body, parse_int=_short_integer)
+    except RecursionError:
+        return (), f"is nested more than {MAX_DEPTH} levels deep"
+    except ValueError:
+        return None
+    pending: list[tuple[tuple[str | int, ...], Any]] = [((), value)]
+    while pending:
+        path, value = pending.pop()
+        if len(path) > MAX_DEPTH - 5:
+            return path[:4], f"is nested more than {MAX_DEPTH} levels deep"
+        if value is _TOO_LONG:
+            return path, "is a number of too many digits"
+        if isinstance(value, str) and _has_half_a_pair(value):
+            return path, "contains half a surrogate pair, which is not valid Unicode text"
+        if isinstance(value, dict):
+            if any(_has_half_a_pair(name) for name in value):
+                return path, "has a name with half a surrogate pair, which is not valid Unicode text"
+            pending += [((*path, name), inner) for name, inner in value.items()]
+        elif isinstance(value, list):
+            pending += [((*path, at), inner) for at, inner in enumerate(value)]
+    return None
+
+
+_TOO_LONG = object()
+
+
+def _short_integer(digits: str) -> Any:
+    return int(digits) if len(digits) < 4_000 else _TOO_LONG
+
+
+def _has_half_a_pair(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)
