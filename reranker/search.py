@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from reranker.errors import InputError
-from reranker.first_stage import FirstStage, Hit, check_k, check_query
+from reranker.first_stage import MAX_K, FirstStage, Hit, check_k, check_query
 from reranker.lazy_product import as_json, product_as_json
 from reranker.products import Product
 from reranker.scorer import Scorer
@@ -196,7 +196,8 @@ class TwoStageSearch:
         time_s, _ = self.time_for_student(until, waited_s)
         if time_s is None or self.reranker is None:
             return None
-        return time_s - min(self.rerank_time.expected_s(), self.rerank_time.expected_s(self.k if k is None else k))  # most searches find fewer than k
+        products = self.k if k is None else max(1, min(k, MAX_K))  # ``find`` refuses others
+        return time_s - min(self.rerank_time.expected_s(), self.rerank_time.expected_s(products))  # most searches find fewer than k
 
     def _score(
         self, student: Scorer | None, query: str, hits: list[Hit], until: float | None, waited_s: float, watched: bool

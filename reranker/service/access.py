@@ -37,7 +37,8 @@ class AllowedHosts:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and "*" not in self.names:
             hosts = Headers(scope=scope).getlist("host")
-            if len(hosts) > 1 or not all(self._allowed(host) for host in hosts):
+            needed = scope["http_version"] == "1.1"  # clients of earlier versions, such as health checks of proxies, name none
+            if len(hosts) > 1 or (needed and not hosts) or not all(self._allowed(host) for host in hosts):
                 refusal = HTTPException(421, "The service does not answer for the host that the request names.", headers={"connection": "close"})
                 await answer_to(refusal)(scope, receive, send)
                 return
@@ -51,7 +52,7 @@ class AllowedHosts:
 def host_name(host: str) -> str | None:
     """Return the name or address in a Host header, without port and brackets, in lower case; None if it holds none."""
     found = _HOST.fullmatch(host)
-    return None if found is None else (found["address"] or found["name"]).lower()
+    return None if found is None else (found["address"] or found["name"]).lower().removesuffix(".")
 
 
 def is_address(host: str) -> bool:

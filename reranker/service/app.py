@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -24,7 +25,7 @@ from reranker.service.endpoints import operations_router, rerank_router, search_
 from reranker.service.engine import Engine
 from reranker.service.limit_metrics import LimitMetrics
 from reranker.service.limits import DEFAULT_LIMITS, OPEN, Limits
-from reranker.service.memory import BodyMemory, MemoryBudget
+from reranker.service.memory import BodyMemory, MemoryBudget, trim
 from reranker.service.metrics import CountRequests, Metrics
 from reranker.service.models import ErrorAnswer, RerankRequest, TextsRequest
 from reranker.service.parsing import describe_bodies
@@ -83,8 +84,10 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        trimming = asyncio.create_task(trim())
         async with engine.lag.watched():
             yield
+        trimming.cancel()
         readiness.close()
         engine.close()
         if isinstance(student, Rollout):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import ctypes
-from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
 
@@ -23,8 +20,6 @@ body_length: ContextVar[int] = ContextVar("body_length", default=0)
 
 _UNKNOWN_LENGTH = 64 * 1024
 """Bytes for which memory is reserved if a body does not announce its length; the reservation doubles as more arrive."""
-_TRIM_FROM = 8 * 1024 * 1024
-_TRIM_EVERY_S = 1.0
 _CLOSE = {"connection": "close"}  # for answers to requests whose bodies were not read to the end
 
 
@@ -40,7 +35,6 @@ class ReadBody:
         self.memory = memory
         self.metrics = metrics
         self.max_bytes = min(limits.max_body_bytes, memory.largest // COST_OF_A_BYTE)
-        self._give_back = _Trim()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -81,8 +75,6 @@ class ReadBody:
             body_length.reset(tokens[1])
             if reservation is not None:
                 reservation.release()
-                if reservation.cost >= _TRIM_FROM:
-                    self._give_back.soon()
 
     def _announced(self, scope: Scope) -> int | None:
         """Return the body's announced length, None if it announces none.
@@ -149,21 +141,3 @@ def _once(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": left.pop(), "more_body": False} if left else await receive()
 
     return handed_on
-
-
-class _Trim:
-    """Returns freed memory to the system, in a thread, at most once a second. Only glibc needs it."""
-
-    def __init__(self) -> None:
-        self._trim: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        self._waits = False
-
-    def soon(self) -> None:
-        if not self._waits:
-            self._waits = True
-            asyncio.get_running_loop().call_later(_TRIM_EVERY_S, self._start)
-
-    def _start(self) -> None:
-        self._waits = False
-        if self._trim is not None:
-            asyncio.get_running_loop().run_in_executor(None, self._trim, 0)

@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from typing import cast
 
 from fastapi import HTTPException
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reranker.service.limits import MIN_BYTES_PER_S, Limits
@@ -123,7 +124,7 @@ class Connection(asyncio.Protocol):
         self._connections = connections
         self._transport: asyncio.Transport | None = None
         self._aborted = False
-        self._in_request = False
+        self._in_request = self._chunked = False
         self._waits_since: float | None = time.monotonic()  # for a header or a body
         self._header_bytes = 0
         self._unsent = 0  # at the latest sweep
@@ -143,7 +144,7 @@ class Connection(asyncio.Protocol):
             self._refuse()
             return
         self._header_bytes += len(data)
-        if data.count(b"\r\n") * 5 > len(data) > 1_000:  # chunks of a few bytes: reading them takes a hundred times longer than sending them
+        if self._chunked and data.count(b"\r\n") * 5 > len(data) > 1_000:  # chunks of a few bytes: reading them takes a hundred times longer than sending them
             self._connections.closed["chunks too small"] += 1
             self.abort()
             return
@@ -168,9 +169,9 @@ class Connection(asyncio.Protocol):
 
     # --- the app's events -------------------------------------------------------------------------------------------
 
-    def begin(self) -> None:
-        """A request's header is complete."""
-        self._in_request, self._waits_since, self._header_bytes = True, None, 0
+    def begin(self, *, chunked: bool) -> None:
+        """A request's header is complete; its body comes in chunks or not."""
+        self._in_request, self._chunked, self._waits_since, self._header_bytes = True, chunked, None, 0
 
     def end(self) -> None:
         """The answer was handed to the transport."""
@@ -246,9 +247,10 @@ class TrackConnection:
             await send(message)
 
         if connection is not None:
-            connection.begin()
+            connection.begin(chunked="transfer-encoding" in Headers(scope=scope))
         try:
-            if len(scope["headers"]) > MAX_HEADERS:
+            header_bytes = len(scope["raw_path"]) + len(scope["query_string"]) + sum(len(name) + len(value) for name, value in scope["headers"])
+            if len(scope["headers"]) > MAX_HEADERS or header_bytes > MAX_HEADER_BYTES:
                 await answer_to(HTTPException(431, _TOO_LARGE_HEADER, headers={"connection": "close"}))(scope, receive, send)
             else:
                 await self.app(scope, receive_from_client, send_to_client)

@@ -16,6 +16,8 @@ from reranker.errors import RerankerError
 log = logging.getLogger(__name__)
 
 TOO_LARGE_HINT = "Send fewer or shorter documents."
+_NAME_CHARACTERS, _LEVELS = 100, 8
+"""What an error shows of the place in a body."""
 _SEE_DOCS = "See /docs for this endpoint's input."
 _HINTS = {
     403: "Start the service with --api-key-file, and send the key.",
@@ -72,7 +74,7 @@ def _invalid(errors: Sequence[Any]) -> JSONResponse:
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "json_invalid":
         return problem(400, f"The body is not valid JSON: {message.removeprefix('Invalid JSON: ')}.", "Send UTF-8 JSON.")
-    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".") or source
+    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part[:_NAME_CHARACTERS]}" for part in path[:_LEVELS]).lstrip(".") or source
     more = f" (and {len(errors) - 1:,} more)" if len(errors) > 1 else ""
     hint = "Send a JSON object, with the header Content-Type: application/json." if where == "body" else _SEE_DOCS
     return problem(422, f"{where}: {message}{more}", hint)

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from reranker import Reranker
+from tests.tiny_bundle import make_tiny_bundle
+
 _reported = False  # once is enough: torch stays imported
 
 
@@ -21,3 +24,15 @@ def without_torch(request: pytest.FixtureRequest) -> Iterator[None]:
     if all(Path(__file__).parent in item.path.parents and not item.get_closest_marker("slow") for item in request.session.items):
         _reported = True
         pytest.fail("torch was imported by this test, or while tests were collected: move the test to tests/distillation, or import less")
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that takes milliseconds to load."""
+    return make_tiny_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
+
+
+@pytest.fixture(scope="module")
+def reranker(tiny_bundle: Path) -> Reranker:
+    """The tiny bundle's student; modules that change it have their own."""
+    return Reranker.load(tiny_bundle, threads=1)

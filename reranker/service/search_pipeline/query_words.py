@@ -58,16 +58,24 @@ def query_words(request: Mapping[str, Any]) -> str:
         return _short(stated)
     texts = _Texts()
     texts.read(request.get("query"), 0)
-    found: list[str] = []
-    length = 0
-    for text in texts.found:
-        text = " ".join(text.split())
-        if text and not any(text.lower() in other.lower() for other in found):
-            found = [other for other in found if other.lower() not in text.lower()] + [text]
-            length = sum(map(len, found)) + len(found) - 1
-            if length > MAX_QUERY_CHARACTERS:  # checked here, so that few characters are ever compared
+    return " ".join(_without_repeated(texts.found))
+
+
+def _without_repeated(texts: list[str]) -> list[str]:
+    """Return the texts that are not part of another one, in their order."""
+    spelt: dict[str, str] = {}
+    for text in (" ".join(text.split()) for text in texts):
+        if text:
+            spelt.setdefault(text.lower(), text)
+    kept: set[str] = set()
+    joined = ""
+    for lower in sorted(spelt, key=len, reverse=True):
+        if lower not in joined:
+            kept.add(lower)
+            joined += f"\n{lower}"
+            if len(joined) > MAX_QUERY_CHARACTERS + 1:
                 raise NotReadable(TOO_LONG)
-    return " ".join(found)
+    return [text for lower, text in spelt.items() if lower in kept]
 
 
 def _short(text: str) -> str:
