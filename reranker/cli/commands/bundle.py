@@ -58,10 +58,12 @@ def show(bundle: Folder = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def verify(bundle: Folder = None, as_json: AsJson = False) -> None:
-    """Check every file against the manifest, load the student and score one pair."""
+    """Check every file against the manifest, and that the student's scores are usable. A service checks the same before it uses a bundle."""
     from reranker.reranker import Reranker
+    from reranker.verification import verify as verify_scores
 
     reranker = Reranker.load(bundle)
+    verify_scores(reranker)
     score = float(reranker.score("laptop", ["a laptop computer"])[0])
     result = {"bundle": str(reranker.bundle.path), "version": reranker.bundle.version, "ok": True, "score_of_a_laptop": round(score, 4)}
     print(json.dumps(result) if as_json else f"{reranker.bundle.path} is valid. Relevance of 'a laptop computer' for 'laptop': {score:.4f}")
