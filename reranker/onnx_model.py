@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,8 @@ class OnnxModel:
 
     def tokenise(self, texts: Sequence[str] | Sequence[tuple[str, str]]) -> list[Any]:
         """Return the tokenizer's encodings of texts, or of pairs of texts."""
-        encodings: list[Any] = self._tokenizer.encode_batch(list(texts))
+        with _panic_as_error():
+            encodings: list[Any] = self._tokenizer.encode_batch(list(texts))
         return encodings
 
     def feeds(self, encodings: Sequence[Any], *, alone: bool = False) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
@@ -91,11 +93,21 @@ class OnnxModel:
 
 def _loaded(path: Path, load: Callable[[str], Any]) -> Any:
     try:
-        return load(str(path))
-    except BaseException as error:  # both libraries have exceptions of their own; the tokenizer's "panic" is not even an Exception
-        if isinstance(error, KeyboardInterrupt | SystemExit):
-            raise
+        with _panic_as_error():
+            return load(str(path))
+    except Exception as error:  # both libraries have exceptions of their own
         raise BundleError(f"{path} cannot be loaded: {one_line(error)}", hint="Distil the bundle again, or use the shipped one.") from error
+
+
+@contextmanager
+def _panic_as_error() -> Iterator[None]:
+    """A tokenizer that contradicts itself raises a "panic", which is no ``Exception``, and would end a thread."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise RuntimeError(f"the tokenizer failed: {error}") from error
 
 
 def one_line(error: BaseException) -> str:

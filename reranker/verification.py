@@ -7,10 +7,11 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from reranker.bundle import BI_ENCODER, MODEL, QUERIES, Bundle
+from reranker.bundle import BI_ENCODER, MODEL, QUERIES, TOKENIZER, Bundle
 from reranker.errors import BundleError
 from reranker.onnx_model import OnnxModel, one_line
 from reranker.reranker import Reranker
@@ -26,6 +27,7 @@ PRODUCTS_TRIED = (
 )
 _EXTERNAL = re.compile(rb"\x0a\x08location\x12(.)", re.DOTALL)
 """Where a tensor of an ONNX file names the file that holds its weights, followed by the name's length."""
+T = TypeVar("T")
 _HINT = "Distil the bundle again, or use the shipped one."
 
 
@@ -45,6 +47,7 @@ def verify(reranker: Reranker) -> None:
         sizes = f"{widths[QUERIES]} and {widths[MODEL]}"
         raise BundleError(f"The vectors of {QUERIES} and {MODEL} in {bundle.path} differ in width: {sizes}.", hint="Distil both from the same student.")
     pairs = [(query, text) for query in QUERIES_TRIED for text in PRODUCTS_TRIED]
+    _tried(bundle.file(TOKENIZER), "cannot read texts", lambda: reranker.models[MODEL].tokenise(PRODUCTS_TRIED[:1] if is_bi_encoder else pairs[:1]))
     with np.errstate(all="ignore"):
         logits = _tried(bundle.path / MODEL, "cannot score texts", lambda: reranker.encoder().logits(pairs))
         relevance = reranker.calibrated(logits)
@@ -80,7 +83,7 @@ def _wrong_kind(path: Path, kind: str, wanted: str, found: np.ndarray) -> Bundle
     )
 
 
-def _tried(path: Path, problem: str, run: Callable[[], np.ndarray]) -> np.ndarray:
+def _tried(path: Path, problem: str, run: Callable[[], T]) -> T:
     try:
         return run()
     except Exception as error:  # the libraries have exceptions of their own

@@ -120,6 +120,12 @@ def external_weights(folder: Path) -> None:
     put(folder, MODEL, (folder / MODEL).read_bytes())
 
 
+def contradictory_tokenizer(folder: Path) -> None:
+    tokenizer = json.loads((folder / TOKENIZER).read_text(encoding="utf-8"))
+    tokenizer["post_processor"]["pair"][0]["SpecialToken"]["id"] = "[NONE]"
+    put(folder, TOKENIZER, json.dumps(tokenizer).encode())
+
+
 def zero_byte(folder: Path) -> None:
     change_manifest(folder, lambda m: m["files"].update({"a\0b": m["files"][MODEL]}))
 
@@ -135,6 +141,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "encoders of different width": (encoder(embedding_model("hidden", width=3)), "differ in width: 3 and 4"),
     "not a tokenizer": (lambda folder: put(folder, TOKENIZER, b"{}"), r"tokenizer\.json cannot be loaded"),
     "a tokenizer of no use": (lambda folder: put(folder, TOKENIZER, b"[" * 100_000), r"tokenizer\.json cannot be loaded"),
+    "a tokenizer that contradicts itself": (contradictory_tokenizer, r"tokenizer\.json cannot read texts \(the tokenizer failed"),
     "manifest 100,000 deep": (raw_manifest(b'{"format": 2, "training": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"), "is nested deeper than 100 levels"),
     "manifest 400 deep": (raw_manifest(b'{"format": 2, "training": ' + b"[" * 400 + b"]" * 400 + b"}"), "is nested deeper than 100 levels"),
     "manifest of 17 MB": (raw_manifest(b" " * 17 * 1024**2 + b"{}"), "is larger than 16 MiB"),
