@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -25,17 +26,23 @@ _NOT_FINITE = 0x7C00
 """The smallest bits, without the sign, of a float16 that is infinite or NaN."""
 
 
+class Part(NamedTuple):
+    """A file's keys, two unsigned 64-bit numbers each, (n, 2), in memory; and its vectors, float16 (n, width), memory-mapped."""
+
+    keys: np.ndarray
+    vectors: np.ndarray
+
+
 class StoredVectors:
-    """Vectors by the digest of their text, in memory-mapped files: processes share them, and opening reads only the keys.
+    """Vectors by the digest of their text, in memory-mapped files: processes share them, and only vectors that are looked up are in memory.
 
     Args:
-        parts: structured arrays of ``key`` (two unsigned 64-bit numbers) and ``vector`` (float16, (width,)).
-            If a key is in several parts, the earlier part is used.
+        parts: if a key is in several parts, the earlier part is used.
     """
 
-    def __init__(self, parts: Sequence[np.ndarray]) -> None:
-        self._parts = [part for part in parts if len(part)]
-        keys = np.concatenate([part["key"] for part in self._parts]) if self._parts else np.zeros((0, 2), dtype="<u8")
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self._parts = [part.vectors for part in parts if len(part.keys)]
+        keys = np.concatenate([part.keys for part in parts if len(part.keys)]) if self._parts else np.zeros((0, 2), dtype="<u8")
         order = np.argsort(keys[:, 0], kind="stable")
         first = np.ones(len(order), dtype=bool)
         first[1:] = (keys[order][1:] != keys[order][:-1]).any(axis=1)
@@ -55,10 +62,10 @@ class StoredVectors:
         known = (self._keys[at] == wanted).all(axis=1)
         rows = self._order[at[known]]
         part_of = np.searchsorted(self._starts, rows, side="right") - 1
-        found = np.empty((len(rows), self._parts[0]["vector"].shape[1]), dtype=np.float32)
+        found = np.empty((len(rows), self._parts[0].shape[1]), dtype=np.float32)
         for number in np.unique(part_of):
             here = part_of == number
-            found[here] = self._parts[number]["vector"][rows[here] - self._starts[number]]
+            found[here] = self._parts[number][rows[here] - self._starts[number]]
         return known, found
 
 
@@ -77,9 +84,9 @@ def open_vectors(folder: Path, width: int | None = None) -> StoredVectors:
     return StoredVectors(_read_parts(folder, checksums, width))
 
 
-def _read_parts(folder: Path, checksums: dict[str, str], width: int | None = None) -> list[np.ndarray]:
+def _read_parts(folder: Path, checksums: dict[str, str], width: int | None = None) -> list[Part]:
     """Return the parts in a folder. Those without a checksum are given one in ``checksums``."""
-    parts: list[np.ndarray] = []
+    parts = []
     for path in sorted(folder.glob("part-*.npy")):
         try:
             if not path.is_file():
@@ -89,7 +96,7 @@ def _read_parts(folder: Path, checksums: dict[str, str], width: int | None = Non
             width = width or (shape[0] if len(shape) == 1 else 0)
             if part.ndim != 1 or not width or part.dtype != _record(width):
                 raise _damaged(f"{path} does not hold this bundle's product vectors.")
-            checksum, finite = _read_through(path, part)
+            checksum, keys, finite = _read_through(path, part)
         except Exception as error:  # NumPy raises many kinds
             if isinstance(error, InputError):
                 raise
@@ -98,7 +105,7 @@ def _read_parts(folder: Path, checksums: dict[str, str], width: int | None = Non
             raise _damaged(f"The product vectors {path} were changed after they were written: the checksum differs.")
         if not finite:
             raise _damaged(f"The product vectors {path} hold values that are not finite numbers.")
-        parts.append(part)
+        parts.append(Part(keys, part["vector"]))
     return parts
 
 
@@ -106,17 +113,19 @@ def _damaged(message: str) -> InputError:
     return InputError(message, hint="Delete that file and run `reranker vectors` again.")
 
 
-def _read_through(path: Path, part: np.memmap) -> tuple[str, bool]:
-    """Return the checksum of a part's file, and whether all its vectors are finite. The file is read in pieces, not mapped: mapped pages count as memory."""
-    finite = True
+def _read_through(path: Path, part: np.memmap) -> tuple[str, np.ndarray, bool]:
+    """Return the checksum of a part's file, its keys, and whether all vectors are finite. It is read in pieces, since mapped pages count as memory."""
+    keys, finite = [np.zeros((0, 2), dtype="<u8")], True
     with path.open("rb") as file:
         checksum = crc32(file.read(part.offset))
         while piece := file.read(PART * part.itemsize):
             checksum = crc32(piece, checksum)
             whole = len(piece) // part.itemsize * part.itemsize
-            vectors = np.frombuffer(piece[:whole], dtype=part.dtype)["vector"].view("<u2")
+            records = np.frombuffer(piece[:whole], dtype=part.dtype)
+            keys.append(records["key"].copy())
+            vectors = records["vector"].view("<u2")
             finite = finite and bool((vectors & 0x7FFF).max(initial=0) < _NOT_FINITE)  # without the sign
-    return f"{checksum:08x}", finite
+    return f"{checksum:08x}", np.concatenate(keys), finite
 
 
 def _read_checksums(folder: Path) -> dict[str, str]:
