@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from reranker.cache import Cache, CacheState, digest, text_digest
+from reranker.cache import DEFAULT_CACHE_BYTES, Cache, CacheState, digest, text_digest
 from reranker.onnx_model import OnnxModel
 from reranker.stored_vectors import StoredVectors
 
-CACHED_PRODUCTS = 100_000
-"""Product vectors cached by default: about 90 MB at 384 dimensions."""
+_SHARE_OF_PRODUCTS = 3 / 4
+"""Share of the caches' bytes for product vectors; the others are for query vectors."""
 
 
 class BiEncoder:
@@ -20,19 +20,20 @@ class BiEncoder:
     Args:
         model: encodes products, and queries unless ``query_model`` is given.
         scale: factor of the cosine.
-        cached_products: number of product vectors that are cached.
         cached_queries: number of query vectors that are cached.
+        cache_bytes: limit of both caches in bytes: three quarters for product vectors, which are 1,168 bytes at 384 dimensions.
         query_model: a smaller model that encodes queries into the products' space.
     """
 
     def __init__(
-        self, model: OnnxModel, scale: float, *, cached_products: int = CACHED_PRODUCTS, cached_queries: int = 0, query_model: OnnxModel | None = None
+        self, model: OnnxModel, scale: float, *, cached_queries: int = 0, cache_bytes: int = DEFAULT_CACHE_BYTES, query_model: OnnxModel | None = None
     ) -> None:
         self._model = model
         self._scale = scale
         self._query_model = query_model or model
-        self._products = Cache(cached_products)
-        self._queries = Cache(cached_queries)
+        self._products = Cache(0)
+        self._queries = Cache(0, max_entries=cached_queries)
+        self.limit_caches(cache_bytes)
         self.stored = StoredVectors([])
         """Vectors computed at indexing time. They are looked up first."""
 
@@ -80,6 +81,12 @@ class BiEncoder:
 
     def cache_states(self) -> dict[str, CacheState]:
         return {"query_vectors": self._queries.state(), "product_vectors": self._products.state()}
+
+    def limit_caches(self, max_bytes: int) -> None:
+        """Change the limit of both caches together, in bytes."""
+        products = int(max_bytes * _SHARE_OF_PRODUCTS)
+        self._products.limit(products)
+        self._queries.limit(max_bytes - products)
 
     def clear_query_cache(self) -> None:
         """Drop the cached query vectors; product vectors stay."""

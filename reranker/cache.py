@@ -1,4 +1,4 @@
-"""A cache of arrays: least recently used entries are evicted, and concurrent requests for one key compute it once."""
+"""A cache of arrays, bounded in bytes: least recently used entries are evicted, and concurrent requests for one key compute it once."""
 
 from __future__ import annotations
 
@@ -6,14 +6,23 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
 from cachetools import LRUCache, cached
 
+DEFAULT_CACHE_BYTES = 128 * 1024 * 1024
+"""Limit of all caches of a student, or of all students of a service."""
+ENTRY_BYTES = 400
+"""What an entry takes besides its values: key, array object, places in dictionaries. Measured with tracemalloc."""
+
+_DIGESTS, _DIGESTED_BYTES = 8_192, 2_000
+"""Digests of so many texts, of at most so many bytes each, are kept: 17 MB at most."""
+
 
 class CacheState(NamedTuple):
-    """Size of a cache now, and lookups since the process started; ``bytes`` are those of the values."""
+    """Size of a cache now, and lookups since the process started; ``bytes`` is what counts against its limit: values, keys and overhead."""
 
     entries: int
     bytes: int
@@ -25,18 +34,19 @@ class Cache:
     """Arrays by key, evicted by least recent use. Thread-safe. Callers must not write to the arrays.
 
     Args:
-        max_entries: number of entries; 0 caches nothing.
+        max_bytes: limit of values, keys and ``ENTRY_BYTES`` each; 0 caches nothing.
+        max_entries: limit of entries; 0 caches nothing.
     """
 
-    def __init__(self, max_entries: int) -> None:
-        self._entries: LRUCache[bytes, np.ndarray] = LRUCache(max_entries)
+    def __init__(self, max_bytes: int, *, max_entries: float = inf) -> None:
+        self._entries = _Entries(max_bytes, max_entries)
         self._lock = threading.Condition()
         self._get = cached(self._entries, key=lambda key, compute: key, condition=self._lock, info=True)(lambda key, compute: compute())
         self._hits = self._misses = 0  # of ``find``; ``_get`` counts its own
 
     def get(self, key: bytes, compute: Callable[[], np.ndarray]) -> np.ndarray:
         """Return the entry. A missing one is computed, once for all threads that ask meanwhile, and cached."""
-        if not self._entries.maxsize:
+        if self._entries.is_off:
             return compute()
         value: np.ndarray = self._get(key, compute)
         return value
@@ -56,9 +66,14 @@ class Cache:
 
     def add(self, entries: Mapping[bytes, np.ndarray]) -> None:
         """Add entries that were computed elsewhere."""
-        if self._entries.maxsize:
-            with self._lock:
-                self._entries.update(entries)
+        with self._lock:
+            self._entries.update(entries)
+
+    def limit(self, max_bytes: int) -> None:
+        """Change the limit in bytes. What no longer fits is evicted."""
+        with self._lock:
+            self._entries.max_bytes = max_bytes
+            self._entries.evict()
 
     def clear(self) -> None:
         """Drop all entries; the counts of lookups stay."""
@@ -68,14 +83,38 @@ class Cache:
     def state(self) -> CacheState:
         lookups = self._get.cache_info()
         with self._lock:
-            values = list(self._entries.values())
-            hits, misses = self._hits + lookups.hits, self._misses + lookups.misses
-        return CacheState(len(values), sum(value.nbytes for value in values), hits, misses)
+            return CacheState(len(self._entries), int(self._entries.currsize), self._hits + lookups.hits, self._misses + lookups.misses)
 
 
-@lru_cache(10_000)
+class _Entries(LRUCache[bytes, np.ndarray]):
+    """The entries of a ``Cache``. A limit of cachetools' own cannot be changed, so this evicts by itself."""
+
+    def __init__(self, max_bytes: int, max_entries: float) -> None:
+        super().__init__(inf, getsizeof=lambda value: value.nbytes + ENTRY_BYTES)
+        self.max_bytes = max_bytes
+        self._max_entries = max_entries
+
+    @property
+    def is_off(self) -> bool:
+        return not self.max_bytes or not self._max_entries
+
+    def __setitem__(self, key: bytes, value: np.ndarray) -> None:
+        if not self.is_off and self.getsizeof(value) <= self.max_bytes:  # one too large would evict all others
+            super().__setitem__(key, value)
+            self.evict()
+
+    def evict(self) -> None:
+        while self.currsize > self.max_bytes or len(self) > self._max_entries:
+            self.popitem()
+
+
 def text_digest(text: str) -> bytes:
-    """Return ``digest`` of one text. Recent results are cached, since searches find the same products again."""
+    """Return ``digest`` of one text. Recent results for texts of usual length are cached, since searches find the same products again."""
+    return _cached_digest(text) if text.__sizeof__() <= _DIGESTED_BYTES else digest([text])
+
+
+@lru_cache(_DIGESTS)
+def _cached_digest(text: str) -> bytes:
     return digest([text])
 
 

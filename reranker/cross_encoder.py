@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from reranker.cache import Cache, CacheState, digest
+from reranker.cache import DEFAULT_CACHE_BYTES, Cache, CacheState, digest
 from reranker.onnx_model import OnnxModel
 
 
@@ -14,13 +14,14 @@ class CrossEncoder:
     """Scores (query, product text) pairs with an ONNX model; an ``Encoder``.
 
     Args:
-        cache_size: number of lists of pairs whose scores are cached. Scores are cached per list, not per pair: an int8 model
+        cached_lists: number of lists of pairs whose scores are cached. Scores are cached per list, not per pair: an int8 model
             quantises a batch by its largest value, so a pair's score depends on the other pairs in the list.
+        cache_bytes: limit of the cache in bytes.
     """
 
-    def __init__(self, model: OnnxModel, *, cache_size: int = 0) -> None:
+    def __init__(self, model: OnnxModel, *, cached_lists: int = 0, cache_bytes: int = DEFAULT_CACHE_BYTES) -> None:
         self._model = model
-        self._lists = Cache(cache_size)
+        self._lists = Cache(cache_bytes, max_entries=cached_lists)
 
     def logits(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         """Return the model's score of (query, product text) pairs: float32 (n,)."""
@@ -28,6 +29,10 @@ class CrossEncoder:
 
     def cache_states(self) -> dict[str, CacheState]:
         return {"pair_scores": self._lists.state()}
+
+    def limit_caches(self, max_bytes: int) -> None:
+        """Change the limit of the cache, in bytes."""
+        self._lists.limit(max_bytes)
 
     def clear_query_cache(self) -> None:
         """Drop all cached scores."""

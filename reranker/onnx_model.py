@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from reranker.bundle import TOKENIZER, Bundle
 from reranker.errors import BundleError
+from reranker.text import clean
 
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+"""What a model reads, int64 (batch, tokens) each; the last may be missing."""
 TOKENS_PER_BATCH = 2_048
 """Rows × longest row of one run: enough to keep the cores busy, small enough to stay in the processor's cache."""
 
 
 class OnnxModel:
-    """One of a bundle's models and its tokenizer. Thread-safe."""
+    """One of a bundle's models and its tokenizer. Thread-safe.
+
+    Raises:
+        BundleError: one of them cannot be loaded, or the model has other inputs than ``INPUTS``.
+    """
 
     def __init__(self, bundle: Bundle, model: str, threads: int | None) -> None:
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # it would store a device id in the home folder
@@ -25,16 +34,17 @@ class OnnxModel:
 
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads or cores()
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what goes wrong is raised as well
         options.add_session_config_entry("session.disable_quant_qdq", "1")  # int8 weights are converted to floats once, when loading
-        try:
-            self._tokenizer = Tokenizer.from_file(str(bundle.file(TOKENIZER)))
-            self._session = ort.InferenceSession(str(bundle.file(model)), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # both libraries raise plain exceptions of their own
-            raise BundleError(f"The bundle {bundle.path} cannot be loaded: {error}", hint="Distil it again, or use the shipped bundle.") from error
+        self.path = bundle.file(model)
+        self._tokenizer: Any = _loaded(bundle.file(TOKENIZER), Tokenizer.from_file)
+        self._session: Any = _loaded(self.path, lambda path: ort.InferenceSession(path, options, providers=["CPUExecutionProvider"]))
         self._tokenizer.enable_truncation(bundle.manifest.max_length, strategy="longest_first")
         self._tokenizer.no_padding()
         self._inputs = [i.name for i in self._session.get_inputs()]
+        if not {*INPUTS[:2]} <= {*self._inputs} <= {*INPUTS}:
+            names = clean(", ".join(self._inputs))[:200] or "none"
+            raise BundleError(f"{self.path} has the wrong inputs: {names}. It must read {', '.join(INPUTS)}.", hint="Distil the bundle again.")
 
     def run(self, texts: Sequence[str] | Sequence[tuple[str, str]], *, alone: bool = False) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
         """Yield per batch: indices of its texts or pairs, the model's first output (batch, …), the attention mask int64 (batch, tokens).
@@ -47,7 +57,8 @@ class OnnxModel:
 
     def tokenise(self, texts: Sequence[str] | Sequence[tuple[str, str]]) -> list[Any]:
         """Return the tokenizer's encodings of texts, or of pairs of texts."""
-        encodings: list[Any] = self._tokenizer.encode_batch(list(texts))
+        with _panic_as_error():
+            encodings: list[Any] = self._tokenizer.encode_batch(list(texts))
         return encodings
 
     def feeds(self, encodings: Sequence[Any], *, alone: bool = False) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
@@ -64,10 +75,44 @@ class OnnxModel:
                     feeds["token_type_ids"][row, :n] = encoding.type_ids
             yield batch, feeds
 
+    def largest_id(self) -> int:
+        """Return the largest token id of the tokenizer's vocabulary."""
+        return max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
+
+    def rows(self, ids: Sequence[int], count: int) -> dict[str, np.ndarray]:
+        """Return inputs of ``count`` equal rows of token ids, as ``feeds`` does for texts."""
+        shape = (count, len(ids))
+        given = {"input_ids": np.broadcast_to(np.array(ids, dtype=np.int64), shape), "attention_mask": np.ones(shape, dtype=np.int64)}
+        return {name: np.ascontiguousarray(given.get(name, np.zeros(shape, dtype=np.int64))) for name in self._inputs}
+
     def infer(self, feeds: dict[str, np.ndarray]) -> np.ndarray:
         """Return the model's first output for one batch: (batch, …)."""
         output: np.ndarray = self._session.run(None, feeds)[0]
         return output
+
+
+def _loaded(path: Path, load: Callable[[str], Any]) -> Any:
+    try:
+        with _panic_as_error():
+            return load(str(path))
+    except Exception as error:  # both libraries have exceptions of their own
+        raise BundleError(f"{path} cannot be loaded: {one_line(error)}", hint="Distil the bundle again, or use the shipped one.") from error
+
+
+@contextmanager
+def _panic_as_error() -> Iterator[None]:
+    """A tokenizer that contradicts itself raises a "panic", which is no ``Exception``, and would end a thread."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise RuntimeError(f"the tokenizer failed: {error}") from error
+
+
+def one_line(error: BaseException) -> str:
+    """Return a library's message as one line of at most 300 characters."""
+    return clean(str(error))[:300]
 
 
 def _batches(order: list[int], lengths: list[int]) -> list[list[int]]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from reranker.bi_encoder import BiEncoder
 from reranker.bundle import BI_ENCODER, CROSS_ENCODER, MODEL, QUERIES, TOKENIZER, Bundle, load_bundle
-from reranker.cache import CacheState
+from reranker.cache import DEFAULT_CACHE_BYTES, CacheState
 from reranker.cross_encoder import CrossEncoder
 from reranker.demo_data import demo_file
 from reranker.errors import BundleError, InputError
@@ -22,6 +22,9 @@ from reranker.products import Product
 from reranker.scorer import Encoder, Scorer
 from reranker.stored_vectors import StoredVectors, open_vectors, store_vectors
 from reranker.text import clean
+
+MAX_SCALE = 1e6
+"""Largest factor of a bi-encoder's cosine; scores stay finite."""
 
 
 class Ranked(NamedTuple):
@@ -41,38 +44,41 @@ class Reranker(Scorer):
         threads: threads of one scoring; None takes all cores.
         cache: number of queries whose results are cached: the query's vector (bi-encoder), or the scores of its list of products
             (cross-encoder). Scores are the same with and without. Product vectors are cached in any case.
+        cache_bytes: limit of all caches together, in bytes.
+
+    Raises:
+        BundleError: the bundle cannot be loaded, or its model has other inputs than this release gives.
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int | None = None, cache: int = 0) -> None:
+    def __init__(self, bundle: Bundle, *, threads: int | None = None, cache: int = 0, cache_bytes: int = DEFAULT_CACHE_BYTES) -> None:
         self.bundle = bundle
         self.architecture = str(bundle.manifest.student.get("architecture", CROSS_ENCODER))
         self.template = bundle.manifest.template
-        self.on_scored: Callable[[str, Sequence[Product | str], np.ndarray], None] | None = None
-        """Called with the query, the products and their scores after each scoring, in the thread that scored; must not raise."""
-        self._encoder: Encoder
-        self._vectors: BiEncoder | None = None
-        if self.architecture == CROSS_ENCODER:
-            self._encoder = CrossEncoder(OnnxModel(bundle, MODEL, threads), cache_size=cache)
-        elif self.architecture == BI_ENCODER:
-            scale = float(bundle.manifest.student.get("scale", 1.0))
-            query_model = OnnxModel(bundle, QUERIES, threads) if QUERIES in bundle.manifest.files else None
-            self._encoder = self._vectors = BiEncoder(OnnxModel(bundle, MODEL, threads), scale, cached_queries=cache, query_model=query_model)
-        else:
+        self.on_scored: Callable[[str, Sequence[Product | str], Sequence[str], np.ndarray], None] | None = None
+        """Called after each scoring, in the thread that scored, with the query as the student read it, the products, their texts and scores. Must not raise."""
+        if self.architecture not in (CROSS_ENCODER, BI_ENCODER):
             raise BundleError(
-                f"The bundle {bundle.path} has the architecture {self.architecture}, which this release does not know.",
+                f"The bundle {bundle.path} has the architecture {self.architecture[:40]!r}, which this release does not know.",
                 hint="Upgrade: pip install -U distilled-reranker",
             )
+        wanted = (MODEL, QUERIES) if self.architecture == BI_ENCODER and QUERIES in bundle.manifest.files else (MODEL,)
+        self.models = {name: OnnxModel(bundle, name, threads) for name in wanted}
+        """The bundle's models by their file's name."""
+        self._encoder = self.encoder(cached_queries=cache, cache_bytes=cache_bytes)
+        self._vectors = self._encoder if isinstance(self._encoder, BiEncoder) else None
 
     @classmethod
-    def load(cls, path: str | Path | None = None, *, threads: int | None = None, cache: int = 0) -> Reranker:
+    def load(cls, path: str | Path | None = None, *, threads: int | None = None, cache: int = 0, cache_bytes: int = DEFAULT_CACHE_BYTES) -> Reranker:
         """Load a bundle from a folder, or a shipped one by name; None is ``default``.
 
+        Files are checked against the manifest, and the model must have the right inputs. What only scoring shows is not checked:
+        ``reranker bundle verify`` does, and a service before it uses a bundle.
         If the package contains the demo catalogue's vectors for this bundle, they are used, as by ``use_vectors``.
 
         Raises:
             BundleError: it is incomplete, corrupt or of a later format.
         """
-        loaded = cls(load_bundle(path), threads=threads, cache=cache)
+        loaded = cls(load_bundle(path), threads=threads, cache=cache, cache_bytes=cache_bytes)
         if loaded._vectors is not None:
             loaded._vectors.stored = open_vectors(demo_file("vectors") / loaded.vector_space)
         return loaded
@@ -92,9 +98,18 @@ class Reranker(Scorer):
         Raises:
             InputError: the query is empty.
         """
+        query, texts = self._read(query, products)
+        return self._reported(query, products, texts, self.score_texts(query, texts))
+
+    def score_texts(self, query: str, texts: Sequence[str]) -> np.ndarray:
+        """Return the relevance, as ``score``, of texts that ``template`` made. ``on_scored`` is not called."""
+        return self.calibrated(self._raw_scores(query, texts))
+
+    def calibrated(self, logits: np.ndarray) -> np.ndarray:
+        """Return the relevance of scores before calibration: float32 (n,), 0 to 1."""
         calibration = self.bundle.manifest.calibration
-        logits = self._raw_scores(query, products)
-        return self._reported(query, products, (1.0 / (1.0 + np.exp(-(calibration.scale * logits + calibration.bias)))).astype(np.float32))
+        relevance: np.ndarray = 1.0 / (1.0 + np.exp(-(calibration.scale * logits + calibration.bias)))
+        return relevance.astype(np.float32)
 
     def raw_scores(self, query: str, products: Sequence[Product | str]) -> np.ndarray:
         """Return each product's score before calibration: float32 (n,), input order.
@@ -102,15 +117,15 @@ class Reranker(Scorer):
         Raises:
             InputError: the query is empty.
         """
-        return self._reported(query, products, self._raw_scores(query, products))
+        query, texts = self._read(query, products)
+        return self._reported(query, products, texts, self._raw_scores(query, texts))
 
-    def _raw_scores(self, query: str, products: Sequence[Product | str]) -> np.ndarray:
-        pairs = self._pairs(query, products)
-        return self.logits(pairs) if pairs else np.zeros(0, dtype=np.float32)
+    def _raw_scores(self, query: str, texts: Sequence[str]) -> np.ndarray:
+        return self.logits([(query, text) for text in texts]) if texts else np.zeros(0, dtype=np.float32)
 
-    def _reported(self, query: str, products: Sequence[Product | str], scores: np.ndarray) -> np.ndarray:
+    def _reported(self, query: str, products: Sequence[Product | str], texts: Sequence[str], scores: np.ndarray) -> np.ndarray:
         if self.on_scored is not None:
-            self.on_scored(query, products, scores)
+            self.on_scored(query, products, texts, scores)
         return scores
 
     def rerank(self, query: str, products: Sequence[Product | str], top_n: int | None = None) -> list[Ranked]:
@@ -128,6 +143,19 @@ class Reranker(Scorer):
     def logits(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         """Return the student's score of (query, product text) pairs before calibration: float32 (n,)."""
         return self._encoder.logits(pairs)
+
+    def encoder(self, *, cached_queries: int = 0, cache_bytes: int = 0) -> Encoder:
+        """Return an encoder with caches of its own, by default with none, that runs this object's models.
+
+        Raises:
+            BundleError: the manifest's scale is not a number.
+        """
+        if self.architecture == CROSS_ENCODER:
+            return CrossEncoder(self.models[MODEL], cached_lists=cached_queries, cache_bytes=cache_bytes)
+        scale = self.bundle.manifest.student.get("scale", 1.0)
+        if not isinstance(scale, int | float) or not abs(scale) <= MAX_SCALE:
+            raise BundleError(f"The manifest of the bundle {self.bundle.path} has a wrong scale of the student.", hint="Distil the bundle again.")
+        return BiEncoder(self.models[MODEL], float(scale), cached_queries=cached_queries, cache_bytes=cache_bytes, query_model=self.models.get(QUERIES))
 
     # --- caches and stored vectors ------------------------------------------------------------------------------------
 
@@ -196,6 +224,10 @@ class Reranker(Scorer):
             self._vectors.clear_product_cache()
             self._vectors.stored = StoredVectors([])
 
+    def limit_caches(self, max_bytes: int) -> None:
+        """Change the limit of all caches together, in bytes. What no longer fits is evicted."""
+        self._encoder.limit_caches(max_bytes)
+
     def clear_query_cache(self) -> None:
         """Drop what is cached per query; product vectors stay."""
         self._encoder.clear_query_cache()
@@ -204,11 +236,11 @@ class Reranker(Scorer):
         """Return the state of each cache: ``query_vectors`` and ``product_vectors``, or ``pair_scores`` (one entry per list)."""
         return self._encoder.cache_states()
 
-    def _pairs(self, query: str, products: Sequence[Product | str]) -> list[tuple[str, str]]:
+    def _read(self, query: str, products: Sequence[Product | str]) -> tuple[str, list[str]]:
         query = _without_symbols(query[: 4 * MAX_QUERY_CHARACTERS])
         if not query:
             raise InputError("The query is empty.", hint="Give at least one word.")
-        return [(query, self.template.render(product)) for product in products]
+        return query, [self.template.render(product) for product in products]
 
 
 def _without_symbols(query: str) -> str:

@@ -44,6 +44,10 @@ class Encoder(Protocol):
         """Return the state of each cache by its name."""
         ...
 
+    def limit_caches(self, max_bytes: int) -> None:
+        """Change the limit of all caches together, in bytes. What no longer fits is evicted."""
+        ...
+
     def clear_query_cache(self) -> None:
         """Drop what is cached per query."""
         ...

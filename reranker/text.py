@@ -33,7 +33,7 @@ class ProductTemplate(BaseModel):
     fields: tuple[str, ...] = ("title", "brand", "description")
     separator: str = " | "
     max_attributes: int = Field(default=4, ge=0)
-    max_characters: int = Field(default=600, ge=16)
+    max_characters: int = Field(default=600, ge=16, le=20_000)
 
     def render(self, product: Mapping[str, Any] | str) -> str:
         """Return the product's text; a plain string is only cleaned."""

@@ -28,13 +28,13 @@ def make_tiny_bundle(folder: Path, *, words: Iterable[str] = (), name: str = "ti
     """
     with tempfile.TemporaryDirectory() as scratch:
         tokenizer, model = Path(scratch, TOKENIZER), Path(scratch, MODEL)
-        _tokenizer(words).save(str(tokenizer))
+        make_tokenizer(words).save(str(tokenizer))
         onnx.save(_model(level), str(model))
         manifest = {"name": name, "created": "2025-01-01T00:00:00Z", "template": {}, "max_length": MAX_LENGTH, "student": {"kind": "word overlap"}}
         return write_bundle(folder, {MODEL: model, TOKENIZER: tokenizer}, manifest).path
 
 
-def _tokenizer(words: Iterable[str]) -> Tokenizer:
+def make_tokenizer(words: Iterable[str] = ()) -> Tokenizer:
     with demo_file("judgments.csv").open(encoding="utf-8", newline="") as lines:
         known = {word for row in csv.DictReader(lines) for word in row["query"].lower().split()}
     vocabulary = [*SPECIAL, *sorted(known | {word.lower() for word in words})]

@@ -163,7 +163,7 @@ def _by_length(bundle: Bundle, queries: Sequence[TimedQuery], k: int, rounds: in
     cut = []
     for tokens, characters in limits:
         template = bundle.manifest.template.model_copy(update={"max_characters": characters})
-        cut.append(Bundle(bundle.path, bundle.manifest.model_copy(update={"max_length": tokens, "template": template})))
+        cut.append(bundle._replace(manifest=bundle.manifest.model_copy(update={"max_length": tokens, "template": template})))
     rerankers = [Reranker(shorter, threads=threads) for shorter in cut]
     x, took = np.zeros((len(limits), len(queries))), np.zeros((len(limits), rounds, len(queries)))
     for at, (shorter, reranker) in enumerate(zip(cut, rerankers, strict=True)):

@@ -10,18 +10,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reranker.bundle import MANIFEST, bundle_folder, load_bundle, sha256
-from reranker.errors import BundleError, InputError
-from reranker.products import Product
+from reranker.bundle import bundle_folder, load_bundle
+from reranker.cache import DEFAULT_CACHE_BYTES
+from reranker.errors import BundleError
 from reranker.reranker import Reranker
+from reranker.verification import unusable, verify
 
 WARM_UP_S = 5.0
 """Maximal time for warming up a new bundle with recent requests."""
 
-Request = tuple[str, Sequence[Product | str]]
-"""A query with its products."""
-
-_PROBE: Request = ("warm up", ["the first run of a model is slower than the others", "warm"])
+Request = tuple[str, Sequence[str]]
+"""A query with the texts of its products."""
 
 
 class LoadedBundle(NamedTuple):
@@ -35,13 +34,22 @@ class LoadedBundle(NamedTuple):
         return self._replace(since=datetime.now(UTC))
 
 
-def load(path: str | Path | None, *, threads: int | None, cache: int = 0, vectors: Path | None = None, recent: Sequence[Request] = ()) -> LoadedBundle:
+def load(
+    path: str | Path | None,
+    *,
+    threads: int | None,
+    cache: int = 0,
+    cache_bytes: int = DEFAULT_CACHE_BYTES,
+    vectors: Path | None = None,
+    recent: Sequence[Request] = (),
+) -> LoadedBundle:
     """Load, verify and warm up a bundle; a link is resolved first.
 
     Args:
         path: a folder, a link to one, a shipped bundle's name, or None.
         threads: threads of one scoring; None takes all cores.
         cache: as in ``Reranker``. Each bundle has its own cache.
+        cache_bytes: as in ``Reranker``.
         vectors: folder of stored product vectors, if there is one.
         recent: requests to warm up with, for at most ``WARM_UP_S`` seconds.
 
@@ -49,32 +57,24 @@ def load(path: str | Path | None, *, threads: int | None, cache: int = 0, vector
         BundleError: it is missing, incomplete, corrupt, of a later format, or gives no usable scores.
         InputError: the vectors cannot be read.
     """
-    reranker, digest = _load_whole(path, threads, cache)
+    reranker = _load_whole(path, threads, cache, cache_bytes)
+    verify(reranker)
     if vectors is not None:
         reranker.use_vectors(vectors)
     began = time.monotonic()
-    for query, products in (_PROBE, *recent):
-        try:
-            scores = reranker.score(query, products)
-        except InputError:  # the client's mistake, not the bundle's
-            continue
-        if scores.shape != (len(products),) or not np.isfinite(scores).all():
-            raise BundleError(f"The bundle {reranker.bundle.path} gives unusable scores.", hint="Check it: reranker bundle verify DIR")
+    for query, texts in recent:
+        if not np.isfinite(reranker.score_texts(query, texts)).all():
+            raise unusable(reranker.bundle)
         if time.monotonic() - began > WARM_UP_S:
             break
-    return LoadedBundle(reranker, digest, datetime.now(UTC))
+    return LoadedBundle(reranker, reranker.bundle.manifest_sha256, datetime.now(UTC))
 
 
-def _load_whole(path: str | Path | None, threads: int | None, cache: int) -> tuple[Reranker, str]:
-    """Load a bundle and make sure that its folder was not replaced meanwhile. Returns it with the sha256 of its manifest."""
+def _load_whole(path: str | Path | None, threads: int | None, cache: int, cache_bytes: int) -> Reranker:
+    """Load a bundle and make sure that its folder was not replaced meanwhile."""
     folder = bundle_folder(path)
     folder = folder.resolve() if folder.exists() else folder
-    try:
-        reranker = Reranker.load(folder, threads=threads, cache=cache)
-        digest = sha256(folder / MANIFEST)
-        again = load_bundle(folder)  # the files that were loaded must be those that were verified
-    except OSError as error:
-        raise BundleError(f"The bundle {folder} cannot be read: {error.strerror}.", hint="Check who may read its files.") from error
-    if again.manifest.model_dump_json() != reranker.bundle.manifest.model_dump_json() or sha256(folder / MANIFEST) != digest:
+    reranker = Reranker.load(folder, threads=threads, cache=cache, cache_bytes=cache_bytes)
+    if load_bundle(folder).manifest_sha256 != reranker.bundle.manifest_sha256:  # the files that were loaded must be those that were verified
         raise BundleError(f"The bundle {folder} changed while it was read.", hint="Try again when it is complete.")
-    return reranker, digest
+    return reranker

@@ -15,19 +15,26 @@ from typing import Any
 import numpy as np
 
 from reranker.bundle import MODEL
+from reranker.cache import DEFAULT_CACHE_BYTES
 from reranker.errors import BundleError, InputError, RejectedBundleError, RerankerError, RolloutError
+from reranker.memory import return_free_memory
 from reranker.products import Product
 from reranker.reranker import Reranker
 from reranker.rollout.after_answer import after_answer
 from reranker.rollout.loading import LoadedBundle, Request, load
 from reranker.rollout.shadow import Sample, Shadow
 from reranker.scorer import Scorer
+from reranker.text import ProductTemplate
 
 log = logging.getLogger(__name__)
 
 RECENT_REQUESTS = 20
 RECENT_PRODUCTS = 100
-"""The latest requests of at most this many products warm up a new bundle."""
+RECENT_BYTES = 256 * 1024
+"""The latest requests of at most this many products, and bytes of their texts, warm up a new bundle."""
+
+_SERVING, _PREVIOUS, _SHADOW = 1 / 2, 1 / 4, 1 / 4
+"""Shares of the caches' bytes by role."""
 
 
 class Rollout(Scorer):
@@ -40,6 +47,7 @@ class Rollout(Scorer):
         bundle: the bundle that serves, as in ``load_bundle``. A reload without a path reads it again.
         threads: threads of one scoring; None takes all cores.
         cache: number of queries whose results each bundle caches, as in ``Reranker``.
+        cache_bytes: limit of the caches of all bundles together: half for the one that serves, a quarter each for the previous one and the shadow.
         bundles: the folder whose bundles clients may name; None allows none.
         vectors: folder of stored product vectors. A bundle without vectors in it computes them when first needed.
 
@@ -49,16 +57,24 @@ class Rollout(Scorer):
     """
 
     def __init__(
-        self, bundle: str | Path | None = None, *, threads: int | None = None, cache: int = 0, bundles: Path | None = None, vectors: Path | None = None
+        self,
+        bundle: str | Path | None = None,
+        *,
+        threads: int | None = None,
+        cache: int = 0,
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+        bundles: Path | None = None,
+        vectors: Path | None = None,
     ) -> None:
         self._bundle = bundle
         self._threads = threads
         self._cache = cache
+        self._cache_bytes = cache_bytes
         self._bundles = bundles
         self._recent: deque[Request] = deque(maxlen=RECENT_REQUESTS)
         self._changing = threading.Lock()
         self._vectors = vectors
-        self._serving = load(bundle, threads=threads, cache=cache, vectors=vectors)
+        self._serving = self._loaded(bundle, _SERVING)
         self._previous: LoadedBundle | None = None
         self._shadow: Shadow | None = None
         self._last_change: dict[str, str] | None = None
@@ -82,14 +98,17 @@ class Rollout(Scorer):
         return self.pin().score(query, products)
 
     def _record_scorings(self, reranker: Reranker) -> None:
-        reranker.on_scored = partial(self._record, reranker.model)
+        reranker.on_scored = partial(self._record, reranker.model, reranker.template)
 
-    def _record(self, model: str, query: str, products: Sequence[Product | str], scores: np.ndarray) -> None:
-        if len(products) <= RECENT_PRODUCTS:
-            self._recent.append((query, products))
+    def _record(self, model: str, template: ProductTemplate, query: str, products: Sequence[Product | str], texts: Sequence[str], scores: np.ndarray) -> None:
+        """Keep texts only: a product may be large, and would outlive its request."""
+        if len(texts) <= RECENT_PRODUCTS and sum(text.__sizeof__() for text in texts) <= RECENT_BYTES:
+            self._recent.append((query, texts))
         shadow = self._shadow
         if shadow is not None:
-            after_answer(lambda: shadow.offer(Sample(query, products, scores, model)))
+            of_shadow = shadow.loaded.reranker.template
+            sample = Sample(query, texts if of_shadow == template else [of_shadow.render(product) for product in products], scores, model)
+            after_answer(partial(shadow.offer, sample))
 
     # --- changes ----------------------------------------------------------------------------------------------------
 
@@ -107,7 +126,7 @@ class Rollout(Scorer):
             RolloutError: another change is in progress.
         """
         with self._change("reload", trigger, wait) as done:
-            loaded = self._load(self._bundle if path is None else self._among_bundles(path))
+            loaded = self._load(self._bundle if path is None else self._among_bundles(path), _SERVING)
             if loaded.manifest_sha256 == self._serving.manifest_sha256:
                 if self._vectors is None:
                     return done(f"{self._serving.reranker.model} serves already: nothing was changed.", "unchanged")
@@ -136,7 +155,7 @@ class Rollout(Scorer):
             InputError, RejectedBundleError, RolloutError: as ``reload``.
         """
         with self._change("shadow") as done:
-            loaded = self._load(path if trusted else self._among_bundles(str(path)))
+            loaded = self._load(path if trusted else self._among_bundles(str(path)), _SHADOW)
             if self._shadow is not None:
                 self._shadow.stop()
             self._shadow = Shadow(loaded, against=self._serving.reranker.model)
@@ -149,8 +168,8 @@ class Rollout(Scorer):
             RolloutError: there is none, or another change is in progress.
         """
         with self._change("shadow") as done:
-            shadow = self._take_shadow()
-            return done(f"{shadow.reranker.model} is no longer in the shadow.")
+            model = self._take_shadow().reranker.model
+            return done(f"{model} is no longer in the shadow.")
 
     def promote(self) -> str:
         """Serve the shadow.
@@ -172,13 +191,19 @@ class Rollout(Scorer):
         self._record_scorings(loaded.reranker)
         self._previous, self._serving = self._serving.from_now(), loaded.from_now()
         self._previous.reranker.clear_query_cache()  # product vectors stay, so that a rollback is immediate
+        self._previous.reranker.limit_caches(int(self._cache_bytes * _PREVIOUS))
+        loaded.reranker.limit_caches(int(self._cache_bytes * _SERVING))
         if self._shadow is not None:
             self._shadow.compare_with(loaded.reranker.model)
         return f"{loaded.reranker.model} serves now; {self._previous.reranker.model} is kept for a rollback."
 
-    def _load(self, path: str | Path | None) -> LoadedBundle:
+    def _loaded(self, path: str | Path | None, share: float) -> LoadedBundle:
+        cache_bytes, recent = int(self._cache_bytes * share), list(self._recent)[::-1]
+        return load(path, threads=self._threads, cache=self._cache, cache_bytes=cache_bytes, vectors=self._vectors, recent=recent)
+
+    def _load(self, path: str | Path | None, share: float) -> LoadedBundle:
         try:
-            return load(path, threads=self._threads, cache=self._cache, vectors=self._vectors, recent=list(self._recent)[::-1])
+            return self._loaded(path, share)
         except RerankerError as error:
             message, hint = error.message, error.hint
         except Exception as error:  # the present bundle must go on serving whatever the new one contains
@@ -224,6 +249,7 @@ class Rollout(Scorer):
                 self._last_error = {"action": action, "trigger": trigger, "at": _now(), "message": error.message, "hint": error.hint}
             raise
         finally:
+            return_free_memory()  # else each change keeps tens of MB that the C library does not return
             self._changing.release()
 
     # --- status -----------------------------------------------------------------------------------------------------

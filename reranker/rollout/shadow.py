@@ -12,22 +12,27 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from reranker.products import Product
 from reranker.rollout.loading import LoadedBundle
 
 log = logging.getLogger(__name__)
 
 CAPACITY = 64
+QUEUED_BYTES = 16 * 1024 * 1024
+"""Limits of what waits for the shadow: samples, and bytes of their texts."""
 TOP = 10
 
 
 class Sample(NamedTuple):
-    """A scoring: scores are float32 (n,), in the order of the products; ``model`` is the name and version that scored."""
+    """A scoring: product texts by the shadow's template, scores float32 (n,) in their order, name and version of the ``model`` that scored."""
 
     query: str
-    products: Sequence[Product | str]
+    texts: Sequence[str]
     scores: np.ndarray
     model: str
+
+    @property
+    def bytes(self) -> int:
+        return sum(text.__sizeof__() for text in self.texts)
 
 
 class Shadow:
@@ -42,6 +47,7 @@ class Shadow:
         self.loaded = loaded
         self._queue: queue.Queue[Sample | None] = queue.Queue(CAPACITY)
         self._lock = threading.Lock()
+        self._queued_bytes = 0
         self._stopped = False
         self._samples = self._failures = self._dropped = 0
         self._seconds = 0.0
@@ -56,16 +62,19 @@ class Shadow:
 
     def offer(self, sample: Sample) -> None:
         """Queue the sample, or drop it if the queue is full; returns at once."""
-        if self._stopped or len(sample.products) == 0:
+        if self._stopped or len(sample.texts) == 0:
             return
-        try:
-            self._queue.put_nowait(sample)
-        except queue.Full:
-            with self._lock:
+        with self._lock:
+            if self._queue.full() or self._queued_bytes + sample.bytes > QUEUED_BYTES:
                 self._dropped += 1
+            else:
+                self._queued_bytes += sample.bytes
+                self._queue.put_nowait(sample)
 
     def _work(self) -> None:
         while (sample := self._queue.get()) is not None and not self._stopped:
+            with self._lock:
+                self._queued_bytes -= sample.bytes
             try:
                 self._compare(sample)
             except Exception:  # clients never see a failure of the shadow
@@ -77,9 +86,9 @@ class Shadow:
 
     def _compare(self, sample: Sample) -> None:
         began = time.perf_counter()
-        scores = self.loaded.reranker.score(sample.query, sample.products)
+        scores = self.loaded.reranker.score_texts(sample.query, sample.texts)
         seconds = time.perf_counter() - began
-        if scores.shape != (len(sample.products),) or not np.isfinite(scores).all():
+        if scores.shape != (len(sample.texts),) or not np.isfinite(scores).all():
             raise ValueError("unusable scores")
         measured = {"kendall_tau": kendall_tau(sample.scores, scores), "top_10_overlap": top_10_overlap(sample.scores, scores)}
         with self._lock:
@@ -108,7 +117,7 @@ class Shadow:
     def stop(self) -> None:
         """Take no more samples. The result of a scoring in progress is discarded."""
         self._stopped = True
-        with suppress(queue.Full):  # then the thread is busy, and checks after each sample whether to stop
+        with self._lock, suppress(queue.Full):  # then the thread is busy, and checks after each sample whether to stop
             self._queue.put_nowait(None)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,9 @@ import pytest
 from reranker import Reranker
 from reranker.bundle import MANIFEST, MODEL, TOKENIZER, load_bundle, write_bundle
 from reranker.errors import BundleError, InputError
+from reranker.verification import verify
+from tests.broken_bundles import BROKEN, change_manifest, encoder, make_broken_bundle, put
+from tests.commands import run_command
 from tests.tiny_bundle import make_tiny_bundle
 
 
@@ -23,12 +28,6 @@ def bundle(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def reranker(tmp_path_factory: pytest.TempPathFactory) -> Reranker:
     return Reranker.load(make_tiny_bundle(tmp_path_factory.mktemp("tiny") / "bundle", words=["émile", "電池"]))
-
-
-def change_manifest(folder: Path, change: Callable[[dict], object]) -> None:
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    change(manifest)
-    (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
 
 
 def flip_a_byte(folder: Path) -> None:
@@ -91,6 +90,51 @@ def test_a_damaged_bundle_is_refused_and_says_why(bundle: Path, damage: Callable
         Reranker.load(bundle)
     assert caught.value.hint
     assert str(bundle) in caught.value.message
+
+
+@pytest.fixture
+def time_limit() -> Iterator[None]:
+    """Ends a test that waits for a pipe."""
+
+    def end(*_: object) -> None:
+        raise AssertionError("it waits for ever")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.usefixtures("time_limit")
+@pytest.mark.parametrize("name", BROKEN)
+def test_verify_says_in_one_sentence_what_is_wrong(tmp_path: Path, name: str) -> None:
+    folder = make_broken_bundle(tmp_path / "bundle", name)
+    done = run_command("bundle", "verify", str(folder))
+    assert done.returncode == 3
+    assert done.stdout == ""
+    message, hint = done.stderr.splitlines()
+    assert re.search(BROKEN[name][1], message)
+    assert str(folder) in message
+    assert len(message) < 700
+    assert hint
+
+
+def test_verify_accepts_encoders_of_both_kinds_and_weights_that_are_listed(tmp_path: Path) -> None:
+    for name, kind in (("vectors", "hidden"), ("pairs", "scores")):
+        folder = make_tiny_bundle(tmp_path / name)
+        encoder(kind=kind, architecture="bi_encoder" if kind == "hidden" else "cross_encoder")(folder)
+        assert run_command("bundle", "verify", str(folder)).returncode == 0
+    folder = make_broken_bundle(tmp_path / "external", "external weights not listed")
+    put(folder, "model.onnx.data", (folder / "model.onnx.data").read_bytes())
+    done = run_command("bundle", "verify", str(folder))
+    assert done.returncode == 0, done.stderr
+
+
+def test_verifying_leaves_caches_and_counts_alone() -> None:
+    reranker = Reranker.load(cache=10)
+    verify(reranker)
+    assert set(reranker.caches().values()) == {(0, 0, 0, 0)}
 
 
 def share(folder: Path, path: str) -> None:

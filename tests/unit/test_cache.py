@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from reranker import Reranker
-from reranker.cache import Cache, digest
+from reranker.cache import ENTRY_BYTES, Cache, digest, text_digest
 from reranker.cross_encoder import CrossEncoder
 from reranker.rollout import Rollout
 from reranker.service import create_app
@@ -62,7 +63,7 @@ class Rounding:
 
 
 def test_scores_of_a_pair_in_another_list_are_not_reused() -> None:
-    plain, cached = CrossEncoder(Rounding()), CrossEncoder(Rounding(), cache_size=10)
+    plain, cached = CrossEncoder(Rounding()), CrossEncoder(Rounding(), cached_lists=10)
     lists = [[("q", "a"), ("q", "bb")], [("q", "a"), ("q", "bbbb")], [("q", "a")], [("q", "a"), ("q", "bb")]]
     for pairs in lists:
         assert (cached.logits(pairs) == plain.logits(pairs)).all()
@@ -70,7 +71,7 @@ def test_scores_of_a_pair_in_another_list_are_not_reused() -> None:
 
 
 def test_a_caller_cannot_change_a_cached_array() -> None:
-    scorer = CrossEncoder(Rounding(), cache_size=10)
+    scorer = CrossEncoder(Rounding(), cached_lists=10)
     scorer.logits([("q", "a")])[:] = 9
     assert scorer.logits([("q", "a")]) == [1]
 
@@ -85,20 +86,89 @@ def of(value: float, made: list[float] | None = None) -> Callable[[], np.ndarray
 
 
 def test_the_least_recently_used_are_evicted_and_bytes_are_counted() -> None:
-    cache = Cache(2)
-    for key in (b"a", b"b", b"a", b"c"):
+    size = 16 + ENTRY_BYTES
+    for cache in (Cache(2 * size + 15), Cache(10**9, max_entries=2)):
+        for key in (b"a", b"b", b"a", b"c"):
+            cache.get(key, of(1))
+        assert cache.find([b"a", b"b", b"c"]).keys() == {b"a", b"c"}
+        assert cache.state() == (2, 2 * size, 3, 4)
+        cache.add({b"a": np.zeros(1, dtype=np.float32)})
+        assert cache.state().bytes == 2 * size - 12
+        cache.clear()
+        assert cache.state() == (0, 0, 3, 4)
+
+
+def test_an_entry_larger_than_the_cache_evicts_nothing() -> None:
+    cache = Cache(1_000)
+    cache.get(b"a", of(1))
+    cache.add({b"large": np.zeros(1_000, dtype=np.int8)})
+    assert cache.get(b"larger", lambda: np.zeros(2_000)).nbytes == 16_000
+    assert cache.find([b"a", b"large", b"larger"]).keys() == {b"a"}
+
+
+def test_a_lower_limit_evicts_and_a_higher_one_makes_room() -> None:
+    size = 16 + ENTRY_BYTES
+    cache = Cache(3 * size)
+    for key in (b"a", b"b", b"c"):
         cache.get(key, of(1))
-    assert cache.find([b"a", b"b", b"c"]).keys() == {b"a", b"c"}
-    assert cache.state() == (2, 32, 3, 4)
-    cache.add({b"a": np.zeros(1, dtype=np.float32)})
-    assert cache.state().bytes == 20
-    cache.clear()
-    assert cache.state() == (0, 0, 3, 4)
+    cache.limit(2 * size)
+    assert cache.find([b"a", b"b", b"c"]).keys() == {b"b", b"c"}
+    assert cache.state()[:2] == (2, 2 * size)
+    cache.limit(0)
+    cache.get(b"a", of(1))
+    assert cache.state()[:2] == (0, 0)
+    cache.limit(4 * size)
+    for key in (b"a", b"b", b"c", b"d"):
+        cache.get(key, of(1))
+    assert cache.state()[:2] == (4, 4 * size)
 
 
-def test_a_cache_of_size_0_stores_nothing() -> None:
+def test_what_is_counted_is_what_is_used() -> None:
+    cache, number = Cache(10**9), 5_000
+    cache.add({b"warm": np.zeros(1)})
+    tracemalloc.start()
+    cache.add({digest([str(n)]): np.zeros(384, dtype=np.float16) for n in range(number)})
+    used = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert cache.state().bytes == pytest.approx(used, rel=0.1)
+
+
+@pytest.mark.parametrize("shipped", [True, False], ids=["bi-encoder", "cross-encoder"])
+def test_a_rerankers_caches_stay_below_their_limit_together(shipped: bool, bundles: Path) -> None:
+    def size() -> int:
+        return sum(state.bytes for state in reranker.caches().values())
+
+    limit = 10_000
+    reranker = Reranker.load("fast" if shipped else bundles / "one", cache=100, cache_bytes=limit)
+    for n in range(12):
+        reranker.score(f"laptop {n}", [f"laptop bag {n * 2}", f"laptop bag {n * 2 + 1}"])
+    if not shipped:
+        for n in range(40):
+            reranker.score(f"desk {n}", ["desk"])
+    assert limit - 4_000 < size() <= limit
+    reranker.limit_caches(3_000)
+    assert 0 < size() <= 3_000
+    reranker.limit_caches(0)
+    assert size() == 0
+
+
+def test_the_digests_that_are_kept_have_a_limit() -> None:
+    tracemalloc.start()
+    for n in range(12_000):
+        text_digest(f"{n} " + "x" * 1_900)
+    usual = tracemalloc.get_traced_memory()[0]
+    for n in range(200):
+        text_digest(f"{n} " + "x" * 1_000_000)
+    long = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert 10_000_000 < usual < 18_000_000
+    assert long - usual < 100_000
+    assert text_digest("a" * 5_000) == digest(["a" * 5_000])
+
+
+@pytest.mark.parametrize("cache", [Cache(0), Cache(10**6, max_entries=0)], ids=["bytes", "entries"])
+def test_a_cache_of_size_0_stores_nothing(cache: Cache) -> None:
     made: list[float] = []
-    cache = Cache(0)
     cache.get(b"a", of(1, made))
     cache.get(b"a", of(2, made))
     assert made == [1, 2]
@@ -106,7 +176,7 @@ def test_a_cache_of_size_0_stores_nothing() -> None:
 
 
 def test_concurrent_requests_for_one_key_compute_it_once() -> None:
-    cache, begun, gate, made = Cache(10), threading.Event(), threading.Event(), []
+    cache, begun, gate, made = Cache(10**6), threading.Event(), threading.Event(), []
 
     def make() -> np.ndarray:
         made.append(1)
@@ -124,7 +194,7 @@ def test_concurrent_requests_for_one_key_compute_it_once() -> None:
 
 
 def test_if_the_first_thread_fails_a_waiting_one_computes_it() -> None:
-    cache, gate = Cache(10), threading.Event()
+    cache, gate = Cache(10**6), threading.Event()
 
     def fail() -> np.ndarray:
         assert gate.wait(60)
@@ -161,8 +231,8 @@ def test_bundles_do_not_share_caches(bundles: Path) -> None:
         one = scores()
         assert scores() == one
         assert metric('reranker_cache_lookups_total{,result="hit"}') == 1
-        assert metric("reranker_cache_entries{}") == 2  # the list, and the one scored before the bundle served
-        assert metric("reranker_cache_bytes{}") == 4 * (5 + 2)
+        assert metric("reranker_cache_entries{}") == 1
+        assert metric("reranker_cache_bytes{}") == 4 * 5 + ENTRY_BYTES
         old = rollout.pin()
         rollout.reload("two")
         assert old.caches()["pair_scores"].entries == 0

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import math
 import shutil
 import signal
+import subprocess
+import sys
 import threading
+import tracemalloc
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,16 +21,22 @@ from typing import Any
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from onnx import numpy_helper
 from scipy.stats import kendalltau
 
 from reranker import Reranker
 from reranker.bundle import FORMAT, load_bundle, sha256
 from reranker.cli.commands.serve import build_app, late_first_stage
+from reranker.errors import RejectedBundleError
+from reranker.onnx_model import OnnxModel
 from reranker.rollout import Rollout
-from reranker.rollout.shadow import kendall_tau, top_10_overlap
+from reranker.rollout import shadow as shadow_module
+from reranker.rollout.loading import load
+from reranker.rollout.shadow import Sample, Shadow, kendall_tau, top_10_overlap
 from reranker.service.api_keys import ApiKeys
+from tests.broken_bundles import BROKEN, change_manifest, embedding_model, make_broken_bundle, put
 from tests.served import served, until
-from tests.tiny_bundle import make_tiny_bundle
+from tests.tiny_bundle import make_tiny_bundle, make_tokenizer
 
 LEVELS = {"one": 1.0, "two": 2.0, "three": 3.0, "reversed": -2.0}
 KEY = "sesame-opens-the-door"
@@ -184,19 +195,30 @@ def test_an_unusable_bundle_is_refused_and_changes_nothing(client: TestClient, b
     assert client.get("/bundles").json()["last_error"] is None
 
 
-def test_a_bundle_that_fails_on_real_queries_is_not_rolled_out(client: TestClient, bundles: Path) -> None:
-    """It is valid and loads, but its calibration turns every score into NaN."""
-    _edit(bundles / "two", lambda manifest: manifest | {"calibration": {"scale": float("nan")}})
-    answer = client.post("/bundles/reload", json={"path": "two"})
-    assert answer.status_code == 422
-    assert "gives unusable scores" in answer.json()["error"]["message"]
-    assert serving(client) == "one"
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_bundle_is_refused_and_the_old_one_goes_on_serving(rollout: Rollout, bundles: Path, name: str) -> None:
+    make_broken_bundle(bundles / "broken", name)
+    before = rollout.score("laptop", ["a laptop"])
+    for change in (rollout.reload, rollout.start_shadow):
+        with pytest.raises(RejectedBundleError, match=BROKEN[name][1]) as caught:
+            change("broken")
+        assert caught.value.message.endswith(f"{rollout.model} goes on serving.")
+    assert rollout.model == model_of(bundles / "one")
+    assert rollout.status()["shadow"] is None
+    assert rollout.score("laptop", ["a laptop"]) == before
 
 
-def test_an_empty_recorded_request_does_not_stop_a_rollout(client: TestClient, rollout: Rollout) -> None:
-    rollout._recent.append(("\\n", ["a laptop"]))
-    assert client.post("/bundles/reload", json={"path": "two"}).status_code == 200
-    assert serving(client) == "two"
+def test_a_bundle_that_fails_on_recent_requests_is_not_rolled_out(rollout: Rollout, bundles: Path) -> None:
+    """Only one word of its vocabulary has no usable weights, so that verifying it finds nothing."""
+    tokenizer, model = make_tokenizer(), embedding_model("scores")
+    weights = numpy_helper.to_array(next(one for one in model.graph.initializer if one.name == "tokens")).copy()
+    weights[tokenizer.token_to_id("backpack")] = np.nan
+    next(one for one in model.graph.initializer if one.name == "tokens").CopyFrom(numpy_helper.from_array(weights, "tokens"))
+    put(bundles / "two", "model.onnx", model.SerializeToString())
+    rollout.score("laptop", ["a backpack"])
+    with pytest.raises(RejectedBundleError, match="gives unusable scores"):
+        rollout.reload("two")
+    assert rollout.model == model_of(bundles / "one")
 
 
 def test_vectors_computed_meanwhile_are_known_after_a_reload(tmp_path: Path) -> None:
@@ -276,10 +298,10 @@ def test_a_failing_shadow_is_counted_and_never_seen(client: TestClient, rollout:
     shadow = rollout._shadow
     assert shadow is not None
 
-    def fail(query: str, products: list[str]) -> np.ndarray:
+    def fail(query: str, texts: list[str]) -> np.ndarray:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(shadow.loaded.reranker, "score", fail)
+    monkeypatch.setattr(shadow.loaded.reranker, "score_texts", fail)
     assert serving(client) == "one"
     until(lambda: client.get("/bundles").json()["shadow"]["failures"] == 1)
     assert f'reranker_shadow_failures_total{{model="{model_of(bundles / "two")}"}} 1.0' in client.get("/metrics").text
@@ -290,13 +312,13 @@ def test_a_slow_shadow_drops_samples_and_delays_no_answer(client: TestClient, ro
     client.post("/bundles/shadow", json={"path": "two"})
     shadow = rollout._shadow
     assert shadow is not None
-    gate, score = threading.Event(), shadow.loaded.reranker.score
+    gate, score = threading.Event(), shadow.loaded.reranker.score_texts
 
-    def wait(query: str, products: list[Any]) -> np.ndarray:
+    def wait(query: str, texts: list[str]) -> np.ndarray:
         assert gate.wait(60)
-        return score(query, products)
+        return score(query, texts)
 
-    monkeypatch.setattr(shadow.loaded.reranker, "score", wait)
+    monkeypatch.setattr(shadow.loaded.reranker, "score_texts", wait)
     for _ in range(70):
         assert client.post("/v2/rerank", json=TWO).status_code == 200
     dropped = client.get("/bundles").json()["shadow"]["dropped"]
@@ -315,6 +337,181 @@ def test_the_agreement_is_kendalls_tau() -> None:
     assert kendall_tau(np.ones(1), np.ones(1)) is None
     scores = np.arange(20.0)
     assert (top_10_overlap(scores, scores), top_10_overlap(scores, -scores), top_10_overlap(scores[:10], -scores[:10])) == (1, 0, None)
+
+
+# --- memory -------------------------------------------------------------------------------------------------------------
+
+
+class Large(dict):
+    """A product of 2 MB, with nested JSON, that a weak reference can point to."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(id=str(number), title=f"laptop {number}", description="x" * 1_000_000, attributes={"a": [{"b": "y" * 1_000_000}]})
+
+
+@pytest.fixture
+def without_collector() -> Iterator[None]:
+    """Only the count of references frees memory."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("without_collector")
+def test_no_product_outlives_its_request(rollout: Rollout, bundles: Path) -> None:
+    change_manifest(bundles / "reversed", lambda m: m["template"].update(fields=["title"], max_characters=16))
+    for shadow in (None, "two", "reversed"):  # none, one of the same template, one of another
+        if shadow:
+            rollout.start_shadow(shadow)
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        alive = []
+        for request in range(3):
+            products = [Large(request * 10 + n) for n in range(10)]
+            alive += [weakref.ref(product) for product in products]
+            rollout.score("laptop", products)
+            del products
+        assert [one() for one in alive] == [None] * 30
+        assert tracemalloc.get_traced_memory()[0] - before < 200_000
+        tracemalloc.stop()
+    rollout.close()
+
+
+def test_recent_requests_are_remembered_within_limits(rollout: Rollout, bundles: Path) -> None:
+    for products in (["laptop"] * 101, [f"{'x' * 590} {n}" for n in range(100)], ["電池" * 300] * 100, ["laptop", {"title": "laptop"}]):
+        rollout.score("laptop", products)
+    assert [(query, len(texts)) for query, texts in rollout._recent] == [("laptop", 100), ("laptop", 100), ("laptop", 2)]
+    for folder in ("one", "two"):
+        change_manifest(bundles / folder, lambda m: m["template"].update(max_characters=20_000))
+    rollout.reload("two")
+    rollout.score("laptop", ["x" * 7_000] * 100)
+    assert len(rollout._recent) == 3
+    change_manifest(bundles / "one", lambda m: m["template"].update(max_characters=20_001))
+    with pytest.raises(RejectedBundleError, match=r"wrong at 'template\.max_characters'"):
+        rollout.reload("one")
+
+
+def test_what_waits_for_the_shadow_is_limited_in_bytes(bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shadow_module, "QUEUED_BYTES", 20_000)
+    shadow = Shadow(load(bundles / "two", threads=1), against="other")
+    gate, begun, score = threading.Event(), threading.Event(), shadow.loaded.reranker.score_texts
+
+    def wait(query: str, texts: list[str]) -> np.ndarray:
+        begun.set()
+        assert gate.wait(60)
+        return score(query, texts)
+
+    monkeypatch.setattr(shadow.loaded.reranker, "score_texts", wait)
+    shadow.offer(Sample("laptop", ["laptop"], np.zeros(1), "other"))
+    assert begun.wait(60)
+    for n in range(10):
+        shadow.offer(Sample("laptop", [f"{n} " + "x" * 4_900, "a"], np.zeros(2), "other"))
+    assert shadow.stats()["dropped"] == 7  # three of 5,000 bytes wait
+    gate.set()
+    until(lambda: shadow.stats()["samples"] == 4)
+    shadow.offer(Sample("laptop", ["x" * 15_000, "a"], np.zeros(2), "other"))
+    until(lambda: shadow.stats()["samples"] == 5)
+    shadow.stop()
+
+
+def test_a_shadow_with_another_template_scores_its_own_texts(rollout: Rollout, bundles: Path) -> None:
+    change_manifest(bundles / "two", lambda m: m["template"].update(fields=["description"]))
+    rollout.start_shadow("two")
+    rollout.score("laptop", [{"title": "laptop", "description": "desk"}, {"title": "desk", "description": "laptop"}, {"title": "desk"}])
+    assert rollout._shadow is not None
+    until(lambda: rollout._shadow.stats()["samples"] == 1)
+    assert rollout._shadow.stats()["agreement"]["kendall_tau"] == pytest.approx(0.5)  # 1 if it read the texts of the other
+    rollout.close()
+
+
+@pytest.mark.usefixtures("without_collector")
+def test_thirty_changes_leave_only_the_models_of_the_bundles_shown(rollout: Rollout, bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_broken_bundle(bundles / "nan", "NaN weights")
+    alive: weakref.WeakSet[OnnxModel] = weakref.WeakSet([rollout.pin().models["model.onnx"]])
+    create = OnnxModel.__init__
+
+    def watched(self: OnnxModel, *arguments: Any) -> None:
+        create(self, *arguments)
+        alive.add(self)
+
+    monkeypatch.setattr(OnnxModel, "__init__", watched)
+    for name in ["two", "three", "one"] * 10:
+        rollout.reload(name)
+        rollout.score("laptop", ["a laptop", "a desk"])
+    assert len(alive) == 2
+    for n in range(30):
+        change_manifest(bundles / "one", lambda m, n=n: m.update(created=str(n)))
+        rollout.reload()
+    assert len(alive) == 2
+    for _ in range(30):
+        rollout.reload()  # the same
+        with pytest.raises(RejectedBundleError):
+            rollout.reload("nan")
+    assert len(alive) == 2
+    for name in ["two", "three", "reversed"] * 10:
+        rollout.start_shadow(name)
+        rollout.score("laptop", ["a laptop", "a desk"])
+    until(lambda: len(alive) == 3)
+    rollout.promote()
+    until(lambda: len(alive) == 2)
+    pinned = rollout.pin()  # as a request does
+    for name in ("two", "three", "one"):
+        rollout.reload(name)
+    assert len(alive) == 3
+    assert pinned.score("laptop", ["a laptop"]).shape == (1,)
+    del pinned
+    assert len(alive) == 2
+
+
+def test_each_role_has_its_share_of_the_caches_bytes(bundles: Path) -> None:
+    rollout = Rollout(bundles / "one", threads=1, cache=1_000, cache_bytes=40_000, bundles=bundles)
+
+    def fill(reranker: Reranker) -> int:
+        for n in range(100):
+            reranker.score(f"laptop {n}", ["a laptop"])
+        return reranker.caches()["pair_scores"].bytes
+
+    first = rollout.pin()
+    assert 19_000 < fill(first) <= 20_000
+    rollout.start_shadow("three")
+    assert rollout._shadow is not None
+    shadow = rollout._shadow.loaded.reranker
+    assert 9_000 < fill(shadow) <= 10_000
+    rollout.promote()
+    assert 19_000 < fill(shadow) <= 20_000
+    assert 9_000 < fill(first) <= 10_000
+    rollout.rollback()
+    assert 19_000 < fill(first) <= 20_000
+
+
+THIRTY_ROLLOUTS = """
+import sys
+from pathlib import Path
+from reranker.rollout import Rollout
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1])
+
+rollout = Rollout(Path(sys.argv[1], "one"), threads=1, bundles=Path(sys.argv[1]))
+sizes = []
+for n in range(30):
+    rollout.reload(("two", "one")[n % 2])
+    rollout.score("laptop", [f"laptop {n}" for n in range(50)])
+    sizes.append(resident())
+print(sizes[0], sizes[-1])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
+def test_memory_after_thirty_rollouts_is_what_it_was_after_the_first(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        shutil.copytree(load_bundle().path, tmp_path / name)
+        change_manifest(tmp_path / name, lambda m, name=name: m.update(name=name))
+    done = subprocess.run([sys.executable, "-c", THIRTY_ROLLOUTS, str(tmp_path)], capture_output=True, text=True, timeout=500, check=True)
+    first, last = map(int, done.stdout.split())
+    assert last <= 1.25 * first
 
 
 # --- a real service -----------------------------------------------------------------------------------------------------

@@ -11,8 +11,12 @@ import pytest
 from reranker import Reranker
 from reranker.bi_encoder import BiEncoder
 from reranker.bundle import load_bundle
+from reranker.cache import ENTRY_BYTES
 from reranker.errors import BundleError
 from tests.tiny_bundle import make_tiny_bundle
+
+ROOM_FOR_ONE_PRODUCT = (26 * 2 + ENTRY_BYTES) * 4 // 3 + 1
+"""Bytes of both caches: three quarters are for products."""
 
 
 class Letters:
@@ -59,7 +63,7 @@ def test_a_query_model_encodes_only_queries() -> None:
 
 def test_the_least_lately_used_vectors_give_way() -> None:
     network = Letters()
-    scorer = BiEncoder(network, 1.0, cached_products=2)
+    scorer = BiEncoder(network, 1.0, cache_bytes=ROOM_FOR_ONE_PRODUCT * 2)
     assert len(scorer.logits([("q", text) for text in ("a", "b", "c")])) == 3  # more than are kept, and all are scored
     scorer.logits([("q", "b")])
     scorer.logits([("q", "d")])
@@ -69,7 +73,7 @@ def test_the_least_lately_used_vectors_give_way() -> None:
 
 
 def test_many_threads_get_the_same_scores() -> None:
-    scorer = BiEncoder(Letters(), 1.0, cached_products=3)
+    scorer = BiEncoder(Letters(), 1.0, cache_bytes=ROOM_FOR_ONE_PRODUCT * 3)
     pairs = [("query", text) for text in ("a", "quer", "zz", "ery", "yy")]
     wanted, found = scorer.logits(pairs), []
     threads = [threading.Thread(target=lambda: found.extend(scorer.logits(pairs) for _ in range(50))) for _ in range(4)]
@@ -84,7 +88,7 @@ def test_many_threads_get_the_same_scores() -> None:
 def test_an_unknown_architecture_is_refused(tmp_path: Path) -> None:
     bundle = load_bundle(make_tiny_bundle(tmp_path / "trio"))
     changed = bundle.manifest.model_copy(update={"student": {"architecture": "trio"}})
-    with pytest.raises(BundleError, match="architecture trio"):
+    with pytest.raises(BundleError, match="architecture 'trio'"):
         Reranker(bundle._replace(manifest=changed))
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from reranker.cache import digest
 from reranker.demo_data import demo_file
 from reranker.errors import InputError
 from reranker.products import read_catalog
-from reranker.stored_vectors import open_vectors, store_vectors
+from reranker.stored_vectors import CHECKSUMS, open_vectors, store_vectors
 from tests.commands import run_command
 from tests.tiny_bundle import make_tiny_bundle
 
@@ -103,17 +105,108 @@ def test_a_cross_encoder_has_none(tmp_path: Path) -> None:
         Reranker.load(make_tiny_bundle(tmp_path / "bundle")).store_vectors(tmp_path / "vectors", PRODUCTS)
 
 
-@pytest.mark.parametrize("damage", [b"", b"not numpy", None])
-def test_the_error_names_a_damaged_file(tmp_path: Path, damage: bytes | None) -> None:
+def changed(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "empty": lambda part: part.write_bytes(b""),
+    "not of NumPy": lambda part: part.write_bytes(b"not numpy"),
+    "an archive": lambda part: np.savez(part.open("wb"), np.zeros(3)),
+    "truncated": lambda part: part.write_bytes(part.read_bytes()[:-100]),
+    "longer": lambda part: part.write_bytes(part.read_bytes() + b"x"),
+    "one bit of a vector": lambda part: part.write_bytes(changed(part.read_bytes(), -500)),
+    "one bit of a key": lambda part: part.write_bytes(changed(part.read_bytes(), 130)),
+    "other data": lambda part: np.save(part, np.zeros(3)),
+    "a folder": lambda part: (part.unlink(), part.mkdir()),
+    "a pipe": lambda part: (part.unlink(), os.mkfifo(part)),
+    "a link to nothing": lambda part: (part.unlink(), part.symlink_to("nothing")),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_the_error_names_a_damaged_file_which_can_be_computed_again(tmp_path: Path, damage: str) -> None:
+    def encode(texts):
+        return np.array([[len(text)] * 384 for text in texts], dtype=np.float16)
+
+    texts = [f"product {'x' * n}" for n in range(20)]
+    store_vectors(tmp_path, encode, texts)
+    (part,) = tmp_path.glob("part-*.npy")
+    DAMAGES[damage](part)
+    for use in (open_vectors, lambda folder: store_vectors(folder, encode, texts)):
+        with pytest.raises(InputError, match=part.name) as caught:
+            use(tmp_path)
+        assert "un `reranker vectors` again" in str(caught.value)
+    part.rmdir() if part.is_dir() else part.unlink()
+    assert store_vectors(tmp_path, encode, texts) == 20
+    assert len(open_vectors(tmp_path)) == 20
+
+
+def test_a_missing_file_is_an_error_until_it_is_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored_vectors, "PART", 4)
+    texts = [f"product {'x' * n}" for n in range(10)]
+    store_vectors(tmp_path, Counting(), texts)
+    first, *_ = tmp_path.glob("part-*.npy")
+    first.unlink()
+    with pytest.raises(InputError, match=rf"{first.name} are missing"):
+        open_vectors(tmp_path)
+    assert 2 <= store_vectors(tmp_path, Counting(), texts) <= 4
+    assert len(open_vectors(tmp_path)) == 10
+
+
+def test_vectors_that_are_not_finite_are_neither_written_nor_used(tmp_path: Path) -> None:
+    for value in (np.nan, np.inf, -np.inf):
+        with pytest.raises(InputError, match="not finite numbers"):
+            store_vectors(tmp_path, lambda texts, value=value: np.full((len(texts), 4), value, dtype=np.float16), ["a", "b"])
+        assert list(tmp_path.glob("part-*")) == []
+    store_vectors(tmp_path, Counting(), ["a", "b"])
+    (part,) = tmp_path.glob("part-*.npy")
+    for value in (np.nan, np.inf, -np.inf):
+        data = np.load(part)
+        data["vector"][1, 0] = value
+        np.save(part, data)
+        (tmp_path / CHECKSUMS).unlink(missing_ok=True)
+        with pytest.raises(InputError, match=rf"{part.name} hold values that are not finite"):
+            open_vectors(tmp_path)
+
+
+def test_files_of_an_earlier_release_are_used_and_get_a_checksum_when_vectors_are_computed_again(tmp_path: Path) -> None:
+    store_vectors(tmp_path, Counting(), ["a", "b"])
+    (part,) = tmp_path.glob("part-*.npy")
+    written = (tmp_path / CHECKSUMS).read_bytes()
+    (tmp_path / CHECKSUMS).unlink()
+    assert len(open_vectors(tmp_path)) == 2
+    assert store_vectors(tmp_path, Counting(), ["a", "b"]) == 0
+    assert (tmp_path / CHECKSUMS).read_bytes() == written
+    part.write_bytes(changed(part.read_bytes(), -1))
+    with pytest.raises(InputError, match="checksum differs"):
+        open_vectors(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"a": 1}', '{"../part": "00"}', "[" * 100_000, "\ud800"])
+def test_broken_checksums_are_an_error_that_names_their_file(tmp_path: Path, text: str) -> None:
+    store_vectors(tmp_path, Counting(), ["a", "b"])
+    (tmp_path / CHECKSUMS).write_text(text, encoding="utf-8", errors="surrogatepass")
+    for use in (open_vectors, lambda folder: store_vectors(folder, Counting(), ["a"])):
+        with pytest.raises(InputError, match=CHECKSUMS) as caught:
+            use(tmp_path)
+        assert "Delete that file" in str(caught.value)
+
+
+def test_a_search_with_damaged_vectors_says_which_file_to_delete(tmp_path: Path) -> None:
     Reranker.load().store_vectors(tmp_path, PRODUCTS)
     (part,) = tmp_path.glob("*/part-*.npy")
-    part.write_bytes(part.read_bytes()[:-100] if damage is None else damage)
-    with pytest.raises(InputError, match=part.name):
-        Reranker.load().use_vectors(tmp_path)
+    part.write_bytes(changed(part.read_bytes(), -500))
     done = run_command("search", "laptop", "--vectors", str(tmp_path))
-    assert done.returncode != 0
-    assert part.name in done.stderr.replace("\n", "")
+    assert done.returncode == 2
+    assert f"{part} were changed after they were written" in done.stderr
+    assert "Delete that file and run `reranker vectors` again." in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_demo_catalogues_vectors_have_a_checksum() -> None:
+    folder = demo_file("vectors") / Reranker.load().vector_space
+    assert json.loads((folder / CHECKSUMS).read_text()).keys() == {part.name for part in folder.glob("part-*.npy")} != set()
 
 
 def test_the_command_computes_what_is_new(catalogue: Path, tmp_path: Path) -> None:

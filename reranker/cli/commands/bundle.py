@@ -16,6 +16,7 @@ import typer
 from reranker.bundle import load_bundle
 from reranker.cli.options import ApiKeyFile, AsJson
 from reranker.errors import InputError, ServiceError
+from reranker.text import clean
 
 app = typer.Typer(help="Show or verify a bundle (a student ready to serve), or change the bundles of a running service.", no_args_is_help=True)
 Folder = Annotated[Path | None, typer.Argument(metavar="[DIR|NAME]", help="The bundle's folder, or the name of a shipped one. Default: `default`.")]
@@ -45,23 +46,25 @@ def show(bundle: Folder = None, as_json: AsJson = False) -> None:
     table.add_row("bundle", f"{manifest.name}, version {loaded.version}, made {manifest.created}")
     table.add_row("folder", str(loaded.path))
     table.add_row("size", f"{sum(f.bytes for f in manifest.files.values()) / 1e6:.1f} MB")
-    table.add_row("reads", f"{', '.join(manifest.template.fields)}; at most {manifest.max_length} tokens")
+    table.add_row("reads", f"{clean(', '.join(manifest.template.fields))}; at most {manifest.max_length} tokens")
     for name in ("student", "teacher", "training"):
         table.add_row(name, json.dumps(getattr(manifest, name), ensure_ascii=False))
     table.add_row("metrics", json.dumps({k: v for k, v in manifest.metrics.items() if k in _SHOWN_METRICS}, ensure_ascii=False))
     if "MODEL_CARD.md" in manifest.files:
         table.add_row("card", str(loaded.path / "MODEL_CARD.md"))
-    table.add_row("licences", "; ".join(" ".join(entry.values()) for entry in manifest.licences))
+    table.add_row("licences", clean("; ".join(" ".join(entry.values()) for entry in manifest.licences)))
     table.add_row("trained on", f"{len(manifest.seen.intents)} judged intents, {len(manifest.seen.queries)} judged queries")
     Console(soft_wrap=True).print(table)
 
 
 @app.command()
 def verify(bundle: Folder = None, as_json: AsJson = False) -> None:
-    """Check every file against the manifest, load the student and score one pair."""
+    """Check every file against the manifest, and that the student's scores are usable. A service checks the same before it uses a bundle."""
     from reranker.reranker import Reranker
+    from reranker.verification import verify as verify_scores
 
     reranker = Reranker.load(bundle)
+    verify_scores(reranker)
     score = float(reranker.score("laptop", ["a laptop computer"])[0])
     result = {"bundle": str(reranker.bundle.path), "version": reranker.bundle.version, "ok": True, "score_of_a_laptop": round(score, 4)}
     print(json.dumps(result) if as_json else f"{reranker.bundle.path} is valid. Relevance of 'a laptop computer' for 'laptop': {score:.4f}")
