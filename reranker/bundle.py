@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reranker.errors import BundleError
-from reranker.folders import whole_folder
+from reranker.folders import recover, whole_folder
 from reranker.text import ProductTemplate
 
 FORMAT = 3
@@ -120,6 +120,8 @@ def load_bundle(path: str | Path | None = None) -> Bundle:
         BundleError: a file is missing, does not match its checksum or is outside the bundle, or the format is of a later release.
     """
     folder = bundle_folder(path)
+    if not folder.exists():
+        recover(folder)
     if not folder.is_dir():
         raise BundleError(
             f"{folder} is not a folder." if folder.exists() else f"There is no bundle at {folder}.",
