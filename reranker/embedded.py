@@ -120,7 +120,8 @@ def _tantivy_raises(kind: type[Exception]) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise kind(str(error)) from error
+        text = str(error)
+        raise kind("a write failed, most likely for want of room" if "worker thread" in text else text) from error
     except BaseException as error:
         if type(error).__name__ != "PanicException":
             raise

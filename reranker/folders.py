@@ -53,7 +53,7 @@ def recover(target: Path) -> None:
     """
     staging, old = _beside(target)
     with suppress(OSError):
-        while old.exists() or staging.exists():
+        while any(left.exists() for left in (staging, old, _lock_of(target))):
             try:
                 with _locked(target, wait=False):
                     _put_in_order(target)
@@ -67,6 +67,10 @@ def recover(target: Path) -> None:
 def _beside(target: Path) -> tuple[Path, Path]:
     """Return the paths of a folder's next version while it is written, and of its last one while it is replaced."""
     return target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.old")
+
+
+def _lock_of(target: Path) -> Path:
+    return target.with_name(f".{target.name}.writing")
 
 
 def _put_in_order(target: Path) -> None:
@@ -88,7 +92,7 @@ def _locked(target: Path, *, wait: bool = True) -> Iterator[None]:
     Raises:
         BlockingIOError: another one writes it, and ``wait`` is False.
     """
-    path = target.with_name(f".{target.name}.writing")
+    path = _lock_of(target)
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         with path.open("w") as lock:
