@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import sys
@@ -39,6 +40,8 @@ MAX_LINE_CHARACTERS = 16 << 20
 _LABEL_CHARACTERS = 200  # of an attribute's name
 _PROBLEM_CHARACTERS = 300  # of a problem's text
 _CHUNK = 1 << 17  # bytes
+
+_ENCODING = codecs.lookup("utf-8-sig").name  # imports it: a SIGTERM during an import can be lost, and files are read long after the start
 
 _TOO_LARGE = f"has more than {MAX_PRODUCT_BYTES:,} bytes of JSON, which is the limit of a product"
 
@@ -102,7 +105,7 @@ def open_text(path: Path) -> Iterator[Iterator[str]]:
             raw = io.BufferedReader(_Decompressed(raw, lambda: zlib.decompressobj(zlib.MAX_WBITS | 16), padding=b"\0"), _CHUNK)
         elif path.suffix == ".zst":
             raw = io.BufferedReader(_Decompressed(raw, zstd.ZstdDecompressor), _CHUNK)
-        yield _lines(opened.enter_context(io.TextIOWrapper(raw, encoding="utf-8-sig")))
+        yield _lines(opened.enter_context(io.TextIOWrapper(raw, encoding=_ENCODING)))
 
 
 def _lines(text: IO[str]) -> Iterator[str]:
