@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -20,16 +21,23 @@ def whole_folder(target: Path) -> Iterator[Path]:
     One process at a time writes a folder; others wait. What a killed process left is put in order first, as ``recover`` does.
     """
     with _locked(target):
-        staging, old = _beside(target)
+        staging, old, copy = _beside(target)
         _put_in_order(target)
         try:
             staging.mkdir(parents=True)
             yield staging
             if target.exists():
-                target.rename(old)
+                try:
+                    target.rename(old)
+                except OSError as error:
+                    if error.errno != errno.EXDEV:  # overlayfs: the folder comes from an image
+                        raise
+                    shutil.copytree(target, copy, symlinks=True)
+                    copy.rename(old)
+                    shutil.rmtree(target)
             staging.rename(target)
             if old.exists():
-                old.rename(staging)  # so that ``old`` exists only while ``target`` does not, and is always whole
+                old.rename(staging)  # from here on the new version counts
         finally:
             _put_in_order(target)
 
@@ -51,9 +59,9 @@ def recover(target: Path) -> None:
 
     Nothing is done while a process writes the folder, nor where nothing may be written.
     """
-    staging, old = _beside(target)
+    _, old, _ = beside = _beside(target)
     with suppress(OSError):
-        while any(left.exists() for left in (staging, old, _lock_of(target))):
+        while any(left.exists() for left in (*beside, _lock_of(target))):
             try:
                 with _locked(target, wait=False):
                     _put_in_order(target)
@@ -64,9 +72,9 @@ def recover(target: Path) -> None:
                 time.sleep(0.01)  # it is between two renames
 
 
-def _beside(target: Path) -> tuple[Path, Path]:
-    """Return the paths of a folder's next version while it is written, and of its last one while it is replaced."""
-    return target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.old")
+def _beside(target: Path) -> tuple[Path, Path, Path]:
+    """Return the paths of a folder's next version while it is written, of its last one while it is replaced, and of a copy that is being made of that."""
+    return target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.previous"), target.with_name(f".{target.name}.copy")
 
 
 def _lock_of(target: Path) -> Path:
@@ -74,15 +82,20 @@ def _lock_of(target: Path) -> Path:
 
 
 def _put_in_order(target: Path) -> None:
-    """Restore the last version if there is no other, and remove the rest. To be called by the process that has the lock."""
-    staging, old = _beside(target)
-    if old.exists() and not target.exists():
+    """Restore the last version if it was being replaced, and remove the rest. To be called by the process that has the lock."""
+    staging, old, copy = _beside(target)
+    if old.exists():
+        _remove(target)
         old.rename(target)
-    for left in (staging, old):
-        if left.is_symlink():
-            left.unlink()
-        else:
-            shutil.rmtree(left, ignore_errors=True)
+    _remove(staging)
+    _remove(copy)
+
+
+def _remove(folder: Path) -> None:
+    if folder.is_symlink():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -49,8 +51,22 @@ def replace(target: Path, source: Path) -> None:
         copy_files(source, staging)
 
 
-@pytest.mark.parametrize("first", [True, False])
-def test_after_a_kill_at_any_step_the_next_start_has_a_whole_index_and_no_leftovers(tmp_path: Path, first: bool) -> None:
+def replace_in_an_image(target: Path, source: Path) -> None:
+    """Replace a folder that overlayfs does not let rename."""
+
+    def rename(path: Path, to: Path) -> None:
+        if path == target:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        os.rename(path, to)
+
+    with mock.patch.object(Path, "rename", rename):
+        replace(target, source)
+
+
+@pytest.mark.parametrize(("first", "replacing"), [(True, replace), (False, replace), (False, replace_in_an_image)])
+def test_after_a_kill_at_any_step_the_next_start_has_a_whole_index_and_no_leftovers(
+    tmp_path: Path, first: bool, replacing: Callable[[Path, Path], None]
+) -> None:
     for name, products in (("old", 2), ("new", 3)):
         build_index(tmp_path / "made" / name, [{"id": str(i), "title": "lamp"} for i in range(products)])
     target = tmp_path / "home" / "products"
@@ -61,7 +77,7 @@ def test_after_a_kill_at_any_step_the_next_start_has_a_whole_index_and_no_leftov
         step += 1
         if not first:
             replace(target, tmp_path / "made" / "old")
-        killed = killed_at(step, lambda: replace(target, tmp_path / "made" / "new"))
+        killed = killed_at(step, lambda: replacing(target, tmp_path / "made" / "new"))
         recover(target)
         if target.exists() or not first:
             seen.add(EmbeddedFirstStage(target).count())

@@ -100,7 +100,7 @@ def test_a_full_disk_leaves_the_old_index_and_says_what_to_do(home: Path, tmp_pa
 
 
 def test_an_index_that_was_being_replaced_is_recovered(home: Path) -> None:
-    (home / "shop").rename(home / ".shop.old")
+    (home / "shop").rename(home / ".shop.previous")
     (home / ".shop.new").mkdir()
     (home / ".shop.new" / "half").touch()
     assert len(search(home, "lamp")["results"]) == 3
