@@ -25,7 +25,7 @@ _PICTURES = "©®™\u203c\u2049\u2139\u2194-\u21aa\u231a-\u23fa\u25aa-\u27bf\u2
 _RUN = f"[^\\W{_NO_LETTERS}](?:[^\\W{_NO_LETTERS}]|[{_MARKS}])*"
 _WORD = re.compile(rf"{_RUN}(?:(?:(?<=\d)[.,;'’](?=\d)|(?<=[^\W\d_])[.'’:·](?=[^\W\d_])){_RUN})*|[{_PICTURES}]")
 _CJK = re.compile(r"([぀-ゟ㐀-䶿一-鿿豈-﫿]|[゠-ヿ]+)")  # each such character is a token; katakana is split by run
-_MEASURE = re.compile(r"[^aeiou]*?(?:[aeiou]|(?<=[^aeiou])y)+[^aeiouy]")  # a vowel, then a consonant: Porter's m > 0
+_MEASURE = re.compile(r"(?>[^aeiou]*?(?:[aeiou]|(?<=[^aeiou])y)++)[^aeiouy]")  # a vowel, then a consonant: Porter's m > 0; atomic, so that it is linear
 _local = threading.local()
 
 

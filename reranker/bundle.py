@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import PydanticCustomError
 
 from reranker.errors import BundleError
-from reranker.folders import whole_folder
+from reranker.folders import recover, whole_folder
 from reranker.text import ProductTemplate, clean
 
 FORMAT = 3
@@ -148,6 +148,8 @@ def load_bundle(path: str | Path | None = None) -> Bundle:
 
 
 def _load(folder: Path) -> Bundle:
+    if not folder.exists():
+        recover(folder)
     if not folder.is_dir():
         raise BundleError(
             f"{folder} is not a folder." if folder.exists() else f"There is no bundle at {folder}.",

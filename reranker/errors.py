@@ -7,17 +7,37 @@ the HTTP service responds with ``http_status``.
 from __future__ import annotations
 
 import json
+import re
 from importlib.metadata import PackageNotFoundError, distribution
 from math import ceil
 
 DISTRIBUTION = "distilled-reranker"
+
+MAX_MESSAGE_CHARACTERS = 2_000
+"""Longer messages are cut in the middle: what a user gave may be of any length, and the reason often comes last."""
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What a terminal may obey instead of show: control characters but for tab and line feed, and changes of direction; and what cannot be encoded."""
+
+
+def printable(text: str) -> str:
+    """Return the text with control characters as backslash escapes, so that no data can steer the terminal."""
+    return CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+
+
+def shortened(text: str, limit: int) -> str:
+    """Return the text, cut in the middle if it has more than ``limit`` characters."""
+    if len(text) <= limit:
+        return text
+    end = limit // 4
+    return f"{text[: limit - end]} … ({len(text) - limit:,} characters left out) … {text[-end:]}"
 
 
 class RerankerError(Exception):
     """Base of all errors meant for the user.
 
     Args:
-        message: what went wrong, and where.
+        message: what went wrong, and where. Control characters in it are escaped, and it is cut to ``MAX_MESSAGE_CHARACTERS``.
         hint: what to do about it, as one sentence.
     """
 
@@ -27,9 +47,9 @@ class RerankerError(Exception):
     """Seconds after which the same request may succeed; sent as ``Retry-After``."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = printable(shortened(message, MAX_MESSAGE_CHARACTERS))
+        self.hint = None if hint is None else printable(shortened(hint, MAX_MESSAGE_CHARACTERS))
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message
@@ -48,6 +68,12 @@ class CatalogError(InputError):
 
 class JudgmentError(InputError):
     """A judgment file cannot be read, or does not fit the catalogue."""
+
+
+class StorageError(InputError):
+    """Files cannot be written where they belong: the disk is full, or the folder is not writable."""
+
+    http_status = 503
 
 
 class RecipeError(InputError):

@@ -13,6 +13,7 @@ from reranker.errors import CatalogError, MissingExtraError, RerankerError
 
 _FIELDS = {"product_id": "id", "product_title": "title", "product_brand": "brand"}
 _NEEDED = ("product_id", "product_title")
+_BATCH = 1_000  # rows read at once
 _TAG = re.compile(r"</?[a-zA-Z][^>]*>")
 _OPTIONAL = ("product_description", "product_bullet_point", "product_brand", "product_color", "product_locale")
 
@@ -43,7 +44,10 @@ def open_table(path: Path, what: str, *, needed: Sequence[str], locale: str | No
         missing = [name for name in (*needed, *(["product_locale"] if locale else [])) if name not in names]
         if missing:
             raise error(f"{path}: no column {' and no column '.join(map(repr, missing))}; found {', '.join(names)[:200]}.", hint=hint)
-        yield file
+        try:
+            yield file
+        except (pyarrow.ArrowException, OSError) as reason:
+            raise error(f"The {what} {path} cannot be read: {reason}", hint="Is it a whole parquet file?") from reason
 
 
 def read_esci_products(path: Path, locale: str | None) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -61,7 +65,7 @@ def read_esci_products(path: Path, locale: str | None) -> Iterator[tuple[int, di
     with open_table(path, "catalogue", needed=_NEEDED, locale=locale, hint=hint, error=CatalogError) as file:
         names = file.schema_arrow.names
         number, found, locales = 0, False, set()
-        for batch in file.iter_batches(columns=[*_NEEDED, *(name for name in _OPTIONAL if name in names)]):
+        for batch in file.iter_batches(batch_size=_BATCH, columns=[*_NEEDED, *(name for name in _OPTIONAL if name in names)]):
             for row in batch.to_pylist():
                 number += 1
                 locales.add(str(row.get("product_locale")))

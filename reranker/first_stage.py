@@ -62,10 +62,14 @@ def check_query(query: str) -> str:
     """Return the query with control characters and surplus blanks removed.
 
     Raises:
-        InputError: it is empty, or longer than ``MAX_QUERY_CHARACTERS``.
+        InputError: it is empty, longer than ``MAX_QUERY_CHARACTERS``, or not text.
     """
     if len(query) > MAX_QUERY_CHARACTERS:
         raise InputError(f"The query has {len(query):,} characters.", hint=f"A query has at most {MAX_QUERY_CHARACTERS:,} characters.")
+    try:
+        query.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"The query is not text: character {error.start + 1:,} is half of a pair (a lone surrogate).", hint="Give text in UTF-8.") from error
     cleaned = " ".join("".join(c if c.isprintable() else " " for c in query).split())
     if not cleaned:
         raise InputError("The query is empty.", hint='Give at least one word, such as "gaming laptop".')
@@ -79,8 +83,13 @@ def check_k(k: int) -> int:
         InputError: it is below 1 or above ``MAX_K``.
     """
     if not 1 <= k <= MAX_K:
-        raise InputError(f"k is {k:,}.", hint=f"Rerank between 1 and {MAX_K:,} hits.")
+        raise InputError(f"k is {written(k)}.", hint=f"Rerank between 1 and {MAX_K:,} hits.")
     return k
+
+
+def written(number: int) -> str:
+    """Return a number for a message; a huge one, which may take long to write or cannot be written, only by its size."""
+    return f"{number:,}" if abs(number) < 10**18 else "a number of more than 18 digits"
 
 
 def check_index_name(name: str) -> str:

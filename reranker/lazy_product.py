@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,13 +12,14 @@ as_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",",
 
 
 class IndexedProduct:
-    """A product of an index as it is cached: its id, its JSON, and its text by the last template."""
+    """A product of an index as it is cached: its id, its JSON with the bytes that takes in memory, and its text by the last template."""
 
-    __slots__ = ("id", "json", "text")
+    __slots__ = ("bytes", "id", "json", "text")
 
     def __init__(self, text: str) -> None:
         self.id = str(json.loads(text)["id"])
         self.json = text
+        self.bytes = sys.getsizeof(text)
         self.text: tuple[object, str] | None = None
 
 

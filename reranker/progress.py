@@ -10,6 +10,8 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from reranker.terminal import Terminal
+
 LINES_EVERY_S = 60.0
 """Seconds between lines in a log, where rich would print a bar only at the end."""
 
@@ -45,6 +47,6 @@ def progress(what: str, total: int, console: Console) -> Iterator[Callable[[int]
 def counting_products(catalogue: str, *, quiet: bool) -> Iterator[Callable[[], None]]:
     """Show how many products are indexed, on stderr. Yields a function to call after each product."""
     columns = (SpinnerColumn(), TextColumn("Indexing {task.description}: {task.completed:,.0f} products"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as shown:
+    with Progress(*columns, console=Terminal(stderr=True), disable=quiet) as shown:
         task = shown.add_task(catalogue, total=None)
         yield lambda: shown.advance(task)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from reranker.errors import InputError
-from reranker.first_stage import MAX_K, FirstStage, Hit, check_k, check_query
+from reranker.first_stage import MAX_K, FirstStage, Hit, check_k, check_query, written
 from reranker.lazy_product import as_json, product_as_json
 from reranker.products import Product
 from reranker.scorer import Scorer
@@ -174,7 +174,9 @@ class TwoStageSearch:
         query = check_query(query)
         k = check_k(self.k if k is None else k)
         if size < 1 or start < 0 or start + size > MAX_DEPTH:
-            raise InputError(f"Results {start:,} to {start + size:,} were asked for.", hint=f"size is at least 1, and start + size at most {MAX_DEPTH:,}.")
+            raise InputError(
+                f"Results {written(start)} to {written(start + size)} were asked for.", hint=f"size is at least 1, and start + size at most {MAX_DEPTH:,}."
+            )
         hits = self.first_stage.search(query, max(k, start + size) if rerank else start + size)
         return Found(query, hits, k, start, size, began, time.perf_counter())
 

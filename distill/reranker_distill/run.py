@@ -11,12 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from reranker import __version__
 from reranker.bundle import sha256
 from reranker.errors import RecipeError, RerankerError
 from reranker.folders import copy_files, whole_file, whole_folder
+from reranker.terminal import Terminal
 from reranker_distill.disk_space import explain_full_disk
 from reranker_distill.distributed import DistributedContext
 from reranker_distill.inputs import Inputs, check_models_and_disk, read_inputs
@@ -65,7 +64,7 @@ def distil(
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     distributed = DistributedContext()
-    console = Console(stderr=True, quiet=quiet or not distributed.is_main, highlight=False)
+    console = Terminal(stderr=True, quiet=quiet or not distributed.is_main, highlight=False)
     _check_options(recipe, ray, reuse)
     inputs = read_inputs(recipe, recipe_path, console.print)
     workspace = _workspace(recipe, inputs, folder, console)
@@ -135,7 +134,7 @@ def _check_options(recipe: Recipe, ray: str | None, reuse: Sequence[Path]) -> No
             )
 
 
-def _workspace(recipe: Recipe, inputs: Inputs, folder: Path, console: Console) -> Workspace:
+def _workspace(recipe: Recipe, inputs: Inputs, folder: Path, console: Terminal) -> Workspace:
     catalogue = {"release": __version__, "catalog": sha256(inputs.catalog), "template": recipe.template.model_dump()}
     data = {
         **catalogue,

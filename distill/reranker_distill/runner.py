@@ -121,8 +121,6 @@ class Runner:
     def _copy(self, source: StageResult, name: str) -> StageResult:
         folder, run = self.folder / name, source.folder.parent
         report = {"taken_from": run.name, **source.report}
-        for partial in self.folder.glob(f".{name}.*"):  # of a copy that was killed
-            shutil.rmtree(partial, ignore_errors=True)
         with explain_full_disk(name, folder), whole_folder(folder) as copy:
             copy_files(source.folder, copy)
             mark_finished(source._replace(folder=copy, report=report))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -76,18 +77,38 @@ def main() -> None:
     """Run the command line. A user's mistake ends in a message and an exit code, never in a traceback."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception, so that incomplete files are removed
     try:
-        app()
+        try:
+            app()
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except RerankerError as error:
-        from rich.console import Console
-        from rich.markup import escape
-
-        console = Console(stderr=True, soft_wrap=True)
-        console.print(f"[bold red]error:[/] {escape(error.message)}")
-        if error.hint:
-            console.print(escape(error.hint))
+        _report(error.message, error.hint)
         sys.exit(error.exit_code)
     except BrokenPipeError:  # `reranker search … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
+            raise
+        _drop_output()
+        _report(f"{error.filename or 'The output'} cannot be written: {error.strerror}.", "Free some space there, or write to another disk.")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _drop_output() -> None:
+    """Send what is still to be written to nowhere: Python would try again when it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _report(message: str, hint: str | None) -> None:
+    from rich.markup import escape
+
+    from reranker.terminal import Terminal
+
+    console = Terminal(stderr=True, soft_wrap=True)
+    console.print(f"[bold red]error:[/] {escape(message)}")
+    if hint:
+        console.print(escape(hint))

@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from reranker import plugins
-from reranker.errors import CatalogError, InputError
+from reranker.errors import CatalogError, FirstStageError, InputError
 from reranker.first_stage import check_index_name
 from reranker.folders import cache_folder
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from reranker.first_stage import FirstStage
+    from reranker.terminal import Terminal
 
 Catalog = Annotated[
     Path | None,
@@ -58,31 +58,24 @@ _PIPED = 160  # columns; the width of a pipe's reader is unknown
 
 
 def home() -> Path:
-    """Return the folder of embedded indexes, created if missing: $RERANKER_HOME, or ~/.cache/distilled-reranker.
-
-    Raises:
-        InputError: it cannot be created or written to.
-    """
-    folder = cache_folder()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"Indexes cannot be kept in {folder}: {error.strerror}.", hint="Set RERANKER_HOME to a writable folder.") from error
-    if not os.access(folder, os.W_OK):
-        raise InputError(f"Indexes cannot be kept in {folder}: it is not writable.", hint="Set RERANKER_HOME to a writable folder.")
-    return folder
+    """Return the folder of embedded indexes: $RERANKER_HOME, or ~/.cache/distilled-reranker. It is created with the first index."""
+    return cache_folder()
 
 
-def open_first_stage(opensearch: str | None, index: str, catalog: Path | None, *, quiet: bool = False, locale: str | None = None) -> FirstStage:
+def open_first_stage(
+    opensearch: str | None, index: str, catalog: Path | None, *, quiet: bool = False, locale: str | None = None, cache_bytes: int | None = None
+) -> FirstStage:
     """Open the cluster's index, or an embedded one.
 
     A catalogue gets an embedded index of its own, built at first use and named by the file's checksum, so that indexes made by
     ``reranker index`` stay unchanged. Without a catalogue the named index is opened; a missing default index is built
-    from the demo catalogue. ``locale`` selects products from ESCI's table.
+    from the demo catalogue. ``locale`` selects products from ESCI's table; ``cache_bytes`` is the memory of an embedded index's
+    cache of products, if not the default.
 
     Raises:
         InputError: the index name is not allowed, or both a catalogue and a cluster are given.
         CatalogError: the catalogue cannot be read.
+        StorageError: an index has to be built and cannot be written.
         FirstStageError: there is no such index, or the cluster does not answer.
     """
     check_index_name(index)
@@ -91,24 +84,26 @@ def open_first_stage(opensearch: str | None, index: str, catalog: Path | None, *
             raise InputError("--catalog and --opensearch were given together.", hint="Index it first: reranker index --catalog FILE --opensearch URL")
         opened: FirstStage = plugins.load(plugins.FIRST_STAGES, "opensearch")(opensearch, index)
         return opened
-    from reranker.embedded import EmbeddedFirstStage, build_with_progress, made_from, open_or_build_demo, source_of
+    from reranker.embedded import CACHE_BYTES, EmbeddedFirstStage, build_with_progress, made_from, open_or_build_demo, source_of
 
     named = home() / index
+    cache_bytes = CACHE_BYTES if cache_bytes is None else cache_bytes
     if catalog is None:
-        return open_or_build_demo(named, quiet=quiet) if index == DEFAULT_INDEX else EmbeddedFirstStage(named)
+        return open_or_build_demo(named, quiet=quiet, cache_bytes=cache_bytes) if index == DEFAULT_INDEX else EmbeddedFirstStage(named, cache_bytes)
     if not catalog.is_file():
         raise CatalogError(f"There is no catalogue at {catalog}.", hint="Give a JSON Lines file (.jsonl, .jsonl.gz or .jsonl.zst).")
     source = source_of(catalog, locale)
     own = home() / "-".join(["catalog", source["sha256"][:12], *([re.sub(r"\W", "", locale)] if locale else [])])
     for folder in (named, own):
         if made_from(folder, source["sha256"], locale):
-            return EmbeddedFirstStage(folder)
+            with suppress(FirstStageError):  # damaged: it is built again
+                return EmbeddedFirstStage(folder, cache_bytes)
     build_with_progress(own, catalog, source=source, quiet=quiet, locale=locale)
-    return EmbeddedFirstStage(own)
+    return EmbeddedFirstStage(own, cache_bytes)
 
 
-def output_console() -> Console:
+def output_console() -> Terminal:
     """Return a console for the standard output: as wide as the terminal or as COLUMNS says, and wide if piped."""
-    from rich.console import Console
+    from reranker.terminal import Terminal
 
-    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPED, highlight=False)
+    return Terminal(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPED, highlight=False)

@@ -145,7 +145,7 @@ def test_a_stage_that_another_run_has_finished_is_taken_from_there(tmp_path: Pat
     def never(at: Path) -> dict[str, Any]:
         pytest.fail("it was made again")
 
-    (tmp_path / "own" / ".1-a.4711").mkdir()  # a copy that was killed
+    (tmp_path / "own" / ".1-a.new").mkdir()  # a copy that was killed
     taken = runner.run(SimpleStage("1-a", {"x": 1}, never, shareable=True))
     assert (taken.reused, taken.report, taken.folder) == (True, {"taken_from": "other", "n": 1}, tmp_path / "own" / "1-a")
     assert (taken.folder / "out").read_text() == "made"

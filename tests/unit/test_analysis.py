@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from reranker.analysis import analysed, tokens
+from reranker.analysis import _MEASURE, analysed, tokens
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,16 @@ def test_threads_do_not_disturb_each_other() -> None:
     words = [f"gaming{'s' * (i % 3)} laptops running" for i in range(400)]
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(analysed, words)) == [analysed(word) for word in words]
+
+
+@pytest.mark.parametrize(
+    "unit", ["a", "a'", "'", "a\u0301", "\u0301", "1.", "1..", "1,2.3;", "电", "カ電", "🙂", "a:", "²", "_", "\u00ad", "y" * 250 + "logi "]
+)
+def test_a_long_hostile_text_is_analysed(unit: str) -> None:
+    """With work that is not linear in the text this would take hours."""
+    assert max(map(len, tokens((unit * 300_000)[:300_000])), default=0) <= 255
+
+
+def test_the_measure_of_a_long_stem_is_linear() -> None:
+    assert _MEASURE.match("y" * 300_000) is None  # a backtracking expression would need 10 to the 10th steps
+    assert _MEASURE.match("y" * 300_000 + "b")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,11 +14,15 @@ from pathlib import Path
 
 import pytest
 import typer
+from rich.table import Table
 from typer.testing import CliRunner
 
 from reranker import plugins
 from reranker.cli.app import add_commands, app
-from reranker.errors import MissingExtraError
+from reranker.errors import InputError, MissingExtraError, RerankerError
+from reranker.first_stage import check_k, check_query
+from reranker.search import TwoStageSearch
+from reranker.terminal import Terminal
 from tests.tiny_bundle import make_tiny_bundle
 
 COMMANDS = ["demo", "search", "index", "vectors", "serve", "evaluate", "benchmark", "distill", "pipeline", "bundle"]
@@ -92,6 +98,65 @@ def test_benchmark_measures_each_stage(bundle: Path, catalogue: Path, tmp_path: 
     table = CliRunner().invoke(app, arguments)
     assert "first stage" in table.output
     assert "p95" in table.output
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_output_to_a_full_disk_is_one_message(catalogue: Path, more: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "reranker", "search", "laptop", "--no-rerank", "--catalog", str(catalogue), *more]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "error: The output cannot be written: No space left on device." in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [("half \ud800 a pair", "character 6 is half of a pair"), ("x" * 1_001, "has 1,001 characters"), (" \x00 ", "is empty")],
+)
+def test_a_query_that_is_none_is_refused(query: str, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        check_query(query)
+
+
+class EmptyFirstStage:
+    """A first stage that finds nothing."""
+
+    name = "empty"
+    in_process = True
+
+    def search(self, query: str, k: int) -> list:
+        return []
+
+
+@pytest.mark.parametrize("number", [-1, 10_001, 10**400, -(10**5_000)], ids=["negative", "above", "400 digits", "5,000 digits"])
+def test_a_number_out_of_range_is_refused_however_long_it_is(number: int) -> None:
+    search = TwoStageSearch(EmptyFirstStage(), None)
+    for call in (lambda: check_k(number), lambda: search.search("tv", size=number), lambda: search.search("tv", start=number)):
+        with pytest.raises(InputError) as caught:
+            call()
+        assert len(str(caught.value)) < 200
+
+
+def test_a_message_is_cut_in_the_middle_and_control_characters_are_escaped() -> None:
+    error = RerankerError(f"{'x' * 1_000_000}\x1b[31m\ud800: no space left", hint="y" * 1_000_000)
+    assert len(str(error)) < 4_500
+    assert error.message.endswith(r"xxx\x1b[31m\ud800: no space left")
+    assert "998,0" in error.message
+
+
+def test_a_console_shows_control_characters_escaped_and_keeps_its_own() -> None:
+    shown = io.StringIO()
+    terminal = Terminal(file=shown, force_terminal=True, color_system="standard", width=60)
+    table = Table("title\x1b[2J")
+    table.add_row("a \x1b]0;owned\x07 b")
+    terminal.print(table)
+    terminal.print("\x9b31m", style="red")
+    assert r"title\x1b[2J" in shown.getvalue()
+    assert r"a \x1b]0;own" in shown.getvalue()
+    assert re.findall(r"\x1b(?!\[[\d;]*m)|[\x07\x9b]", shown.getvalue()) == []
+    assert "\x1b[31m" in shown.getvalue()
 
 
 def test_benchmark_refuses_a_file_without_queries(bundle: Path, catalogue: Path, tmp_path: Path) -> None:

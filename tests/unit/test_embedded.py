@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from reranker.cli.options import open_first_stage
-from reranker.embedded import LAYOUT, EmbeddedFirstStage, build_index, open_or_build_demo
-from reranker.errors import CatalogError, FirstStageError
+from reranker.embedded import LAYOUT, EmbeddedFirstStage, _tantivy_raises, build_index, open_or_build_demo
+from reranker.errors import CatalogError, FirstStageError, InputError
 from reranker.first_stage import FirstStage
 from reranker.search import TwoStageSearch
 from reranker.text import ProductTemplate
@@ -154,9 +154,126 @@ def test_missing_foreign_and_outdated_indexes_say_what_to_do(tmp_path: Path) -> 
     with pytest.raises(FirstStageError, match="another release"):
         EmbeddedFirstStage(folder)
     (folder / "index.json").write_text(f'{{"layout": {LAYOUT}}}')
-    (folder / "meta.json").write_text("{")
-    with pytest.raises(FirstStageError, match="cannot be opened"):
+    with pytest.raises(FirstStageError, match=r"damaged: index.json does not list its files"):
         EmbeddedFirstStage(folder)
+
+
+def damaged(folder: Path, name: str, how: str) -> None:
+    path = next(path for path in sorted(folder.iterdir()) if path.name.endswith(name))
+    content = bytearray(path.read_bytes())
+    if how == "missing":
+        path.unlink()
+        return
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content if how == "changed" else content[:-1])
+
+
+@pytest.mark.parametrize("name", ["index.json", "meta.json", ".managed.json", ".store", ".idx", ".term", ".fast", ".fieldnorm", ".pos"])
+@pytest.mark.parametrize("how", ["changed", "cut", "missing"])
+def test_a_damaged_file_is_noticed_when_the_index_is_opened(tmp_path: Path, name: str, how: str) -> None:
+    folder = tmp_path / "shop"
+    build_index(folder, PRODUCTS)
+    damaged(folder, name, how)
+    with pytest.raises(FirstStageError) as caught:
+        EmbeddedFirstStage(folder)
+    assert "There is no embedded index" in caught.value.message if (name, how) == ("index.json", "missing") else "is damaged" in caught.value.message
+    assert "--index shop" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "[]", '{"layout": 3}', '{"layout": 3, "files": {}}', '{"layout": 3, "files": {"meta.json": {"bytes": "x"}}}', "\udcff"]
+)
+def test_an_unusable_list_of_files_is_damage(tmp_path: Path, text: str) -> None:
+    build_index(tmp_path / "shop", PRODUCTS)
+    (tmp_path / "shop" / "index.json").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(FirstStageError, match="is damaged"):
+        EmbeddedFirstStage(tmp_path / "shop")
+
+
+def test_damage_that_is_not_checked_at_opening_is_an_error_of_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build_index(tmp_path / "shop", PRODUCTS)
+    store = next((tmp_path / "shop").glob("*.store"))
+    store.write_bytes(bytes(len(store.read_bytes()) // 2) + store.read_bytes()[len(store.read_bytes()) // 2 :])
+    monkeypatch.setattr("reranker.embedded.MAX_CHECKED_BYTES", 0)
+    engine = EmbeddedFirstStage(tmp_path / "shop")
+    with pytest.raises(FirstStageError, match="cannot be read"):
+        engine.search("laptop", 10)
+    with pytest.raises(FirstStageError, match="cannot be read"):
+        engine.get(["in-title"])
+
+
+def test_a_panic_of_the_engine_is_an_error() -> None:
+    panic = type("PanicException", (BaseException,), {})
+    with pytest.raises(OSError, match="index out of bounds"), _tantivy_raises(OSError):
+        raise panic("index out of bounds")
+    with pytest.raises(KeyboardInterrupt), _tantivy_raises(OSError):
+        raise KeyboardInterrupt
+
+
+def test_a_damaged_index_that_replaces_a_good_one_is_not_served(tmp_path: Path) -> None:
+    build_index(tmp_path / "shop", PRODUCTS)
+    engine = EmbeddedFirstStage(tmp_path / "shop")
+    build_index(tmp_path / "shop", [{"id": "new", "title": "chair"}])
+    damaged(tmp_path / "shop", ".store", "changed")
+    assert found(engine, "chair") == ["twin-b", "twin-a"]
+
+
+def test_an_index_is_read_where_its_lock_cannot_be_written(tmp_path: Path) -> None:
+    folder = tmp_path / "shop"
+    build_index(folder, PRODUCTS)
+    (folder / ".tantivy-meta.lock").unlink()
+    (folder / ".tantivy-meta.lock").mkdir()  # as on a read-only disk: it cannot be opened for writing, not even by root
+    assert found(EmbeddedFirstStage(folder), "chair") == ["twin-b", "twin-a"]
+
+
+def test_the_cache_of_products_is_limited_in_bytes(tmp_path: Path) -> None:
+    build_index(tmp_path / "shop", [{"id": str(n), "title": "lamp", "more": str(n) * 1_000} for n in range(100)])
+    engine = EmbeddedFirstStage(tmp_path / "shop", cache_bytes=50_000)
+    for _ in range(2):
+        assert len(engine.search("lamp", 100)) == 100
+        state = engine.cache_state()
+        assert 5 <= state.entries <= 50
+        assert 25_000 <= state.bytes <= 50_000
+    assert state.misses == 200
+    engine.search("lamp", 5)
+    engine.search("lamp", 5)
+    assert engine.cache_state().hits >= 5
+    assert EmbeddedFirstStage(tmp_path / "shop", cache_bytes=100).search("lamp", 1)[0].product_id == "0"
+
+
+def test_a_search_holds_only_so_many_bytes_of_products(tmp_path: Path) -> None:
+    build_index(tmp_path / "shop", [{"id": str(n), "title": "lamp", "more": "x" * 1_000_000} for n in range(40)])
+    engine = EmbeddedFirstStage(tmp_path / "shop")
+    assert len(engine.search("lamp", 33)) == 33
+    with pytest.raises(InputError, match="more than 32 MiB") as caught:
+        engine.search("lamp", 40)
+    assert "smaller page" in str(caught.value.hint)
+
+
+def test_a_damaged_index_of_the_demo_catalogue_is_built_again_and_one_of_another_catalogue_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    demo = tmp_path / "products.jsonl"
+    demo.write_text('{"id": "1", "title": "tv"}\n')
+    monkeypatch.setattr("reranker.embedded.demo_file", lambda _: demo)
+    folder = tmp_path / "home" / "products"
+    assert open_or_build_demo(folder, quiet=True).count() == 1
+    damaged(folder, ".store", "changed")
+    assert open_or_build_demo(folder, quiet=True).count() == 1
+    build_index(folder, PRODUCTS, source={"name": demo.name, "sha256": "another"})
+    damaged(folder, ".store", "changed")
+    with pytest.raises(FirstStageError, match="is damaged"):
+        open_or_build_demo(folder, quiet=True)
+    damaged(folder, "index.json", "cut")
+    with pytest.raises(FirstStageError, match="is damaged"):
+        open_or_build_demo(folder, quiet=True)
+
+
+def test_a_damaged_index_of_a_catalogue_file_is_built_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RERANKER_HOME", str(tmp_path / "home"))
+    catalog = tmp_path / "c.jsonl"
+    catalog.write_text('{"id": "1", "title": "tv"}\n')
+    open_first_stage(None, "products", catalog, quiet=True)
+    damaged(next((tmp_path / "home").iterdir()), ".store", "changed")
+    assert open_first_stage(None, "products", catalog, quiet=True).count() == 1
 
 
 def test_the_default_index_holds_the_demo_catalogue_until_another_one_is_indexed(tmp_path: Path) -> None:

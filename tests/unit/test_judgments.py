@@ -10,6 +10,7 @@ import pytest
 from reranker.demo_data import demo_file
 from reranker.errors import JudgmentError
 from reranker.judgments import Judgment, load_judgments
+from reranker.products import zstd
 
 
 def write(path: Path, text: str) -> Path:
@@ -143,3 +144,30 @@ def test_a_query_has_one_intent(tmp_path: Path) -> None:
         told = refusal(write(tmp_path / "j.csv", f"{lines}hdd,3,1,{other}\n"))
         assert "line 4: the intent of 'hdd' is" in told
         assert "'hard drive' on line 2" in told
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        f"tv,9,{'5' * 100_000},,",
+        f"tv,9,1,,{'7' * 100_000}",
+        f"tv,{'9' * 100_000},1,,\ntv,{'9' * 100_000},2,,",
+        f"tv,9,1,{'a' * 100_000},\ntv,8,1,b,",
+        "\x1b[31m,9,9,,",
+    ],
+)
+def test_messages_stay_short_and_printable_whatever_a_file_holds(tmp_path: Path, row: str) -> None:
+    message = refusal(write(tmp_path / "j.csv", f"{HEADER}{row}\n"))
+    assert len(message) < 2_500
+    assert "\x1b" not in message
+
+
+def test_a_compressed_file_that_was_cut_short_is_refused_at_every_place(tmp_path: Path) -> None:
+    rows = (HEADER + "".join(f"tv {i},{i * 7919},1,,\n" for i in range(500))).encode()
+    for suffix, packed in ((".gz", gzip.compress(rows)), (".zst", zstd.compress(rows)), (".zst", zstd.compress(rows[:3_001]) + zstd.compress(rows[3_001:]))):
+        file = tmp_path / f"j.csv{suffix}"
+        file.write_bytes(packed)
+        assert len(load_judgments(file)) == 500
+        for cut in range(0, len(packed), 37):
+            file.write_bytes(packed[:cut])
+            refusal(file)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -132,3 +134,130 @@ def test_demo_catalogue_is_whole() -> None:
 def test_attributes_become_readable_pairs() -> None:
     pairs = list(attribute_pairs({"screen_size": 15.6, "touch": True, "ports": ["usb", None, "hdmi"], "box": {"height": "3 cm"}, "none": None}))
     assert pairs == [("screen size", "15.6"), ("touch", "yes"), ("ports", "usb, hdmi"), ("box height", "3 cm")]
+
+
+FRAMES = {".gz": gzip.compress, ".zst": zstd.compress}
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+@pytest.mark.parametrize("parts", [1, 3])
+def test_a_compressed_file_is_refused_wherever_it_is_cut(tmp_path: Path, suffix: str, parts: int) -> None:
+    content = "".join(f'{{"id": "{n}", "title": "{random.randbytes(1_000).hex()}"}}\n' for n in range(300)).encode()
+    step = len(content) // parts + 1  # in the middle of a line
+    packed = [FRAMES[suffix](content[at : at + step]) for at in range(0, len(content), step)]
+    ends = [sum(map(len, packed[:n])) for n in range(1, parts + 1)]
+    file = tmp_path / f"c.jsonl{suffix}"
+    whole = b"".join(packed)
+    file.write_bytes(whole)
+    assert sum(1 for _ in read_catalog(file)) == 300
+    cuts = {end + near for end in [0, *ends] for near in range(-12, 13)} | set(range(0, len(whole), len(whole) // 50)) | zstd_blocks(whole, suffix)
+    for cut in cuts:
+        if 0 <= cut < len(whole):
+            file.write_bytes(whole[:cut])
+            with pytest.raises(CatalogError):
+                list(read_catalog(file, on_problem="skip"))
+
+
+def zstd_blocks(packed: bytes, suffix: str) -> set[int]:
+    """Return the ends of the blocks of a file's first frame."""
+    if suffix != ".zst":
+        return set()
+    descriptor, single = packed[4], packed[4] >> 5 & 1
+    at = 5 + (1 - single) + (0, 1, 2, 4)[descriptor & 3] + (single, 2, 4, 8)[descriptor >> 6]
+    ends = set()
+    last = False
+    while not last:
+        header = int.from_bytes(packed[at : at + 3], "little")
+        last = bool(header & 1)
+        at += 3 + (1 if header >> 1 & 3 == 1 else header >> 3)
+        ends.add(at)
+    assert at <= len(packed)
+    return ends
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_parts_of_whole_lines_are_refused_since_a_missing_one_would_not_be_noticed(tmp_path: Path, suffix: str) -> None:
+    parts = [FRAMES[suffix]("".join(f"{line}\n" for line in lines(n)).encode()) for n in (5, 3)]
+    file = tmp_path / f"c.jsonl{suffix}"
+    file.write_bytes(b"".join(parts))
+    assert "compress it as one" in refusal(file)
+    file.write_bytes(parts[0] + FRAMES[suffix](b""))
+    assert len(list(read_catalog(file))) == 5
+
+
+def test_skippable_frames_and_padding_are_no_products_and_garbage_is_refused(tmp_path: Path) -> None:
+    content = "\n".join(lines(3)).encode()
+    skippable = b"\x50\x2a\x4d\x18\x04\0\0\0abcd"
+    for name, packed, good in (
+        ("a.zst", skippable + zstd.compress(content) + skippable, True),
+        ("b.zst", zstd.compress(content) + b"\0" * 10, False),
+        ("c.zst", zstd.compress(content) + b"garbage", False),
+        ("d.gz", gzip.compress(content) + b"\0" * 300_000, True),
+        ("e.gz", gzip.compress(content) + b"\0" * 300_000 + b"garbage", False),
+    ):
+        (tmp_path / name).write_bytes(packed)
+        assert len(list(read_catalog(tmp_path / name))) == 3 if good else "cannot be read" in refusal(tmp_path / name), name
+
+
+def test_a_file_that_ends_in_the_middle_of_a_line_is_refused_even_where_bad_lines_are_skipped(tmp_path: Path) -> None:
+    file = tmp_path / "c.jsonl"
+    file.write_text("\n".join(lines(5))[:-3])
+    with pytest.raises(CatalogError, match="ends in the middle of line 5"):
+        list(read_catalog(file, on_problem="skip"))
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
+def test_a_line_without_end_is_refused_and_never_held_in_memory(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"c.jsonl{suffix}"
+    content = (lines(1)[0] + '\n{"id": "').encode() + b"a" * 200_000_000
+    file.write_bytes(FRAMES[suffix](content, 1) if suffix else content)
+    del content
+    tracemalloc.start()
+    with pytest.raises(CatalogError, match="line 2 has 16,777,216 characters or more"):
+        list(read_catalog(file, on_problem="skip"))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 80_000_000
+
+
+def test_products_that_are_too_large_or_too_deep_are_problems_of_their_line(tmp_path: Path) -> None:
+    def row(product_id: str, more: object) -> str:
+        return json.dumps({"id": product_id, "title": "tv", "more": more}, ensure_ascii=False)
+
+    def nested(levels: int) -> object:
+        return [nested(levels - 1)] if levels else 1
+
+    problems: list[CatalogProblem] = []
+    rows = [
+        row("large", "x" * 1_000_000),
+        row("too large", "x" * 1_100_000),
+        row("bytes", "é" * 600_000),
+        row("deep", nested(99)),
+        row("too deep", nested(100)),
+    ]
+    found = list(read_catalog(write(tmp_path / "c.jsonl", rows), on_problem="skip", problems=problems))
+    assert [product["id"] for product in found] == ["large", "deep"]
+    assert [problem.line for problem in problems] == [2, 3, 5]
+    assert "1,048,576 bytes" in problems[0].message
+    assert "deeper than 100 levels" in problems[2].message
+
+
+def test_a_problem_shows_little_of_a_long_value_and_nothing_that_steers_a_terminal(tmp_path: Path) -> None:
+    rows = [json.dumps({"id": "\x1b[31mred\u202e\n" + "x" * 100_000, "title": "tv"}), '{"id": "1", "title": "tv", "price": 1' + "0" * 100_000 + ".0}"]
+    problems: list[CatalogProblem] = []
+    with pytest.raises(CatalogError) as caught:
+        list(read_catalog(write(tmp_path / "c.jsonl", rows), problems=problems))
+    for text in (str(caught.value), *map(str, problems)):
+        assert len(text) < 2_500
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+    assert r"\x1b[31mred\u202e" in str(problems[0])
+
+
+def test_long_names_of_nested_attributes_are_cut(tmp_path: Path) -> None:
+    attributes: dict = {f"n{number}": number for number in range(1_000)}
+    for _ in range(90):
+        attributes = {"x" * 10_000: attributes}
+    pairs = list(attribute_pairs(attributes))  # joined in full the names would take 900 MB
+    assert len(pairs) == 1_000
+    assert max(len(name) for name, _ in pairs) == 200

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +31,7 @@ def benchmark(
     from reranker.first_stage import check_k
     from reranker.reranker import Reranker
     from reranker.search import TwoStageSearch
+    from reranker.terminal import json_text
 
     check_k(k)
     texts = _queries(queries)[:count]
@@ -43,7 +43,7 @@ def benchmark(
         searcher.close()
     if as_json:
         stages = {stage: {name: round(getattr(times, name), 3) for name in ("p50", "p95")} for stage, times in latency.items()}
-        print(json.dumps({"bundle": student.model, "first_stage": searcher.first_stage.name, "k": k, "queries": len(texts), "latency_ms": stages}, indent=2))
+        print(json_text({"bundle": student.model, "first_stage": searcher.first_stage.name, "k": k, "queries": len(texts), "latency_ms": stages}, indent=2))
         return
     table = Table("stage", "p50", "p95", title=f"Milliseconds, {len(texts)} queries, {k} hits reranked by {student.model}", title_justify="left")
     for stage, times in latency.items():

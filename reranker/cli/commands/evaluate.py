@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
@@ -28,14 +27,13 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure BM25 and the reranker on judged queries that the bundle was not trained on."""
-    from rich.console import Console
-
     from reranker.demo_data import demo_file
     from reranker.evaluation.report import evaluate as run_evaluation
     from reranker.evaluation.table import print_evaluation
     from reranker.first_stage import check_k
     from reranker.judgments import load_judgments
     from reranker.reranker import Reranker
+    from reranker.terminal import Terminal, json_text
 
     check_k(k)
     if picture is not None:
@@ -49,7 +47,7 @@ def evaluate(
     if judgments is None and catalog is None and opensearch is None and index == DEFAULT_INDEX:
         catalog = demo_file("products.jsonl.gz")  # the demo judgments need it, whatever the default index holds
     first_stage = open_first_stage(opensearch, index, catalog, quiet=as_json, locale=locale)
-    progress = Console(stderr=True)
+    progress = Terminal(stderr=True)
     try:
         with progress.status("…") if progress.is_terminal else nullcontext() as status:
             evaluation = run_evaluation(
@@ -68,6 +66,6 @@ def evaluate(
 
         draw(evaluation, picture)
     if as_json:
-        print(json.dumps(evaluation.as_dict(), indent=2, ensure_ascii=False))
+        print(json_text(evaluation.as_dict(), indent=2))
     else:
-        print_evaluation(evaluation, Console())
+        print_evaluation(evaluation, Terminal())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +9,7 @@ import typer
 from reranker import plugins
 from reranker.cli.options import DEFAULT_INDEX, AsJson, Catalog, IndexName, Locale, OpenSearch, home
 from reranker.demo_data import demo_file
+from reranker.errors import printable
 from reranker.first_stage import check_index_name
 
 if TYPE_CHECKING:
@@ -54,10 +54,12 @@ def index(
             locale=locale,
         )
     if as_json:
+        from reranker.terminal import json_text
+
         first_stage = "embedded" if opensearch is None else "opensearch"
-        print(json.dumps({"first_stage": first_stage, "index": name, "products": count, "left_out": [one.as_dict() for one in problems]}, ensure_ascii=False))
+        print(json_text({"first_stage": first_stage, "index": name, "products": count, "left_out": [one.as_dict() for one in problems]}))
         return
-    print(f"{count:,} products indexed into {where}.")
+    print(f"{count:,} products indexed into {printable(where)}.")
     if problems:
         print(f"{len(problems):,} left out:")
         for problem in problems:

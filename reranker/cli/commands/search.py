@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,14 +35,14 @@ def search(
 ) -> None:
     """Search a catalogue and show BM25's order and the reranked order side by side."""
     from reranker.errors import InputError
-    from reranker.first_stage import check_k, check_query
+    from reranker.first_stage import check_k, check_query, written
     from reranker.reranker import Reranker
     from reranker.search import MAX_DEPTH, TwoStageSearch
 
     query = check_query(query)
     check_k(k)
     if not 1 <= size <= MAX_DEPTH:
-        raise InputError(f"size is {size:,}.", hint=f"Show between 1 and {MAX_DEPTH:,} results.")
+        raise InputError(f"size is {written(size)}.", hint=f"Show between 1 and {MAX_DEPTH:,} results.")
     student = Reranker.load(bundle) if rerank else None
     if student is not None:  # the first run of a model is slow and would distort the time shown
         if vectors is not None:
@@ -56,7 +55,9 @@ def search(
     finally:
         searcher.close()
     if as_json:
-        print(json.dumps(response.as_dict(), ensure_ascii=False, indent=2))
+        from reranker.terminal import json_text
+
+        print(json_text(response.as_dict(), indent=2))
     else:
         _show(response, size)
 

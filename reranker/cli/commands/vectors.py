@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -25,29 +24,26 @@ def vectors(
 
     Run it again when the catalogue has changed: only new products are computed. An interrupted run can be continued.
     """
-    from rich.console import Console
-
-    from reranker.errors import InputError
+    from reranker.errors import printable
+    from reranker.folders import explain_unwritten
     from reranker.products import CatalogProblem, read_catalog
     from reranker.progress import progress
     from reranker.reranker import Reranker
+    from reranker.terminal import Terminal, json_text
 
     student = Reranker.load(bundle, threads=threads)
     problems: list[CatalogProblem] = []
     path = catalog or demo_file("products.jsonl.gz")
     products = list(read_catalog(path, on_problem="skip" if skip_invalid else "refuse", problems=problems, locale=locale))
-    console = Console(stderr=True, quiet=as_json)
-    try:
-        with progress("product vectors", len(products), console) as advance:
-            computed = student.store_vectors(out, products, on_products=advance)
-    except OSError as error:
-        raise InputError(
-            f"The vectors cannot be written to {out}: {error.strerror}.", hint="Vectors written so far are kept. Choose another folder, or run it again."
-        ) from error
+    console = Terminal(stderr=True, quiet=as_json)
+    hint = "Vectors written so far are kept. Choose another folder, or run it again."
+    with explain_unwritten("The vectors", out, hint), progress("product vectors", len(products), console) as advance:
+        computed = student.store_vectors(out, products, on_products=advance)
     if as_json:
         left_out = [one.as_dict() for one in problems]
-        print(json.dumps({"products": len(products), "computed": computed, "bundle": student.model, "left_out": left_out}, ensure_ascii=False))
+        print(json_text({"products": len(products), "computed": computed, "bundle": student.model, "left_out": left_out}))
         return
-    print(f"Vectors of {len(products):,} products are in {out} ({computed:,} of them new). Serve them: reranker serve --index NAME --vectors {out}")
+    where = printable(str(out))
+    print(f"Vectors of {len(products):,} products are in {where} ({computed:,} of them new). Serve them: reranker serve --index NAME --vectors {where}")
     for one in problems:
         print(f"  left out: {one}")
