@@ -18,7 +18,7 @@ lint:  ## style and types
 	mypy
 
 # Versions and hashes of all packages, without addresses. A version that is in a lock stays while pyproject.toml allows it.
-# The tests' lock holds on every system and from Python 3.11 on. The image's is for its Python 3.11 on Linux, whose packages are
+# The tests' lock is for every system and Python 3.11 or later. The image's is for its Python 3.11 on Linux, whose packages are
 # the same on x86_64 and arm64, and keeps to the versions of the tests' lock.
 compile = UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --generate-hashes --no-emit-index-url --python-version 3.11 $(ARGS)
 
