@@ -22,8 +22,9 @@ lint:  ## style and types
 # the same on x86_64 and arm64, and keeps to the versions of the tests' lock.
 compile = UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile -q --generate-hashes --no-emit-index-url --python-version 3.11 $(ARGS)
 
-lock:  ## the locks, from pyproject.toml; needs uv; ARGS=--upgrade takes the newest versions
+lock:  ## the locks, from pyproject.toml; ARGS=--upgrade takes the newest versions
 	$(compile) --universal --extra test --extra docs pyproject.toml -o tests/requirements.txt
+	echo uv | $(compile) -c tests/requirements.txt - -o tests/uv.txt
 	echo 'opensearch-py>=2.8,<3' | $(compile) --no-deps - -o tests/integration/opensearch-py-2.txt
 	$(compile) --python-platform x86_64-manylinux_2_36 -c tests/requirements.txt --extra opensearch pyproject.toml -o docker/service/requirements.txt
 	$(compile) --universal -c tests/requirements.txt --group image -o docker/service/tools.txt

@@ -66,7 +66,7 @@ rm -rf "$work"/image/*/bin # scripts that start this machine's Python
 
 printf '%s\n' "$work/image/reranker" "$work/image/dependencies" >"$(echo "$work"/listed/lib/python3*/site-packages)/image.pth"
 "$work/tools/bin/cyclonedx-py" environment --output-reproducible -o "$work/sbom.json" "$work/listed"
-"$PYTHON" - "$work/sbom.json" "$base" "${digest:-$(docker image inspect --format '{{.Id}}' "$base")}" >"$work/image/sbom.cdx.json" <<'PYTHON'
+"$PYTHON" - "$work/sbom.json" "${base%@*}" "${digest:-$(docker image inspect --format '{{.Id}}' "$base")}" >"$work/image/sbom.cdx.json" <<'PYTHON'
 import json, sys
 
 file, base, version = sys.argv[1:]
@@ -80,7 +80,7 @@ PYTHON
 say "building $IMAGE on $from"
 cp docker/service/Dockerfile "$work/image/"
 old=$(docker image inspect --format '{{.Id}}' "$IMAGE" 2>/dev/null || true)
-docker build -q --build-arg "BASE=$from" --label "build-files=$(files_hash)" --label "org.opencontainers.image.base.name=$base" \
+docker build -q --build-arg "BASE=$from" --label "build-files=$(files_hash)" --label "org.opencontainers.image.base.name=${base%@*}" \
     ${digest:+--label "org.opencontainers.image.base.digest=${digest##*@}"} -t "$IMAGE" "$work/image" >/dev/null
 if [ -n "$old" ] && [ "$old" != "$(docker image inspect --format '{{.Id}}' "$IMAGE")" ]; then
     docker rmi "$old" >/dev/null 2>&1 || true # kept if a container still runs it

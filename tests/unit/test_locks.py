@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
 TESTS, IMAGE, TOOLS = (ROOT / path for path in ("tests/requirements.txt", "docker/service/requirements.txt", "docker/service/tools.txt"))
-CLIENT = ROOT / "tests" / "integration" / "opensearch-py-2.txt"
+CLIENT, UV = ROOT / "tests" / "integration" / "opensearch-py-2.txt", ROOT / "tests" / "uv.txt"
 BLOCK = re.compile(r"^(\S[^\n]*?)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)$", re.MULTILINE)
 
 
@@ -63,7 +63,7 @@ def test_a_lock_has_a_version_that_is_allowed_of_everything_that_is_asked_for(lo
     assert unmet == {}, "run `make lock`"
 
 
-@pytest.mark.parametrize("lock", [TESTS, IMAGE, TOOLS, CLIENT], ids=lambda lock: lock.name)
+@pytest.mark.parametrize("lock", [TESTS, IMAGE, TOOLS, CLIENT, UV], ids=lambda lock: lock.name)
 def test_every_package_has_hashes_and_none_an_address(lock: Path) -> None:
     text = text_of(lock)
     assert BLOCK.sub("", text).strip() == ""  # nothing but packages with hashes: no option, no package without
