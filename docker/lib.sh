@@ -7,6 +7,9 @@ as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 # made_from IMAGE: print the hash of the files that the image was made from, or nothing if there is no such image
 made_from() { docker image inspect --format '{{ index .Config.Labels "build-files" }}' "$1" 2>/dev/null || true; }
 
+# digest_of IMAGE: print NAME@sha256:..., by which a registry knows the image, or nothing if it never was in one
+digest_of() { docker image inspect --format '{{ range .RepoDigests }}{{ println . }}{{ end }}' "$1" | sed -n 1p; }
+
 # need TOOL...: exit with the packages to install if a tool is missing
 need() {
     local tool

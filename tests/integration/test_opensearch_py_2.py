@@ -17,6 +17,7 @@ from tests.served import served
 pytestmark = pytest.mark.integration
 
 Run = Callable[..., Any]
+LOCK = Path(__file__).with_name("opensearch-py-2.txt")
 PRODUCTS = [
     {"id": str(number), "title": title} for number, title in enumerate(["Laptop bag, 15 inch", "HP ProBook laptop", "Laptop charger 65 W", "HDMI cable"])
 ]
@@ -26,7 +27,7 @@ PRODUCTS = [
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Run `reranker` with opensearch-py 2 and return what it prints as JSON."""
     library = tmp_path_factory.mktemp("opensearch-py-2")
-    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(library), "opensearch-py>=2.8,<3"]
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--require-hashes", "--target", str(library), "-r", str(LOCK)]
     subprocess.run(pip, check=True, timeout=300, capture_output=True)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(library), os.environ.get("PYTHONPATH", "")])}
     version = [sys.executable, "-c", "import opensearchpy; print(opensearchpy.__versionstr__)"]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.utils import canonicalize_name
 
 from reranker import Reranker
 
@@ -99,6 +102,33 @@ def test_it_is_not_root_and_may_not_write_outside_its_volume(container: Any) -> 
 def test_it_holds_no_training_library(container: Any) -> None:
     code = "import importlib.util as u; print([n for n in ('onnxruntime', 'torch', 'transformers', 'ray') if u.find_spec(n)])"
     assert inside(container, "python3", "-c", code) == (0, "['onnxruntime']")
+
+
+def test_its_parts_list_names_every_package_that_pip_finds_in_it(container: Any, service_image: str) -> None:
+    import pip
+
+    import docker
+
+    code, text = inside(container, "cat", "/opt/sbom.cdx.json")
+    assert code == 0
+    bill = json.loads(text)
+    assert (bill["bomFormat"], bill["metadata"]["component"]["name"]) == ("CycloneDX", "distilled-reranker")
+    (base,) = (component for component in bill["components"] if component["type"] == "container")
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}", base["version"])
+    assert container.image.labels["org.opencontainers.image.base.name"] == base["name"]
+    found = docker.from_env().containers.run(  # with the pip of this environment, because the image needs none
+        service_image,
+        ["-m", "pip", "list", "--format", "json", "--path", "/opt/dependencies", "--path", "/opt/reranker"],
+        entrypoint="python3",
+        environment={"PYTHONPATH": "/pip"},
+        volumes={str(Path(pip.__file__).parent): {"bind": "/pip/pip", "mode": "ro"}},
+        remove=True,
+    )
+    packages = {(canonicalize_name(package["name"]), package["version"]) for package in json.loads(found)}
+    assert {"numpy", "opensearch-py", "distilled-reranker"} <= {name for name, _ in packages}
+    libraries = [component for component in bill["components"] if component["type"] == "library"]
+    assert {(canonicalize_name(component["name"]), component["version"]) for component in libraries} == packages
+    assert all(component["purl"].startswith("pkg:pypi/") for component in libraries)  # by which scanners look weaknesses up
 
 
 def test_distilling_says_which_extra_is_missing(container: Any) -> None:
