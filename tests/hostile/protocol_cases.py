@@ -82,7 +82,7 @@ def headers() -> Iterator[Case]:
     yield Case("a folded header", get("/health", "A: x", " y"), {200, *REFUSED})
     yield Case("bytes that are no UTF-8 in a header", get("/health", "A: \udcff\udcfe"), {200, *REFUSED})
     yield Case("header of 1 MB", get("/health", "A: " + "x" * 1_000_000), {431}, "header")
-    yield Case("header name of 100 kB", get("/health", "A" * 100_000 + ": x"), {431, 400})
+    yield Case("header name of 300 kB", get("/health", "A" * 300_000 + ": x"), {431}, "header")
     yield Case("10,000 headers", get("/health", *(f"A{i}: x" for i in range(10_000))), {431}, "header")
     yield Case("100,000 headers", get("/health", *(f"A{i}: x" for i in range(100_000))), {431}, "header")
     yield Case("cookies of 300 kB", get("/health", "Cookie: " + "a=b; " * 60_000), {431}, "header")
@@ -169,9 +169,23 @@ def hosts() -> Iterator[Case]:
         )
     for host in ("127.0.0.1.evil.example", "localhost.evil.example", "evil-localhost", "127.0.0.1@evil.example", "evil.example#127.0.0.1", "evil.example:127"):
         yield Case(f"host {host}", request("GET /health HTTP/1.1", f"Host: {host}"), {421, 400})
-    for host in ("", " ", "\x00", "a" * 5_000, "é.example", "[", "[::1", "127.0.0.1:99999", "127.0.0.1:x", "127.0.0.1, evil.example", "../..", "%6c"):
+    for host in (
+        "",
+        " ",
+        "\x00",
+        "a" * 5_000,
+        "é.example",
+        "[",
+        "[::1",
+        "127.0.0.1:99999",
+        "127.0.0.1:x",
+        "127.0.0.1, evil.example",
+        "../..",
+        "%6c",
+        "localhost.",
+    ):
         yield Case(f"host {host[:20]!r}", request("GET /health HTTP/1.1", f"Host: {host}"), {200, 400, 421, CLOSED})
-    for host in ("localhost", "LOCALHOST:1", "localhost.", "127.0.0.1:8000", "[::1]:8000", "192.168.7.7"):
+    for host in ("localhost", "LOCALHOST:1", "127.0.0.1:8000", "[::1]:8000", "192.168.7.7"):
         yield Case(f"host {host}", request("GET /health HTTP/1.1", f"Host: {host}"), {200})
     yield Case("no host", request("GET /health HTTP/1.1"), {400, 421})
     yield Case("two hosts", request("GET /health HTTP/1.1", HOST, "Host: evil.example"), {400, 421})
