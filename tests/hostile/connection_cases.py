@@ -31,18 +31,18 @@ def _big_answer() -> bytes:
 
 
 @contextmanager
-def bounded_memory(target: Target, found: set[Answer | str]) -> Iterator[None]:
+def bounded_memory(target: Target, found: list[Answer | str]) -> Iterator[None]:
     """Add an outcome that no case allows if the service takes too much memory meanwhile, or keeps too much afterwards."""
     with watching_memory(target.pid, every_s=0.02) as samples:
         yield
     most = max(megabytes for _, megabytes in samples)
     if most > target.warm_mb + PEAK_MB:
-        found.add(f"took {most:,.0f} MB, {target.warm_mb:,.0f} when warm")
+        found.append(f"took {most:,.0f} MB, {target.warm_mb:,.0f} when warm")
     deadline = time.monotonic() + _RECOVERY_S
     while (left := memory_mb(target.pid)) > LEFT * target.warm_mb and time.monotonic() < deadline:
         time.sleep(0.1)
     if left > LEFT * target.warm_mb:
-        found.add(f"kept {left:,.0f} MB, {target.warm_mb:,.0f} when warm")
+        found.append(f"kept {left:,.0f} MB, {target.warm_mb:,.0f} when warm")
 
 
 def _push(connections: Iterable[socket.socket], data: bytes, *, seconds: float) -> None:
@@ -72,8 +72,8 @@ def holding(
 ) -> Attack:
     """An attack by connections that send this, read nothing, and stay open; a service may refuse or close them."""
 
-    def attack(target: Target) -> Generator[None, None, set[Answer | str]]:
-        found: set[Answer | str] = {HELD}
+    def attack(target: Target) -> Generator[None, None, list[Answer | str]]:
+        found: list[Answer | str] = [HELD]
         with bounded_memory(target, found), ExitStack() as stack:
             connections = []
             for i in range(count):
@@ -93,14 +93,14 @@ def holding(
 def at_once(*parts: Callable[[Address], Iterable[Answer | str]]) -> Attack:
     """An attack by several clients at the same time, each in a thread; good requests are sent meanwhile."""
 
-    def attack(target: Target) -> Generator[None, None, set[Answer | str]]:
-        found: set[Answer | str] = set()
+    def attack(target: Target) -> Generator[None, None, list[Answer | str]]:
+        found: list[Answer | str] = []
         with bounded_memory(target, found), ThreadPoolExecutor(len(parts)) as pool:
             running = [pool.submit(part, target.address) for part in parts]
             while wait(running, timeout=0.2).not_done:
                 yield
             for one in running:
-                found.update(one.result())
+                found.extend(one.result())
         return found
 
     return attack

@@ -101,6 +101,7 @@ def exchange(connection: socket.socket, data: bytes | Iterator[bytes], *, answer
     pieces = iter([data]) if isinstance(data, bytes) else data
     waiting, arrived, complete = memoryview(b""), bytearray(), list[Answer]()
     connection.setblocking(False)
+    poll = select.poll()  # select() cannot watch descriptors above 1,023
     deadline, sending = time.monotonic() + within_s, True
     while len(complete) < answers:
         if time.monotonic() > deadline:
@@ -108,8 +109,9 @@ def exchange(connection: socket.socket, data: bytes | Iterator[bytes], *, answer
         if sending and not waiting:
             waiting = memoryview(next(pieces, b""))
             sending = bool(waiting)
-        readable, writable, _ = select.select([connection], [connection] if sending else [], [], 0.5)
-        if readable:
+        poll.register(connection, select.POLLIN | (select.POLLOUT if sending else 0))
+        events = sum(event for _, event in poll.poll(500))
+        if events & ~select.POLLOUT:
             try:
                 piece = connection.recv(_PIECE)
             except ConnectionError:
@@ -119,7 +121,7 @@ def exchange(connection: socket.socket, data: bytes | Iterator[bytes], *, answer
                 complete.append(found)
             if not piece:
                 break
-        if writable:
+        if events & select.POLLOUT:
             try:
                 waiting = waiting[connection.send(waiting[: _PIECE * 4]) :]
             except BlockingIOError:
