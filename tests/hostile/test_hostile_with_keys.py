@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from reranker.embedded import build_index
 from tests.hostile.case import CLOSED, Outcome, one_exchange, outcomes
 from tests.hostile.protocol_cases import GOOD, HOST, POSTS
 from tests.hostile.raw_http import Address, Answer, get, post, request
@@ -54,9 +55,11 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     (folder / "bundles" / "link").symlink_to(folder / "outside")
     (folder / "bundles" / "empty").mkdir()
     index = folder / "home" / "broken"
-    index.mkdir(parents=True)
-    (index / "meta.json").write_text("{", encoding="utf-8")
-    options = ["--bundle", str(bundle), "--bundles", str(folder / "bundles"), "--index", "broken"]
+    build_index(index, [{"id": "1", "title": "Laptop"}])
+    for part in index.rglob("*"):
+        if part.is_file():
+            part.write_bytes(part.read_bytes()[: part.stat().st_size // 2])
+    options = ["--bundle", str(bundle), "--bundles", str(folder / "bundles"), "--index", "broken", "--client-timeout-s", "3"]
     with served(folder, *options, environment={"RERANKER_API_KEY": KEY}) as service:
         yield service
 
