@@ -194,7 +194,7 @@ def nesting() -> Iterator[Case]:
         allowed = {*ANY, 400} if depth <= 90 else UNUSABLE
         levels = depth // 4 + 1  # each bool clause is an object, a list or two and an object again
         boolean = wrapped('{"bool":{"must":[', "]}}", levels)
-        yield both(f"bool clauses {levels:,} deep", query(boolean), {*ANY, 400} if levels * 3 < 95 else UNUSABLE)
+        yield both(f"bool clauses {levels:,} deep", query(boolean), {*ANY, 400})
         yield both(f"function_score {levels:,} deep", query(wrapped('{"function_score":{"query":', "}}", levels)), {*ANY, 400})
         for name, value in nested(depth):
             yield both(f"{depth:,} nested {name} as a query", query(value), allowed)
