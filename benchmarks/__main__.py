@@ -10,6 +10,7 @@ from benchmarks.experiments.command import experiment
 from benchmarks.first_stage import first_stage
 from benchmarks.labelling import labelling
 from benchmarks.load.command import load
+from benchmarks.soak.command import soak
 from benchmarks.speed.command import profile, scale, speed
 from reranker.errors import RerankerError
 
@@ -20,7 +21,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (speed, profile, scale, load, first_stage, labelling, experiment):
+for command in (speed, profile, scale, load, soak, first_stage, labelling, experiment):
     app.command(command.__name__.replace("_", "-"))(command)
 
 
