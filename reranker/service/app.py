@@ -78,7 +78,7 @@ def create_app(
     memory = MemoryBudget(limits.memory_bytes)
     bodies = BodyMemory(memory.bodies)
     connections = Connections(limits, memory.answers)
-    metrics.registry.register(LimitMetrics(memory, bodies, connections))
+    metrics.registry.register(LimitMetrics(memory, bodies, connections, None if searcher is None else searcher.first_stage))
     engine = Engine(student, searcher, metrics=metrics, limits=limits)
     readiness = Readiness(None if searcher is None else searcher.first_stage)
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from reranker.cache import CacheState
 from reranker.errors import FirstStageError
 from reranker.first_stage import FirstStage, Hit
 from reranker.products import Product
@@ -63,6 +64,11 @@ class LateFirstStage:
 
     def count(self) -> int:
         return self.open().count()
+
+    def cache_state(self) -> CacheState | None:
+        """Return the state of the cache of products; None until an index is open, or if the first stage has none."""
+        state: Callable[[], CacheState] | None = getattr(self._opened, "cache_state", None)
+        return None if state is None else state()
 
     def close(self) -> None:
         if self._opened is not None:

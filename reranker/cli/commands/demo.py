@@ -13,7 +13,7 @@ from reranker.cli.commands.serve import (
     BudgetMs,
     Host,
     K,
-    MemoryBudget,
+    MemoryBudgetOption,
     Threads,
     build_app,
     bytes_of,
@@ -43,7 +43,7 @@ def demo(
     threads: Threads = None,
     vectors: Vectors = None,
     api_key_file: ApiKeyFile = None,
-    memory_budget: MemoryBudget = "512MiB",
+    memory_budget: MemoryBudgetOption = "512MiB",
     allowed_hosts: AllowedHosts = "",
 ) -> None:
     """Serve a local page that shows BM25's order and the reranked order of a query side by side."""
@@ -51,16 +51,18 @@ def demo(
     from reranker.reranker import Reranker
     from reranker.service.limits import Limits
     from reranker.service.logs import log_to_stderr
+    from reranker.service.memory import MemoryBudget
     from reranker.service.server import bind, exit_cleanly_on_sigterm, run_until_stopped, url_of
 
     exit_cleanly_on_sigterm()
     log_to_stderr()
     keys = service_keys(api_key_file)
     limits = Limits(memory_bytes=bytes_of(memory_budget))
+    memory = MemoryBudget(limits.memory_bytes)
     listener = bind(host, port)
     warn_if_open(listener, keys)
-    first_stage = late_first_stage(opensearch, index, catalog)
-    student = Reranker.load(bundle, threads=threads)
+    first_stage = late_first_stage(opensearch, index, catalog, cache_bytes=memory.products)
+    student = Reranker.load(bundle, threads=threads, cache_bytes=memory.students)
     if vectors is not None:
         student.use_vectors(vectors)
     warn_without_vectors(student, vectors)

@@ -45,7 +45,7 @@ AllowedHosts = Annotated[
         rich_help_panel=_LIMITS,
     ),
 ]
-MemoryBudget = Annotated[
+MemoryBudgetOption = Annotated[
     str,
     typer.Option(
         "--memory-budget", metavar="SIZE", help="Memory for requests, caches and answers, besides models and index, such as 256MiB.", rich_help_panel=_LIMITS
@@ -94,7 +94,7 @@ def serve(
         int, typer.Option(min=0, help="How many more may wait. Beyond that, searches return BM25 order and scorings are refused.", rich_help_panel=_LIMITS)
     ] = 100,
     timeout_ms: Annotated[float, typer.Option(min=1, help="Time-out of a request.", rich_help_panel=_LIMITS)] = 30_000,
-    memory_budget: MemoryBudget = "512MiB",
+    memory_budget: MemoryBudgetOption = "512MiB",
     max_connections: MaxConnections = 1_000,
     max_connections_per_client: MaxConnectionsPerClient = 500,
     client_timeout_s: ClientTimeout = 10,
@@ -105,6 +105,7 @@ def serve(
     from reranker.rollout import Rollout
     from reranker.service.limits import Limits
     from reranker.service.logs import log_to_stderr
+    from reranker.service.memory import MemoryBudget
     from reranker.service.server import bind, exit_cleanly_on_sigterm, ignore_sighup, on_sighup, run_until_stopped, url_of
 
     exit_cleanly_on_sigterm()
@@ -122,10 +123,11 @@ def serve(
         max_connections_per_client,
         client_timeout_s,
     )
+    memory = MemoryBudget(limits.memory_bytes)
     listener = bind(host, port)
     warn_if_open(listener, keys)
-    first_stage = late_first_stage(opensearch, index, catalog)
-    rollout = Rollout(bundle, threads=threads, cache=cache, bundles=bundles, vectors=vectors)
+    first_stage = late_first_stage(opensearch, index, catalog, cache_bytes=memory.products)
+    rollout = Rollout(bundle, threads=threads, cache=cache, cache_bytes=memory.students, bundles=bundles, vectors=vectors)
     warn_without_vectors(rollout.pin(), vectors)
     app = build_app(first_stage, rollout, k=k, budget_ms=budget_ms, limits=limits, keys=keys, hosts=names_of(host, allowed_hosts))
     if shadow is not None:
@@ -197,11 +199,11 @@ def warn_without_vectors(student: Reranker, vectors: Path | None) -> None:
         typer.echo(f"warning: {vectors} holds no vectors of the bundle {student.model}; compute them: reranker vectors --out {vectors}", err=True)
 
 
-def late_first_stage(opensearch: str | None, index: str, catalog: Path | None) -> LateFirstStage:
-    """Return the first stage that the options name, opened at first use."""
+def late_first_stage(opensearch: str | None, index: str, catalog: Path | None, *, cache_bytes: int) -> LateFirstStage:
+    """Return the first stage that the options name, opened at first use; ``cache_bytes`` limits an embedded one's cache."""
     from reranker.service.late_first_stage import LateFirstStage
 
-    return LateFirstStage("embedded" if opensearch is None else "opensearch", lambda: open_first_stage(opensearch, index, catalog))
+    return LateFirstStage("embedded" if opensearch is None else "opensearch", lambda: open_first_stage(opensearch, index, catalog, cache_bytes=cache_bytes))
 
 
 def _replace(keys: ApiKeys, api_key_file: Path | None) -> None:
