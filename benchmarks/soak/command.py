@@ -7,6 +7,7 @@ open loop as `load` does. A third one runs the hostile clients. Memory and conne
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import re
@@ -35,11 +36,12 @@ from tests.served import Served, served
 CALM = 1 / 6
 """Share of the time before the attack, and after it."""
 SAMPLES = 600
+_LOOK_EVERY_S = 0.2
 MOST_WARM_UP_S = 120.0
 
 
 class Sample(NamedTuple):
-    """The service at a time: resident memory, and open connections (its sockets, less the one that listens)."""
+    """The service in the time since the sample before: the most resident memory, and the most open connections (its sockets, less those it started with)."""
 
     second: float
     rss_mb: float
@@ -64,8 +66,12 @@ def watching(pid: int, every_s: float) -> Iterator[list[Sample]]:
     over, began, idle = threading.Event(), time.monotonic(), sockets(pid)
 
     def watch() -> None:
-        while not over.wait(every_s):
-            samples.append(Sample(round(time.monotonic() - began, 1), round(memory_mb(pid), 1), max(0, sockets(pid) - idle)))
+        megabytes, connections, due = 0.0, 0, every_s
+        while not over.wait(_LOOK_EVERY_S):
+            megabytes, connections = max(megabytes, memory_mb(pid)), max(connections, sockets(pid) - idle)
+            if (now := time.monotonic() - began) >= due:
+                samples.append(Sample(round(now, 1), round(megabytes, 1), connections))
+                megabytes, connections, due = 0.0, 0, now + every_s
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -91,15 +97,18 @@ def attack(url: str, seconds: float, seed: int) -> dict[str, dict[str, int]]:
 
 
 def refusals(service: Served) -> dict[str, float]:
-    """Return how many requests the service has refused so far, by reason."""
+    """Return how many requests the service has refused so far, and how many connections it has closed, by reason."""
     _, text, _ = service.ask("/metrics")
-    return {reason: float(value) for reason, value in re.findall(r'^reranker_refused_total\{.*?reason="([^"]+)".*?\} (\S+)$', text, re.MULTILINE)}
+    return {
+        reason: float(value)
+        for reason, value in re.findall(r'^reranker_(?:refused|connections_closed)_total\{.*?reason="([^"]+)".*?\} (\S+)$', text, re.MULTILINE)
+    }
 
 
-def by_minute(sent: Sent, *, minute_s: float = 60.0) -> list[dict[str, Any]]:
-    """Return each minute's latencies (milliseconds from the scheduled arrival, refusals included) and outcomes."""
+def by_minute(sent: Sent, minutes: float) -> list[dict[str, Any]]:
+    """Return each minute's latencies (milliseconds from the scheduled arrival, refusals included) and outcomes; the last may be shorter or longer."""
     latency = (sent.done - sent.scheduled) * 1e3
-    minute = (sent.scheduled / minute_s).astype(int)
+    minute = np.minimum(sent.scheduled / 60, math.ceil(minutes) - 1).astype(int)
     rows = []
     for number in np.unique(minute):
         chosen = minute == number
@@ -117,7 +126,7 @@ def measure(minutes: float, rate: float, serve: list[str], seed: int, scratch: P
         warm_up(service, queries, scratch, most_s=min(MOST_WARM_UP_S, seconds / 4))
         pid = service.process.pid
         warm_mb, before = memory_mb(pid), refusals(service)
-        with watching(pid, max(0.5, seconds / SAMPLES)) as samples, ThreadPoolExecutor(1) as pool:
+        with watching(pid, seconds / SAMPLES) as samples, ThreadPoolExecutor(1) as pool:
             job = {"rate": rate, "requests": int(rate * seconds), "zipf": 1.0, "seed": seed}
             good = pool.submit(generate, service.url, queries, scratch, **job)
             time.sleep(seconds * CALM)
@@ -141,7 +150,7 @@ def measure(minutes: float, rate: float, serve: list[str], seed: int, scratch: P
         "log_bytes": log_bytes,
         "refused": {reason: int(count - before.get(reason, 0.0)) for reason, count in after.items()},
         "hostile": hostile,
-        "by_minute": by_minute(sent),
+        "by_minute": by_minute(sent, minutes),
         "samples": [list(sample) for sample in samples],
     }
 

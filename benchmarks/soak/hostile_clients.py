@@ -24,7 +24,7 @@ from tests.hostile.protocol_cases import CASES as PROTOCOL_CASES
 from tests.hostile.raw_http import Address, Answer, connect, get, post, request
 
 IDLE, SLOW, UNREAD = 600, 50, 10
-HELD_S = 20.0
+HELD_S = 10.0
 LARGE_EVERY_S, BROKEN_EVERY_S, ROLLOUT_EVERY_S = 5.0, 0.2, 60.0
 _HEAD = request("POST /v2/rerank HTTP/1.1", "Host: 127.0.0.1", "Content-Type: application/json", "Content-Length: 100000")
 _PAGES = get("/search?q=laptop&size=1000&k=1") * 100

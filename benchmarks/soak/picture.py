@@ -22,10 +22,10 @@ def draw(figures: dict[str, Any], path: Path) -> None:
         for axes in (latency, memory, connections):
             axes.axvspan(begin, end, color=FAINT, alpha=0.5, linewidth=0, zorder=0)
         _latency(latency, figures["by_minute"])
-        _over_time(memory, figures["samples"], 1, "Memory of the service", "MB in RAM (RSS)")
+        _over_time(memory, figures["samples"], 1, "Memory of the service, highest since the point before", "MB in RAM (RSS)")
         memory.axhline(figures["rss_mb"]["warm"], color=_P50, linestyle="--", linewidth=1, label="when warm")
         memory.legend(frameon=False, loc="lower right")
-        _over_time(connections, figures["samples"], 2, "Open connections", "connections")
+        _over_time(connections, figures["samples"], 2, "Open connections, most since the point before", "connections")
         connections.set_xlabel("minutes (grey: with hostile clients)")
         connections.set_xlim(0, figures["minutes"])
         searches = f"{figures['good_per_s']:g} good searches a second"
