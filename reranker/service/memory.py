@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from reranker.errors import BusyError
+from reranker.memory import return_free_memory
 from reranker.service.deadline import seconds_left
 from reranker.service.limits import DEFAULT_MEMORY
 
@@ -173,15 +173,12 @@ def _no_memory() -> BusyError:
 
 
 async def trim() -> None:
-    """Return freed memory to the system whenever the process has grown by a fifth, until cancelled. Of the usual libraries only glibc needs it."""
-    give_back = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if give_back is None or not _STATM.exists():
-        return
+    """Return freed memory to the system whenever the process has grown by a fifth, until cancelled."""
     before = 0
-    while True:
+    while _STATM.exists():  # elsewhere than on Linux the libraries do it themselves
         await asyncio.sleep(_TRIM_EVERY_S)
         if _resident_pages() > 1.2 * before:
-            await asyncio.to_thread(give_back, 0)
+            await asyncio.to_thread(return_free_memory)
             before = _resident_pages()
 
 

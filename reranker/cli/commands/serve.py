@@ -199,7 +199,7 @@ def warn_without_vectors(student: Reranker, vectors: Path | None) -> None:
         typer.echo(f"warning: {vectors} holds no vectors of the bundle {student.model}; compute them: reranker vectors --out {vectors}", err=True)
 
 
-def late_first_stage(opensearch: str | None, index: str, catalog: Path | None, *, cache_bytes: int) -> LateFirstStage:
+def late_first_stage(opensearch: str | None, index: str, catalog: Path | None, *, cache_bytes: int | None = None) -> LateFirstStage:
     """Return the first stage that the options name, opened at first use; ``cache_bytes`` limits an embedded one's cache."""
     from reranker.service.late_first_stage import LateFirstStage
 
