@@ -69,8 +69,15 @@ def opened(chromium: str, url: str) -> Iterator[Page]:
         browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         page = browser.new_page(viewport={"width": 1200, "height": 900})
         page.on("request", lambda request: None if request.url.startswith((f"{url}/", "data:")) else problems.append(f"request to {request.url}"))
-        # Chromium notes each 422 as an error; the page shows its message, which is what it is for
-        page.on("console", lambda message: problems.append(message.text) if message.type == "error" and "status of 422" not in message.text else None)
+        # Chromium notes each 401 and 422 as an error; the page shows their messages
+        page.on(
+            "console",
+            lambda message: (
+                problems.append(message.text)
+                if message.type == "error" and not any(status in message.text for status in ("status of 422", "status of 401"))
+                else None
+            ),
+        )
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("dialog", dismiss)
         page.goto(url)
@@ -179,3 +186,19 @@ def test_on_a_phone_one_order_at_a_time_and_nothing_overflows(page: Page, tmp_pa
     expect(page.locator("#reranked")).to_be_hidden()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.screenshot(path=tmp_path / "phone.png", full_page=True)
+
+
+def test_with_a_key_the_page_asks_for_it(chromium: str, tmp_path: Path) -> None:
+    key = "a-key-of-twenty-four-char"
+    catalog = tmp_path / "catalog.jsonl"
+    catalog.write_text(json.dumps({"id": "1", "title": "Laptop"}) + "\n", encoding="utf-8")
+    key_file = tmp_path / "key"
+    key_file.write_text(key, encoding="utf-8")
+    with demo(tmp_path, "--catalog", str(catalog), "--api-key-file", str(key_file)) as url, opened(chromium, url) as page:
+        page.get_by_role("searchbox").fill("laptop")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("status")).to_contain_text("The API key is missing or unknown.")
+        page.get_by_placeholder("API key").fill(key)
+        page.keyboard.press("Enter")
+        expect(page.locator("#reranked li.product")).to_have_count(1)
+        expect(page.get_by_placeholder("API key")).to_be_hidden()
