@@ -96,7 +96,7 @@ def test_the_key_is_checked_before_the_body(keyed: Served, path: str, kind: str 
 def test_a_large_body_without_a_key_is_not_kept(keyed: Served) -> None:
     head = request("POST /v2/rerank HTTP/1.1", HOST, "Content-Type: application/json", "Content-Length: 40000000")
     assert outcomes([ask(keyed, head)]) <= {401, 413}
-    assert outcomes([ask(keyed, head + b" " * 1_000_000)]) <= {401, 413, 408, CLOSED}
+    assert outcomes([ask(keyed, head + b" " * 10_000)]) <= {401, 413, 408, CLOSED}
 
 
 def hidden_parts(service: Served) -> list[bytes]:
