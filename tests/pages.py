@@ -14,6 +14,7 @@ GENERATED = {
     **{DOCS / "reference" / f"{name}.md": None for name in ("cli", "recipes", "http", "exit-codes", "messages")},
     DOCS / "changelog.md": ROOT / "CHANGELOG.md",
     DOCS / "contributing.md": ROOT / "CONTRIBUTING.md",
+    DOCS / "security.md": ROOT / "SECURITY.md",
 }
 """Pages that the site's hook writes, each with the file it is copied from, if it is copied."""
 

@@ -26,7 +26,7 @@ PACKAGES = [ROOT / "reranker", ROOT / "opensearch" / "reranker_opensearch", ROOT
 METHODS = ("get", "post", "put", "delete")
 LINK = re.compile(r"\]\(((?:\.\./)+)([^)#\s]+)((?:#[^)\s]*)?)\)")
 LINK_IN_DOCS = re.compile(r"\]\(docs/([^)\s]+)\)")
-ROOT_PAGES = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md"}
+ROOT_PAGES = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md", "security.md": "SECURITY.md"}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

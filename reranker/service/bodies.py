@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from contextlib import suppress
 from contextvars import ContextVar
 
@@ -20,6 +22,9 @@ body_length: ContextVar[int] = ContextVar("body_length", default=0)
 
 _UNKNOWN_LENGTH = 64 * 1024
 """Bytes for which memory is reserved if a body does not announce its length; the reservation doubles as more arrive."""
+_FAST_BYTES_PER_S = 1024 * 1024
+_HEAD_START_S = 0.5
+_DRAIN_S = 3.0
 _CLOSE = {"connection": "close"}  # for answers to requests whose bodies were not read to the end
 
 
@@ -40,7 +45,6 @@ class ReadBody:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        reservation: Reservation | None = None
         complete = False
 
         async def arriving() -> Message:
@@ -49,30 +53,29 @@ class ReadBody:
             complete = not message.get("more_body", False)
             return message
 
+        reservation: Reservation | None = None
         try:
-            length = self._announced(scope)
-            if length == 0:
-                body = b""
-            else:
-                reservation = await self.memory.reserve(COST_OF_A_BYTE * (_UNKNOWN_LENGTH if length is None else length))
-                body = await self._read(arriving, reservation)
-        except (HTTPException, RerankerError) as error:
-            if reservation is not None:
-                reservation.release()
-            if isinstance(error, OverloadError):
-                self.metrics.refused.labels(error.reason).inc()
-            if not complete:
-                await drain(scope, arriving, self.max_bytes)
-            await answer_to(error)(scope, receive, send)
-            return
-        tokens = current_reservation.set(reservation), body_length.set(len(body))
-        handed_on = _once(body, receive)
-        del body  # the app drops it once it is parsed
-        try:
-            await self.app(scope, handed_on, send)
+            try:
+                length, body = self._announced(scope), b""
+                if length != 0:
+                    reservation = await self.memory.reserve(COST_OF_A_BYTE * (_UNKNOWN_LENGTH if length is None else length))
+                    body = await self._read(arriving, reservation)
+            except (HTTPException, RerankerError) as error:
+                if isinstance(error, OverloadError):
+                    self.metrics.refused.labels(error.reason).inc()
+                if not complete:
+                    await drain(scope, arriving, self.max_bytes)
+                await answer_to(error)(scope, receive, send)
+                return
+            tokens = current_reservation.set(reservation), body_length.set(len(body))
+            handed_on = _once(body, receive)
+            del body  # the app drops it once it is parsed
+            try:
+                await self.app(scope, handed_on, send)
+            finally:
+                current_reservation.reset(tokens[0])
+                body_length.reset(tokens[1])
         finally:
-            current_reservation.reset(tokens[0])
-            body_length.reset(tokens[1])
             if reservation is not None:
                 reservation.release()
 
@@ -94,8 +97,9 @@ class ReadBody:
     async def _read(self, receive: Receive, reservation: Reservation) -> bytes:
         pieces: list[bytes] = []
         arrived, more = 0, True
+        began = time.monotonic()
         while more:
-            message = await receive()
+            message = await self._next(receive, reservation, arrived, began)
             if message["type"] == "http.disconnect":
                 raise HTTPException(400, "The client closed the connection.")
             more = message.get("more_body", False)
@@ -112,20 +116,33 @@ class ReadBody:
         self.memory.extend(reservation, cost)
         return body
 
+    async def _next(self, receive: Receive, reservation: Reservation, arrived: int, began: float) -> Message:
+        """Return the next piece. A large body must arrive fast while other large ones wait for its memory; otherwise it raises 408."""
+        if not self.memory.is_large(reservation.cost):
+            return await receive()
+        while True:
+            if self.memory.others_wait and arrived < _FAST_BYTES_PER_S * (time.monotonic() - began - _HEAD_START_S):
+                raise HTTPException(408, "The request body arrived too slowly, and others waited for its memory.", headers=_CLOSE)
+            with suppress(TimeoutError):
+                return await asyncio.wait_for(receive(), _HEAD_START_S)
+
     def _too_large(self) -> HTTPException:
         return HTTPException(413, f"The request body is larger than {self.max_bytes:,} bytes.", headers=_CLOSE)
 
 
 async def drain(scope: Scope, receive: Receive, max_bytes: int) -> None:
-    """Read at most so many bytes of a refused body. A client that still sends when the connection is closed sees a broken pipe, not the answer."""
-    if "expect" in Headers(scope=scope):
+    """Read a refused body of at most so many bytes, for some seconds: a client that still sends when the connection closes sees no answer."""
+    headers = Headers(scope=scope)
+    announced = headers.get("content-length", "0")
+    if "expect" in headers or not announced.isdecimal() or int(announced[:16]) > max_bytes:
         return
     arrived, more = 0, True
-    with suppress(HTTPException):  # the body did not arrive in time
-        while more and arrived <= max_bytes:
-            message = await receive()
-            arrived += len(message.get("body", b""))
-            more = message.get("more_body", False)
+    with suppress(HTTPException, TimeoutError):
+        async with asyncio.timeout(_DRAIN_S):
+            while more and arrived <= max_bytes:
+                message = await receive()
+                arrived += len(message.get("body", b""))
+                more = message.get("more_body", False)
 
 
 def _is_json(content_type: str | None) -> bool:

@@ -24,29 +24,29 @@ _COST_OF_A_VALUE = 72
 
 
 class MemoryBudget(NamedTuple):
-    """Bytes that the service may take besides the models and the index. The shares are a half, a quarter, and two eighths."""
+    """Bytes that the service may take besides the models and the index, in four shares."""
 
     total: int = DEFAULT_MEMORY
 
     @property
     def bodies(self) -> int:
         """For request bodies and the work on them."""
-        return self.total // 2
+        return self.total * 10 // 16
 
     @property
     def students(self) -> int:
         """For the students' caches."""
-        return self.total // 4
+        return self.total * 3 // 16
 
     @property
     def products(self) -> int:
         """For the embedded index's cache of products."""
-        return self.total // 8
+        return self.total // 16
 
     @property
     def answers(self) -> int:
         """For answers that clients have not read yet."""
-        return self.total // 8
+        return self.total * 2 // 16
 
 
 def cost_of_body(body: bytes) -> int:
@@ -72,6 +72,15 @@ class BodyMemory:
         self._small = total // 64
         self._large_used = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @property
+    def others_wait(self) -> bool:
+        """Whether large requests wait."""
+        return any(self.is_large(cost) for cost, _ in self._waiting)
+
+    def is_large(self, cost: int) -> bool:
+        """Return whether a request of this cost may have to wait for large ones."""
+        return cost > self._small
 
     async def reserve(self, cost: int) -> Reservation:
         """Reserve bytes, at most ``largest``; wait for them at most half of the time until the request's deadline.
@@ -104,7 +113,7 @@ class BodyMemory:
         """
         more = cost - reservation.cost
         if more > 0:
-            if not self._fits(more, large=cost > self._small):
+            if not self._fits(more, large=self.is_large(cost)):
                 raise _no_memory()
             self._count(reservation.cost, -1)
             self._count(cost, 1)
@@ -122,7 +131,7 @@ class BodyMemory:
 
     def _count(self, cost: int, sign: int) -> None:
         self.used += sign * cost
-        if cost > self._small:
+        if self.is_large(cost):
             self._large_used += sign * cost
 
     def _give_back(self, cost: int) -> None:
@@ -130,7 +139,7 @@ class BodyMemory:
         large_waits = False
         for entry in list(self._waiting):
             size, granted = entry
-            large = size > self._small
+            large = self.is_large(size)
             if (large and large_waits) or not self._fits(size, large=large):
                 large_waits |= large
                 continue

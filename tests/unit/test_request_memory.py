@@ -92,15 +92,15 @@ def test_many_small_values_cost_more_than_text() -> None:
 def test_a_body_of_too_many_values_is_refused_and_others_are_not(reranker: Reranker) -> None:
     with TestClient(create_app(reranker, limits=Limits(memory_bytes=16 * 1024 * 1024))) as client:
         headers = {"content-type": "application/json"}
-        many = b'{"query": "laptop", "documents": ["laptop"], "model": [' + b"[]," * 50_000 + b"[]]}"
+        many = b'{"query": "laptop", "documents": ["laptop"], "model": [' + b"[]," * 60_000 + b"[]]}"
         refused = client.post("/v2/rerank", content=many, headers=headers)
         assert (refused.status_code, refused.json()["error"]["message"]) == (413, "The request body holds too many JSON values.")
         long = json.dumps({"query": "laptop", "documents": ["x" * 15_000] * 60}).encode()  # as long, but of few values
         assert client.post("/v2/rerank", content=long, headers=headers).status_code == 200
-        too_long = json.dumps({"query": "laptop", "documents": ["x" * 19_000] * 60}).encode()
+        too_long = json.dumps({"query": "laptop", "documents": ["x" * 19_000] * 70}).encode()
         assert client.post("/v2/rerank", content=too_long, headers=headers).status_code == 413
         metrics = client.get("/metrics").text
-        assert 'reranker_memory_budget_bytes{share="bodies"} 8.388608e+06' in metrics
+        assert 'reranker_memory_budget_bytes{share="bodies"} 1.048576e+07' in metrics
         assert 'reranker_memory_used_bytes{share="bodies"} 0.0' in metrics
 
 
