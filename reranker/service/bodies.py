@@ -20,8 +20,8 @@ from reranker.service.problems import answer_to
 body_length: ContextVar[int] = ContextVar("body_length", default=0)
 """Bytes of the present request's body."""
 
-_UNKNOWN_LENGTH = 64 * 1024
-"""Bytes for which memory is reserved if a body does not announce its length; the reservation doubles as more arrive."""
+_FIRST_BYTES = 32 * 1024
+"""Bytes of a large body that must arrive before memory is reserved for all of it. Without an announced length the reservation doubles as more arrive."""
 _FAST_BYTES_PER_S = 1024 * 1024
 _HEAD_START_S = 0.5
 _DRAIN_S = 3.0
@@ -58,8 +58,10 @@ class ReadBody:
             try:
                 length, body = self._announced(scope), b""
                 if length != 0:
-                    reservation = await self.memory.reserve(COST_OF_A_BYTE * (_UNKNOWN_LENGTH if length is None else length))
-                    body = await self._read(arriving, reservation)
+                    whole = COST_OF_A_BYTE * (length or 0)
+                    begin_with = whole if length is not None and not self.memory.is_large(whole) else COST_OF_A_BYTE * _FIRST_BYTES
+                    reservation = await self.memory.reserve(begin_with)
+                    body = await self._read(arriving, length, reservation)
             except (HTTPException, RerankerError) as error:
                 if isinstance(error, OverloadError):
                     self.metrics.refused.labels(error.reason).inc()
@@ -94,7 +96,7 @@ class ReadBody:
             raise HTTPException(415, "The body's content type is not JSON.", headers=_CLOSE)
         return length
 
-    async def _read(self, receive: Receive, reservation: Reservation) -> bytes:
+    async def _read(self, receive: Receive, length: int | None, reservation: Reservation) -> bytes:
         pieces: list[bytes] = []
         arrived, more = 0, True
         began = time.monotonic()
@@ -107,8 +109,12 @@ class ReadBody:
             arrived += len(pieces[-1])
             if arrived > self.max_bytes:
                 raise self._too_large()
-            if COST_OF_A_BYTE * arrived > reservation.cost:
-                self.memory.extend(reservation, COST_OF_A_BYTE * min(2 * arrived, self.max_bytes))
+            if COST_OF_A_BYTE * arrived >= reservation.cost and more:
+                if length is None:
+                    self.memory.extend(reservation, COST_OF_A_BYTE * min(2 * arrived, self.max_bytes))
+                elif COST_OF_A_BYTE * length > reservation.cost:
+                    await self.memory.enlarge(reservation, COST_OF_A_BYTE * length)
+                    began = time.monotonic() - arrived / _FAST_BYTES_PER_S
         body = b"".join(pieces)
         cost = cost_of_body(body)
         if cost > self.memory.largest:

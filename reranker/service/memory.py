@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
-from pathlib import Path
 from typing import NamedTuple
 
 from reranker.errors import BusyError
@@ -18,7 +17,6 @@ from reranker.service.limits import DEFAULT_MEMORY
 COST_OF_A_BYTE = 6
 """Bytes of memory per byte of a request's body: the body, its text, the values made from it, and the answer."""
 _TRIM_EVERY_S = 5.0
-_STATM = Path("/proc/self/statm")
 _COST_OF_A_VALUE = 72
 """Bytes of memory per value of a body, such as an empty list."""
 
@@ -88,22 +86,32 @@ class BodyMemory:
         Raises:
             BusyError: they are not free by then.
         """
-        if not self._take(cost):
-            granted = asyncio.get_running_loop().create_future()
-            entry = (cost, granted)
-            self._waiting.append(entry)
-            try:
-                left_s = seconds_left()
-                await asyncio.wait_for(granted, None if left_s is None else max(0.0, left_s / 2))
-            except BaseException as error:
-                with suppress(ValueError):
-                    self._waiting.remove(entry)
-                if granted.done() and not granted.cancelled():
-                    self._give_back(cost)
-                if isinstance(error, TimeoutError):
-                    raise _no_memory() from None
-                raise
+        await self._wait_for(cost)
         return Reservation(self, cost)
+
+    async def enlarge(self, reservation: Reservation, cost: int) -> None:
+        """Exchange a small reservation for a larger one, as ``reserve`` does."""
+        await self._wait_for(cost)
+        self._give_back(reservation.cost)
+        reservation.cost = cost
+
+    async def _wait_for(self, cost: int) -> None:
+        if self._take(cost):
+            return
+        granted = asyncio.get_running_loop().create_future()
+        entry = (cost, granted)
+        self._waiting.append(entry)
+        try:
+            left_s = seconds_left()
+            await asyncio.wait_for(granted, None if left_s is None else max(0.0, left_s / 2))
+        except BaseException as error:
+            with suppress(ValueError):
+                self._waiting.remove(entry)
+            if granted.done() and not granted.cancelled():
+                self._give_back(cost)
+            if isinstance(error, TimeoutError):
+                raise _no_memory() from None
+            raise
 
     def extend(self, reservation: Reservation, cost: int) -> None:
         """Raise a reservation to ``cost`` bytes without waiting: a request that waits with memory in hand could block all others.
@@ -182,14 +190,7 @@ def _no_memory() -> BusyError:
 
 
 async def trim() -> None:
-    """Return freed memory to the system whenever the process has grown by a fifth, until cancelled."""
-    before = 0
-    while _STATM.exists():  # elsewhere than on Linux the libraries do it themselves
+    """Return freed memory to the system every few seconds, until cancelled. It takes milliseconds, in a thread."""
+    while True:
         await asyncio.sleep(_TRIM_EVERY_S)
-        if _resident_pages() > 1.2 * before:
-            await asyncio.to_thread(return_free_memory)
-            before = _resident_pages()
-
-
-def _resident_pages() -> int:
-    return int(_STATM.read_text().split()[1])
+        await asyncio.to_thread(return_free_memory)
