@@ -49,7 +49,7 @@ class MemoryBudget(NamedTuple):
 
 def cost_of_body(body: bytes) -> int:
     """Return the bytes of memory that a JSON body needs, estimated from its length and from its commas and brackets, strings included."""
-    values = body.count(b",") + body.count(b"[") + body.count(b"{")
+    values = len(body) - len(body.translate(None, b",[{"))
     return max(COST_OF_A_BYTE * len(body), 2 * len(body) + _COST_OF_A_VALUE * values)
 
 

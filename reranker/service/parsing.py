@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import models_json_schema
+from pydantic_core import from_json
 
 from reranker.service.engine import Engine
 
@@ -59,12 +60,17 @@ def parse(model: type[M], body: bytes) -> M:
         RequestValidationError: it is not JSON, or cannot be used; the error points to the place.
     """
     try:
-        return model.model_validate_json(body)
+        value = from_json(body)
+    except ValueError as error:
+        found = _unreadable_value(body)
+        if found is None:
+            raise RequestValidationError([{"type": "json_invalid", "loc": ("body",), "msg": str(error)}]) from None
+        path, why = found
+        raise RequestValidationError([{"type": "value_error", "loc": ("body", *path), "msg": why}]) from None
+    try:
+        return model.model_validate(value)
     except ValidationError as error:
         errors = error.errors(include_url=False, include_context=False, include_input=False)
-    if errors[0]["type"] == "json_invalid" and (found := _unreadable_value(body)) is not None:
-        path, why = found
-        raise RequestValidationError([{"type": "value_error", "loc": ("body", *path), "msg": why}])
     raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in errors])
 
 

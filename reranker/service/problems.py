@@ -73,7 +73,7 @@ def _invalid(errors: Sequence[Any]) -> JSONResponse:
     source, *path = first["loc"]
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "json_invalid":
-        return problem(400, f"The body is not valid JSON: {message.removeprefix('Invalid JSON: ')}.", "Send UTF-8 JSON.")
+        return problem(400, f"The body is not valid JSON: {message}.", "Send UTF-8 JSON.")
     where = "".join(f"[{part}]" if isinstance(part, int) else f".{part[:_NAME_CHARACTERS]}" for part in path[:_LEVELS]).lstrip(".") or source
     more = f" (and {len(errors) - 1:,} more)" if len(errors) > 1 else ""
     hint = "Send a JSON object, with the header Content-Type: application/json." if where == "body" else _SEE_DOCS

@@ -20,7 +20,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from reranker.errors import InputError
-from reranker.memory import map_large_blocks
+from reranker.memory import keep_memory_together
 from reranker.service.connections import Connection, Connections
 
 log = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ def run_until_stopped(app: FastAPI, listener: socket.socket, *, on_start: Callab
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    map_large_blocks()  # those of large bodies and answers
+    keep_memory_together()
     server = LimitedServer(config, app.state.connections)
     on_start()
     server.run(sockets=[listener])
