@@ -27,6 +27,7 @@ METHODS = ("get", "post", "put", "delete")
 LINK = re.compile(r"\]\(((?:\.\./)+)([^)#\s]+)((?:#[^)\s]*)?)\)")
 LINK_IN_DOCS = re.compile(r"\]\(docs/([^)\s]+)\)")
 ROOT_PAGES = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md", "security.md": "SECURITY.md"}
+PAGES_OF_ROOT = {name: page for page, name in ROOT_PAGES.items()}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -55,7 +56,8 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
     def mend(link: re.Match[str]) -> str:
         if link[1].count("../") <= depth or (ROOT / link[2]).is_dir():
             return link[0]
-        return f"]({'../' * depth}repository/{link[2]}{link[3]})"
+        page = PAGES_OF_ROOT.get(link[2], f"repository/{link[2]}")
+        return f"]({'../' * depth}{page}{link[3]})"
 
     return LINK.sub(mend, markdown)
 
@@ -236,7 +238,7 @@ def _root_page(name: str) -> str:
     """Return a page of the repository's root with its links made the site's."""
     text = LINK_IN_DOCS.sub(r"](\1)", (ROOT / name).read_text(encoding="utf-8"))
     for page, linked in ROOT_PAGES.items():
-        text = text.replace(f"]({linked})", f"]({page})")
+        text = text.replace(f"]({linked})", f"]({page})").replace(f"]({linked}#", f"]({page}#")
     return text
 
 
@@ -244,7 +246,7 @@ def _outside(file: File) -> Iterator[str]:
     """Yield the files outside ``docs/`` that a page links to."""
     depth = file.src_uri.count("/")
     for up, uri, _ in LINK.findall(file.content_string):
-        if up.count("../") > depth and (ROOT / uri).is_file():
+        if up.count("../") > depth and (ROOT / uri).is_file() and uri not in PAGES_OF_ROOT:
             yield uri
 
 

@@ -39,7 +39,7 @@ class AllowedHosts:
             hosts = Headers(scope=scope).getlist("host")
             needed = scope["http_version"] == "1.1"  # clients of earlier versions, such as health checks of proxies, name none
             if len(hosts) > 1 or (needed and not hosts) or not all(self._allowed(host) for host in hosts):
-                refusal = HTTPException(421, "The service does not answer for the host that the request names.", headers={"connection": "close"})
+                refusal = HTTPException(421, "The service does not answer for the host that the request names.")
                 await answer_to(refusal)(scope, receive, send)
                 return
         await self.app(scope, receive, send)

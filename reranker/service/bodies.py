@@ -21,11 +21,10 @@ body_length: ContextVar[int] = ContextVar("body_length", default=0)
 """Bytes of the present request's body."""
 
 _FIRST_BYTES = 32 * 1024
-"""Bytes of a large body that must arrive before memory is reserved for all of it. Without an announced length the reservation doubles as more arrive."""
+"""Bytes of a body that must arrive before memory is reserved for all of it. Without an announced length the reservation doubles as more arrive."""
 _FAST_BYTES_PER_S = 1024 * 1024
 _HEAD_START_S = 0.5
 _DRAIN_S = 3.0
-_CLOSE = {"connection": "close"}  # for answers to requests whose bodies were not read to the end
 
 
 class ReadBody:
@@ -39,6 +38,7 @@ class ReadBody:
         self.app = app
         self.memory = memory
         self.metrics = metrics
+        self._first = min(COST_OF_A_BYTE * _FIRST_BYTES, memory.small)
         self.max_bytes = min(limits.max_body_bytes, memory.largest // COST_OF_A_BYTE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,9 +58,8 @@ class ReadBody:
             try:
                 length, body = self._announced(scope), b""
                 if length != 0:
-                    whole = COST_OF_A_BYTE * (length or 0)
-                    begin_with = whole if length is not None and not self.memory.is_large(whole) else COST_OF_A_BYTE * _FIRST_BYTES
-                    reservation = await self.memory.reserve(begin_with)
+                    whole = self._first if length is None else COST_OF_A_BYTE * length
+                    reservation = await self.memory.reserve(min(whole, self._first))
                     body = await self._read(arriving, length, reservation)
             except (HTTPException, RerankerError) as error:
                 if isinstance(error, OverloadError):
@@ -93,7 +92,7 @@ class ReadBody:
         if length is not None and length > self.max_bytes:
             raise self._too_large()
         if (length != 0 or content_type is not None) and scope["method"] not in ("GET", "HEAD") and not _is_json(content_type):
-            raise HTTPException(415, "The body's content type is not JSON.", headers=_CLOSE)
+            raise HTTPException(415, "The body's content type is not JSON.")
         return length
 
     async def _read(self, receive: Receive, length: int | None, reservation: Reservation) -> bytes:
@@ -123,17 +122,17 @@ class ReadBody:
         return body
 
     async def _next(self, receive: Receive, reservation: Reservation, arrived: int, began: float) -> Message:
-        """Return the next piece. A large body must arrive fast while other large ones wait for its memory; otherwise it raises 408."""
-        if not self.memory.is_large(reservation.cost):
+        """Return the next piece. While somebody waits for memory, a body that has more than a little must arrive fast; otherwise it raises 408."""
+        if reservation.cost <= self._first:
             return await receive()
         while True:
-            if self.memory.others_wait and arrived < _FAST_BYTES_PER_S * (time.monotonic() - began - _HEAD_START_S):
-                raise HTTPException(408, "The request body arrived too slowly, and others waited for its memory.", headers=_CLOSE)
+            if self.memory.somebody_waits and arrived < _FAST_BYTES_PER_S * (time.monotonic() - began - _HEAD_START_S):
+                raise HTTPException(408, "The request body arrived too slowly, and others waited for its memory.")
             with suppress(TimeoutError):
                 return await asyncio.wait_for(receive(), _HEAD_START_S)
 
     def _too_large(self) -> HTTPException:
-        return HTTPException(413, f"The request body is larger than {self.max_bytes:,} bytes.", headers=_CLOSE)
+        return HTTPException(413, f"The request body is larger than {self.max_bytes:,} bytes.")
 
 
 async def drain(scope: Scope, receive: Receive, max_bytes: int) -> None:

@@ -66,7 +66,7 @@ class Connections:
 
     def make_room_for_answer(self, size: int) -> None:
         """Drop clients that do not read their answers until one of ``size`` bytes fits, as far as possible."""
-        while self.unsent() + size > self._max_unsent:
+        while size <= self._max_unsent < self.unsent() + size:
             if not self._close_longest_waiting([connection for connection in self._open if connection.unsent()], "answers unread"):
                 return
 
@@ -124,7 +124,7 @@ class Connection(asyncio.Protocol):
         self._connections = connections
         self._transport: asyncio.Transport | None = None
         self._aborted = False
-        self._in_request = self._chunked = False
+        self._in_request = False
         self._waits_since: float | None = time.monotonic()  # for a header or a body
         self._header_bytes = 0
         self._unsent = 0  # at the latest sweep
@@ -144,10 +144,6 @@ class Connection(asyncio.Protocol):
             self._refuse()
             return
         self._header_bytes += len(data)
-        if self._chunked and data.count(b"\r\n") * 5 > len(data) > 1_000:  # chunks of a few bytes: reading them takes a hundred times longer than sending them
-            self._connections.closed["chunks too small"] += 1
-            self.abort()
-            return
         token = _connection.set(self)  # the server starts the app in this context
         try:
             self._http.data_received(data)
@@ -169,9 +165,9 @@ class Connection(asyncio.Protocol):
 
     # --- the app's events -------------------------------------------------------------------------------------------
 
-    def begin(self, *, chunked: bool) -> None:
-        """A request's header is complete; its body comes in chunks or not."""
-        self._in_request, self._chunked, self._waits_since, self._header_bytes = True, chunked, None, 0
+    def begin(self) -> None:
+        """A request's header is complete."""
+        self._in_request, self._waits_since, self._header_bytes = True, None, 0
 
     def end(self) -> None:
         """The answer was handed to the transport."""
@@ -225,7 +221,10 @@ class Connection(asyncio.Protocol):
 
 
 class TrackConnection:
-    """ASGI middleware, the outermost: tells a request's connection what it waits for, and answers 431 to too many headers."""
+    """ASGI middleware, the outermost: tells a request's connection what it waits for, and answers 431 to a header that is too large.
+
+    A connection is closed after an answer that came before the body's end.
+    """
 
     def __init__(self, app: ASGIApp, connections: Connections) -> None:
         self.app = app
@@ -237,21 +236,29 @@ class TrackConnection:
             await self.app(scope, receive, send)
             return
 
+        headers = Headers(scope=scope)
+        complete = "transfer-encoding" not in headers and headers.get("content-length", "0") == "0"
+
         async def receive_from_client() -> Message:
-            return await (receive() if connection is None else connection.receive(receive))
+            nonlocal complete
+            message = await (receive() if connection is None else connection.receive(receive))
+            complete = complete or not message.get("more_body", False)
+            return message
 
         async def send_to_client(message: Message) -> None:
+            if message["type"] == "http.response.start" and not complete:  # what is left of the body must not be read as a request
+                message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
             size = len(message.get("body", b""))
             if size >= _LARGE_ANSWER:
                 self.connections.make_room_for_answer(size)
             await send(message)
 
         if connection is not None:
-            connection.begin(chunked="transfer-encoding" in Headers(scope=scope))
+            connection.begin()
         try:
             header_bytes = len(scope["raw_path"]) + len(scope["query_string"]) + sum(len(name) + len(value) for name, value in scope["headers"])
             if len(scope["headers"]) > MAX_HEADERS or header_bytes > MAX_HEADER_BYTES:
-                await answer_to(HTTPException(431, _TOO_LARGE_HEADER, headers={"connection": "close"}))(scope, receive, send)
+                await answer_to(HTTPException(431, _TOO_LARGE_HEADER))(scope, receive_from_client, send_to_client)
             else:
                 await self.app(scope, receive_from_client, send_to_client)
         finally:

@@ -93,8 +93,9 @@ class Deadline:
             except TimeoutError:
                 late = time.monotonic() >= deadline
                 why = f"did not arrive within {self.timeout_ms:g} ms" if late else f"arrived at less than {MIN_BYTES_PER_S:,} bytes a second"
-                raise HTTPException(408, f"The request body {why}.", headers={"connection": "close"}) from None
-            waited_s += time.monotonic() - asked
+                raise HTTPException(408, f"The request body {why}.") from None
+            finally:
+                waited_s += time.monotonic() - asked
             arrived += len(message.get("body", b""))
             arriving = message.get("more_body", False)
             return message

@@ -67,18 +67,18 @@ class BodyMemory:
         """The most that one request may reserve, and all large ones together."""
         self.used = 0
         self._total = total
-        self._small = total // 64
+        self.small = total // 64
+        """A request that reserves more is a large one."""
         self._large_used = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     @property
-    def others_wait(self) -> bool:
-        """Whether large requests wait."""
-        return any(self.is_large(cost) for cost, _ in self._waiting)
+    def somebody_waits(self) -> bool:
+        return bool(self._waiting)
 
     def is_large(self, cost: int) -> bool:
         """Return whether a request of this cost may have to wait for large ones."""
-        return cost > self._small
+        return cost > self.small
 
     async def reserve(self, cost: int) -> Reservation:
         """Reserve bytes, at most ``largest``; wait for them at most half of the time until the request's deadline.
@@ -107,8 +107,7 @@ class BodyMemory:
         except BaseException as error:
             with suppress(ValueError):
                 self._waiting.remove(entry)
-            if granted.done() and not granted.cancelled():
-                self._give_back(cost)
+            self._give_back(cost if granted.done() and not granted.cancelled() else 0)  # those behind it may fit now
             if isinstance(error, TimeoutError):
                 raise _no_memory() from None
             raise
@@ -128,8 +127,8 @@ class BodyMemory:
             reservation.cost = cost
 
     def _take(self, cost: int) -> bool:
-        large = cost > self._small
-        if (large and any(waiting > self._small for waiting, _ in self._waiting)) or not self._fits(cost, large=large):
+        large = cost > self.small
+        if (large and any(waiting > self.small for waiting, _ in self._waiting)) or not self._fits(cost, large=large):
             return False
         self._count(cost, 1)
         return True
@@ -143,10 +142,13 @@ class BodyMemory:
             self._large_used += sign * cost
 
     def _give_back(self, cost: int) -> None:
+        """Take bytes back, and grant what fits now to those who wait."""
         self._count(cost, -1)
         large_waits = False
         for entry in list(self._waiting):
             size, granted = entry
+            if granted.done():  # it has given up, and is about to leave
+                continue
             large = self.is_large(size)
             if (large and large_waits) or not self._fits(size, large=large):
                 large_waits |= large

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
@@ -85,21 +85,27 @@ def _unreadable_value(body: bytes) -> tuple[tuple[str | int, ...], str] | None:
         return (), f"is nested more than {MAX_DEPTH} levels deep"
     except ValueError:
         return None
-    pending: list[tuple[tuple[str | int, ...], Any]] = [((), value)]
-    while pending:
-        path, value = pending.pop()
-        if len(path) > MAX_DEPTH - 5:
-            return path[:4], f"is nested more than {MAX_DEPTH} levels deep"
-        if value is _TOO_LONG:
-            return path, "is a number of too many digits"
-        if isinstance(value, str) and _has_half_a_pair(value):
-            return path, "contains half a surrogate pair, which is not valid Unicode text"
-        if isinstance(value, dict):
-            if any(_has_half_a_pair(name) for name in value):
-                return path, "has a name with half a surrogate pair, which is not valid Unicode text"
-            pending += [((*path, name), inner) for name, inner in value.items()]
-        elif isinstance(value, list):
-            pending += [((*path, at), inner) for at, inner in enumerate(value)]
+    path: list[str | int] = []
+    frames: list[Iterator[tuple[str | int, Any]]] = [iter([("", value)])]  # of iterators, since copies of paths would multiply memory
+    while frames:
+        key, inner = next(frames[-1], (None, None))
+        if key is None:
+            frames.pop()
+            if path:
+                path.pop()
+            continue
+        where = (*path, key)[1:] if len(path) < 8 else tuple(path[1:8])
+        if inner is _TOO_LONG:
+            return where, "is a number of too many digits"
+        if isinstance(inner, str) and _has_half_a_pair(inner):
+            return where, "contains half a surrogate pair, which is not valid Unicode text"
+        if isinstance(inner, dict) and any(_has_half_a_pair(name) for name in inner):
+            return where, "has a name with half a surrogate pair, which is not valid Unicode text"
+        if isinstance(inner, dict | list):
+            if len(frames) > MAX_DEPTH - 5:
+                return where, f"is nested more than {MAX_DEPTH} levels deep"
+            path.append(key)
+            frames.append(iter(inner.items() if isinstance(inner, dict) else enumerate(inner)))
     return None
 
 

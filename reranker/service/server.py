@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import logging
 import signal
@@ -10,24 +11,25 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from functools import partial
+from ipaddress import IPv6Address, IPv6Network, ip_address
 from queue import SimpleQueue
 from types import FrameType
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from reranker.errors import InputError
 from reranker.memory import keep_memory_together
 from reranker.service.connections import Connection, Connections
+from reranker.service.http_protocol import HttpProtocol
 
 log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 30
 _ACCEPT_AT_ONCE = 64
 _ACCEPT_AGAIN_S = 0.1
+_NOTHING_LEFT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -72,6 +74,8 @@ class LimitedServer(uvicorn.Server):
         await super().startup(sockets=[])
         self._watching = [asyncio.create_task(self._accept(listener)) for listener in sockets or ()]
         self._watching.append(asyncio.create_task(self._connections.sweep()))
+        for task in self._watching:
+            task.add_done_callback(self._ended)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         *accepting, sweeping = self._watching
@@ -81,6 +85,11 @@ class LimitedServer(uvicorn.Server):
         await super().shutdown(sockets=sockets)
         sweeping.cancel()
 
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("the service stops: its connections are no longer watched", exc_info=error)
+            self.should_exit = True
+
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         listener.setblocking(False)
@@ -88,17 +97,19 @@ class LimitedServer(uvicorn.Server):
         for number in itertools.count(1):
             try:
                 accepted, address = await loop.sock_accept(listener)
-            except OSError as error:  # no file descriptor is left, or the client has gone
+            except OSError as error:
+                if error.errno not in _NOTHING_LEFT:
+                    continue  # the client has gone
                 log.warning("a connection cannot be accepted: %s", error.strerror)
                 self._connections.close_one()
                 await asyncio.sleep(_ACCEPT_AGAIN_S)
                 continue
-            client = str(address[0])
+            client = _client_of(address[0])
             if self._connections.admit(client):
-                http = HttpToolsProtocol(self.config, self.server_state, self.lifespan.state)
+                http = HttpProtocol(self.config, self.server_state, self.lifespan.state)
                 connection = Connection(http, self._connections, client)
                 self._connections.add(connection)
-                task = asyncio.create_task(loop.connect_accepted_socket(partial(_same, connection), accepted))
+                task = asyncio.create_task(loop.connect_accepted_socket(lambda made=connection: made, accepted))  # type: ignore[misc]
                 opening.add(task)
                 task.add_done_callback(opening.discard)
             else:
@@ -107,15 +118,20 @@ class LimitedServer(uvicorn.Server):
                 await asyncio.sleep(0)  # let the others run
 
 
-def _same(connection: Connection) -> Connection:
-    return connection
+def _client_of(address: str) -> str:
+    """Return what counts as one client: an IPv4 address, or the /64 network of an IPv6 address, which one machine may have whole."""
+    found = ip_address(address.partition("%")[0])
+    if isinstance(found, IPv6Address) and found.ipv4_mapped is None:
+        return str(IPv6Network((found, 64), strict=False))
+    return str(found)
 
 
 def run_until_stopped(app: FastAPI, listener: socket.socket, *, on_start: Callable[[], None]) -> None:
     """Serve an app made by ``create_app`` until SIGTERM (requests in flight finish, exit code 0) or Ctrl-C."""
     config = uvicorn.Config(
         app,
-        http=HttpToolsProtocol,
+        http=HttpProtocol,
+        loop="asyncio",  # ``Connection`` sets how much its transports read at once
         ws="none",
         log_config=None,
         access_log=False,

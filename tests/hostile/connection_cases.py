@@ -210,8 +210,9 @@ def _half_closed(address: Address) -> list[Answer | str]:
 
 def floods() -> Iterator[Case]:
     yield Case("chunks of one byte on 10 connections", at_once(*[_tiny_chunks] * 10), {CLOSED})
-    yield Case("1,000 requests at once on one connection", get("/health") * 1_000, {200, CLOSED}, answers=1_000)
-    yield Case("500 reranks at once on one connection", post("/v2/rerank", GOOD) * 500, {200, CLOSED}, answers=500)
+    yield Case("1,000 requests at once on one connection", get("/health") * 1_000, {200, 400, CLOSED}, answers=1_000)
+    yield Case("20 MB of requests at once on one connection", holding(get("/health") * 500_000, 1), {HELD})
+    yield Case("500 reranks at once on one connection", post("/v2/rerank", GOOD) * 500, {200, 400, CLOSED}, answers=500)
     yield Case("200 at once to /ready", at_once(*[sending(get("/ready"))] * 200), {200, 503})
     yield Case("200 at once to /metrics", at_once(*[sending(get("/metrics"))] * 200), {200, 503})
     yield Case("200 at once to /docs", at_once(*[sending(get("/docs"))] * 200), {200, 503})
@@ -221,6 +222,7 @@ def floods() -> Iterator[Case]:
     yield Case("500 requests that nobody waits for", at_once(*[_hang_up(post("/v2/rerank", GOOD), 100)] * 5), {CLOSED})
     yield Case("500 half requests that hang up", at_once(*[_hang_up(_body_head(1_000) + b"{", 100)] * 5), {CLOSED})
     yield Case("20 large bodies that hang up", at_once(*[_hang_up(_big_answer()[:-100_000], 4)] * 5), {CLOSED})
+    yield Case("90 bodies of which only the first byte comes", holding(_body_head(870_000) + b"{", 90), {HELD})
     yield Case("a client that stops sending but waits", at_once(_half_closed), {200, CLOSED})
     yield Case("every POST endpoint at once", at_once(*[sending(post(path, body)) for path, body in POSTS.items()] * 10), {200, 503})
 

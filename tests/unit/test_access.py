@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
+import tracemalloc
 from typing import Any
 
 import pytest
+from fastapi.exceptions import RequestValidationError
 from fastapi.testclient import TestClient
 
 from reranker import Reranker, TwoStageSearch
@@ -14,6 +16,8 @@ from reranker.demo import add_page
 from reranker.errors import FirstStageError
 from reranker.service import create_app
 from reranker.service.api_keys import ApiKeys
+from reranker.service.models import RerankRequest
+from reranker.service.parsing import parse
 
 KEY = "a-key-of-twenty-four-char"
 GOOD = {"query": "laptop", "documents": ["laptop"]}
@@ -141,3 +145,16 @@ def test_a_k_of_many_digits_is_refused(reranker: Reranker, k: str) -> None:
         answer = client.get("/search", params={"q": "laptop", "k": k})
         assert answer.status_code == 422
         assert len(answer.text) < 2_000
+
+
+def test_looking_for_an_unreadable_value_copies_no_paths() -> None:
+    body = b'{"query": "a", "documents": ' + b'["x", ' * 150 + b'"\\ud800"' + b", 0" * 100_000 + b"]" * 150 + b"}"
+    tracemalloc.start()
+    try:
+        with pytest.raises(RequestValidationError) as caught:
+            parse(RerankRequest, body)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert "half a surrogate pair" in str(caught.value)
+    assert peak < 20 * len(body)

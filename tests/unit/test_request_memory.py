@@ -113,3 +113,33 @@ def test_sizes_of_the_memory_budget(size: str, expected: int) -> None:
 def test_an_unusable_memory_budget_gets_a_clear_error(size: str) -> None:
     with pytest.raises(InputError, match="--memory-budget"):
         bytes_of(size)
+
+
+def test_memory_that_comes_back_while_a_request_gives_up_is_not_lost() -> None:
+    async def scenario() -> None:
+        memory = BodyMemory(TOTAL)
+        first = await memory.reserve(4_800)
+        waiting = asyncio.create_task(memory.reserve(4_800))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        asyncio.get_running_loop().call_soon(first.release)  # between the cancellation and its being noticed
+        await asyncio.gather(waiting, return_exceptions=True)
+        await asyncio.sleep(0)
+        assert memory.used == 0
+
+    asyncio.run(scenario())
+
+
+def test_those_behind_a_request_that_gives_up_are_served() -> None:
+    async def scenario() -> None:
+        memory = BodyMemory(TOTAL)
+        first = await memory.reserve(2_000)
+        too_much = asyncio.create_task(memory.reserve(4_000))
+        behind = asyncio.create_task(memory.reserve(1_000))
+        await asyncio.sleep(0)
+        assert not behind.done()
+        too_much.cancel()
+        (await asyncio.wait_for(behind, 5)).release()
+        first.release()
+
+    asyncio.run(scenario())

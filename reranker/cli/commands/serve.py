@@ -170,8 +170,19 @@ def warn_if_open(listener: socket.socket, keys: ApiKeys | None) -> None:
 
 
 def names_of(host: str, allowed_hosts: str) -> list[str]:
-    """Return the host names of ``--host`` and ``--allowed-hosts``."""
-    return [name.strip() for name in (host, *allowed_hosts.split(",")) if name.strip()]
+    """Return the host names of ``--host`` and ``--allowed-hosts``.
+
+    Raises:
+        InputError: one is not a name.
+    """
+    from reranker.errors import InputError
+    from reranker.service.access import host_name
+
+    names = [name.strip() for name in allowed_hosts.split(",") if name.strip()]
+    for name in names:
+        if name != "*" and host_name(name) is None:
+            raise InputError(f"--allowed-hosts {name[:100]} is not a host name.", hint="Give names such as search.shop.example, separated by commas.")
+    return [host_name(name) or name for name in (host, *names)]
 
 
 def bytes_of(size: str) -> int:

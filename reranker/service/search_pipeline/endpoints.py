@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from reranker.errors import BusyError, InputError, LateError, NoTimeError, RerankerError
+from reranker.first_stage import FIELD_BOOSTS
 from reranker.search import TOO_MANY_WAIT, WOULD_BE_LATE
 from reranker.service.engine import Engine
 from reranker.service.models import OLD_REASON_KEY, ErrorAnswer
@@ -106,7 +107,9 @@ def pipeline_router(engine: Engine) -> APIRouter:
             window, fallback_reason = window_of(body.request, body.settings)
             if window is None:
                 raise NotReranked(f"Not reranked: {fallback_reason}.", hint="Such a search needs no pipeline: search_pipeline=_none")
-            fields = body.settings.with_fields(engine.student.pin().template.fields).fields
+            template = engine.student.pin().template.fields
+            known = {*template, *FIELD_BOOSTS}  # other fields would be read for nothing
+            fields = {name: path for name, path in body.settings.with_fields(template).fields.items() if name in known}
             return window, [product_of(document, fields) for document in body.documents[: body.settings.k]]
 
         window, products = await engine.off_loop(read)
