@@ -25,7 +25,7 @@ _PICTURES = "©®™\u203c\u2049\u2139\u2194-\u21aa\u231a-\u23fa\u25aa-\u27bf\u2
 _RUN = f"[^\\W{_NO_LETTERS}](?:[^\\W{_NO_LETTERS}]|[{_MARKS}])*"
 _WORD = re.compile(rf"{_RUN}(?:(?:(?<=\d)[.,;'’](?=\d)|(?<=[^\W\d_])[.'’:·](?=[^\W\d_])){_RUN})*|[{_PICTURES}]")
 _CJK = re.compile(r"([぀-ゟ㐀-䶿一-鿿豈-﫿]|[゠-ヿ]+)")  # each such character is a token; katakana is split by run
-_MEASURE = re.compile(r"(?>[^aeiou]*?(?:[aeiou]|(?<=[^aeiou])y)++)[^aeiouy]")  # a vowel, then a consonant: Porter's m > 0; atomic, so that it is linear
+_VOWELS = re.compile(r"(?:[aeiou]|(?<=[^aeiou])y)+")
 _local = threading.local()
 
 
@@ -37,11 +37,17 @@ def _stem(word: str) -> str:
     if stemmer is None:  # a Stemmer object must not be shared between threads
         stemmer = _local.stemmer = Stemmer.Stemmer("porter")
     stemmed: str = stemmer.stemWord(word)
-    if stemmed.endswith("logi") and _MEASURE.match(stemmed[:-4]):  # technology → technolog
+    if stemmed.endswith("logi") and _measure(stemmed[:-4]):  # technology → technolog
         return stemmed[:-1]
-    if stemmed.endswith("bli") and _MEASURE.match(stemmed[:-3]):  # assembly → assembl
+    if stemmed.endswith("bli") and _measure(stemmed[:-3]):  # assembly → assembl
         stemmed = stemmer.stemWord(stemmed[:-1] + "e")
     return stemmed
+
+
+def _measure(stem: str) -> bool:
+    """Return whether Porter's measure of a stem is above 0: its first vowels are followed by a consonant."""
+    vowels = _VOWELS.search(stem)
+    return vowels is not None and stem[vowels.end() : vowels.end() + 1] not in {"", *"aeiouy"}
 
 
 def tokens(text: str) -> Iterator[str]:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from reranker.analysis import _MEASURE, analysed, tokens
+from reranker.analysis import _measure, analysed, tokens
 
 
 @pytest.mark.parametrize(
@@ -57,5 +57,5 @@ def test_a_long_hostile_text_is_analysed(unit: str) -> None:
 
 
 def test_the_measure_of_a_long_stem_is_linear() -> None:
-    assert _MEASURE.match("y" * 300_000) is None  # a backtracking expression would need 10 to the 10th steps
-    assert _MEASURE.match("y" * 300_000 + "b")
+    assert not _measure("y" * 300_000)  # a backtracking expression would need 10 to the 10th steps
+    assert _measure("y" * 300_000 + "b")

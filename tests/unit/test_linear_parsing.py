@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable
 from itertools import pairwise
@@ -70,11 +69,10 @@ def test_twice_the_input_is_at_most_twice_the_work(name: str) -> None:
         assert larger <= 2.2 * smaller + 100, counts
 
 
-@pytest.mark.parametrize("pattern", [words._NEGATED, words._FIELD, words._OPERATOR, words._SIGN], ids=lambda pattern: pattern.pattern)
-def test_expressions_give_nothing_back(pattern: re.Pattern[str]) -> None:
-    """A repetition that gives nothing back cannot be tried in several ways."""
-    without_classes = re.sub(r"\[(?:\\.|[^\]])*\]|\\.", "x", pattern.pattern)
-    assert not set("*+{") & set(without_classes.replace("++", "").replace("*+", "")), pattern.pattern
+def test_expressions_never_see_a_text_over_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(words, "_without_syntax", lambda text: pytest.fail(f"it was given {len(text):,} characters"))
+    _, reason = rewrite(request({"query_string": {"query": "a:" * 65_000}}), SETTINGS)
+    assert reason == "the query is too long"
 
 
 @pytest.mark.parametrize(
