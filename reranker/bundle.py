@@ -76,7 +76,7 @@ class Manifest(BaseModel):
 
     format: int
     name: Line
-    created: Line
+    created: Annotated[str, Field(max_length=_NAME_CHARACTERS), AfterValidator(_printable)]
     template: ProductTemplate
     max_length: int = Field(ge=8, le=8192)
     calibration: Calibration = Calibration()
