@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -70,22 +70,30 @@ def memory_mb(pid: int) -> float:
 
 
 @contextmanager
-def watching_memory(pid: int, every_s: float = 1.0) -> Iterator[list[tuple[float, float]]]:
-    """Record (seconds, MB) of a process until the block ends."""
-    samples: list[tuple[float, float]] = [(0.0, memory_mb(pid))]
-    over, began = threading.Event(), time.monotonic()
+def repeating(look: Callable[[], None], every_s: float) -> Iterator[None]:
+    """Call ``look`` every so many seconds, in a thread, until the block ends."""
+    over = threading.Event()
 
     def watch() -> None:
         while not over.wait(every_s):
-            samples.append((round(time.monotonic() - began, 2), memory_mb(pid)))
+            look()
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
-        yield samples
+        yield
     finally:
         over.set()
         thread.join()
+
+
+@contextmanager
+def watching_memory(pid: int, every_s: float = 1.0) -> Iterator[list[tuple[float, float]]]:
+    """Record (seconds, MB) of a process until the block ends."""
+    began = time.monotonic()
+    samples: list[tuple[float, float]] = [(0.0, memory_mb(pid))]
+    with repeating(lambda: samples.append((round(time.monotonic() - began, 2), memory_mb(pid))), every_s):
+        yield samples
 
 
 def look_ups(service: Served) -> dict[str, dict[str, float]]:

@@ -15,7 +15,6 @@ import shlex
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +26,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import typer
 
-from benchmarks.load.command import NOTE, answered_queries, generate, log_queries, memory_mb, warm_up
+from benchmarks.load.command import NOTE, answered_queries, generate, log_queries, memory_mb, repeating, warm_up
 from benchmarks.load.outcomes import OUTCOMES, Sent
 from benchmarks.output import DEFAULT_OUT, Out, output_folder, require, write_result
 from reranker.onnx_model import cores
@@ -63,23 +62,18 @@ def sockets(pid: int) -> int:
 def watching(pid: int, every_s: float) -> Iterator[list[Sample]]:
     """Record samples of a process until the block ends."""
     samples: list[Sample] = []
-    over, began, idle = threading.Event(), time.monotonic(), sockets(pid)
+    began, idle = time.monotonic(), sockets(pid)
+    megabytes, connections, due = 0.0, 0, every_s
 
-    def watch() -> None:
-        megabytes, connections, due = 0.0, 0, every_s
-        while not over.wait(_LOOK_EVERY_S):
-            megabytes, connections = max(megabytes, memory_mb(pid)), max(connections, sockets(pid) - idle)
-            if (now := time.monotonic() - began) >= due:
-                samples.append(Sample(round(now, 1), round(megabytes, 1), connections))
-                megabytes, connections, due = 0.0, 0, now + every_s
+    def look() -> None:
+        nonlocal megabytes, connections, due
+        megabytes, connections = max(megabytes, memory_mb(pid)), max(connections, sockets(pid) - idle)
+        if (now := time.monotonic() - began) >= due:
+            samples.append(Sample(round(now, 1), round(megabytes, 1), connections))
+            megabytes, connections, due = 0.0, 0, now + every_s
 
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
+    with repeating(look, _LOOK_EVERY_S):
         yield samples
-    finally:
-        over.set()
-        thread.join()
 
 
 def attack(url: str, seconds: float, seed: int) -> dict[str, dict[str, int]]:

@@ -25,7 +25,7 @@ from reranker.service.endpoints import operations_router, rerank_router, search_
 from reranker.service.engine import Engine
 from reranker.service.limit_metrics import LimitMetrics
 from reranker.service.limits import DEFAULT_LIMITS, OPEN, Limits
-from reranker.service.memory import BodyMemory, MemoryBudget, trim
+from reranker.service.memory import BodyMemory, trim
 from reranker.service.metrics import CountRequests, Metrics
 from reranker.service.models import ErrorAnswer, RerankRequest, TextsRequest
 from reranker.service.parsing import describe_bodies
@@ -75,10 +75,9 @@ def create_app(
         hosts: host names that requests may name, as in ``AllowedHosts``; None allows all.
     """
     metrics = Metrics(student)
-    memory = MemoryBudget(limits.memory_bytes)
-    bodies = BodyMemory(memory.bodies)
-    connections = Connections(limits, memory.answers)
-    metrics.registry.register(LimitMetrics(memory, bodies, connections, None if searcher is None else searcher.first_stage))
+    bodies = BodyMemory(limits.memory.bodies)
+    connections = Connections(limits, limits.memory.answers)
+    metrics.registry.register(LimitMetrics(limits.memory, bodies, connections, None if searcher is None else searcher.first_stage))
     engine = Engine(student, searcher, metrics=metrics, limits=limits)
     readiness = Readiness(None if searcher is None else searcher.first_stage)
 

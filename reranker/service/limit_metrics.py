@@ -10,7 +10,8 @@ from prometheus_client.registry import Collector
 from reranker.first_stage import FirstStage
 from reranker.service.connections import Connections
 from reranker.service.late_first_stage import LateFirstStage
-from reranker.service.memory import BodyMemory, MemoryBudget
+from reranker.service.limits import MemoryBudget
+from reranker.service.memory import BodyMemory
 
 
 class LimitMetrics(Collector):

@@ -13,6 +13,32 @@ OPEN = frozenset({"/health", "/ready", "/metrics"})
 """Paths that need no API key, and are answered however busy the service is."""
 
 
+class MemoryBudget(NamedTuple):
+    """Bytes that the service may take besides the models and the index, in four shares."""
+
+    total: int = DEFAULT_MEMORY
+
+    @property
+    def bodies(self) -> int:
+        """For request bodies and the work on them."""
+        return self.total * 10 // 16
+
+    @property
+    def students(self) -> int:
+        """For the students' caches."""
+        return self.total * 3 // 16
+
+    @property
+    def products(self) -> int:
+        """For the embedded index's cache of products."""
+        return self.total // 16
+
+    @property
+    def answers(self) -> int:
+        """For answers that clients have not read yet."""
+        return self.total * 2 // 16
+
+
 class Limits(NamedTuple):
     """The service's limits.
 
@@ -38,6 +64,10 @@ class Limits(NamedTuple):
     max_connections: int = 1_000
     max_connections_per_client: int = 500
     client_timeout_s: float = 10
+
+    @property
+    def memory(self) -> MemoryBudget:
+        return MemoryBudget(self.memory_bytes)
 
     def check_documents(self, count: int) -> None:
         """Raise InputError if one request has too many documents."""

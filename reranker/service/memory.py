@@ -1,4 +1,4 @@
-"""The service's memory budget: its shares, and the reservations of requests."""
+"""The memory for request bodies: who has reserved how much, and who waits; and how freed memory goes back to the system."""
 
 from __future__ import annotations
 
@@ -7,44 +7,16 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import NamedTuple
 
 from reranker.errors import BusyError
 from reranker.memory import return_free_memory
 from reranker.service.deadline import seconds_left
-from reranker.service.limits import DEFAULT_MEMORY
 
 COST_OF_A_BYTE = 6
 """Bytes of memory per byte of a request's body: the body, its text, the values made from it, and the answer."""
 _TRIM_EVERY_S = 5.0
 _COST_OF_A_VALUE = 72
 """Bytes of memory per value of a body, such as an empty list."""
-
-
-class MemoryBudget(NamedTuple):
-    """Bytes that the service may take besides the models and the index, in four shares."""
-
-    total: int = DEFAULT_MEMORY
-
-    @property
-    def bodies(self) -> int:
-        """For request bodies and the work on them."""
-        return self.total * 10 // 16
-
-    @property
-    def students(self) -> int:
-        """For the students' caches."""
-        return self.total * 3 // 16
-
-    @property
-    def products(self) -> int:
-        """For the embedded index's cache of products."""
-        return self.total // 16
-
-    @property
-    def answers(self) -> int:
-        """For answers that clients have not read yet."""
-        return self.total * 2 // 16
 
 
 def cost_of_body(body: bytes) -> int:

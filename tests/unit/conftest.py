@@ -27,12 +27,12 @@ def without_torch(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle that takes milliseconds to load."""
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that takes milliseconds to load; tests only read it."""
     return make_tiny_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
 
 
 @pytest.fixture(scope="module")
-def reranker(tiny_bundle: Path) -> Reranker:
+def reranker(bundle: Path) -> Reranker:
     """The tiny bundle's student; modules that change it have their own."""
-    return Reranker.load(tiny_bundle, threads=1)
+    return Reranker.load(bundle, threads=1)

@@ -23,7 +23,6 @@ from reranker.errors import InputError, MissingExtraError, RerankerError
 from reranker.first_stage import check_k, check_query
 from reranker.search import TwoStageSearch
 from reranker.terminal import Terminal
-from tests.tiny_bundle import make_tiny_bundle
 
 COMMANDS = ["demo", "search", "index", "vectors", "serve", "evaluate", "benchmark", "distill", "pipeline", "bundle"]
 
@@ -70,11 +69,6 @@ def test_one_command_installs_completion_for_bash(tmp_path: Path) -> None:
     press_tab = 'source ~/.bashrc; COMP_WORDS=(reranker ser) COMP_CWORD=1; _reranker_completion reranker; echo "${COMPREPLY[@]}"'
     completed = subprocess.run(["bash", "-c", press_tab], env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert completed.stdout.split() == ["serve"], completed.stderr
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
 
 
 @pytest.fixture

@@ -27,7 +27,6 @@ from reranker.errors import FirstStageError
 from reranker.service import create_app
 from reranker.service.late_first_stage import LateFirstStage
 from reranker.service.limits import Limits
-from tests.tiny_bundle import make_tiny_bundle
 
 PRODUCTS = [
     {"id": "bag", "title": "Laptop bag laptop bag laptop", "brand": "Targus"},
@@ -36,16 +35,6 @@ PRODUCTS = [
     {"id": "desk", "title": "Desk"},
     {"id": "escape", "title": "Laptop \x1b[31m[bold]red[/bold]\x1b[0m"},
 ]
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
-
-
-@pytest.fixture(scope="module")
-def reranker(bundle: Path) -> Reranker:
-    return Reranker.load(bundle, threads=1)
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,6 @@ from reranker.embedded import EmbeddedFirstStage, build_index
 from reranker.service import create_app
 from reranker.service.limits import Limits
 from reranker.service.server import bind, run_until_stopped
-from tests.tiny_bundle import make_tiny_bundle
 
 BODY = {"query": "laptop", "documents": ["laptop"]}
 
@@ -40,11 +39,6 @@ class Gated(Reranker):
         self.begun.append(query)
         assert self.gate.wait(60)
         return super().score(query, products)
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
 
 
 @pytest.fixture

@@ -25,7 +25,6 @@ from reranker.service.limits import Limits
 from reranker.service.work_queue import WorkQueue
 from reranker.time_estimate import RerankTimeEstimate, TimeEstimate
 from tests.served import until
-from tests.tiny_bundle import make_tiny_bundle
 
 BODY = {"query": "laptop", "documents": ["desk", "laptop"]}
 HITS = {"request": {"query": {"match": {"title": "laptop"}}}, "documents": [{"title": "Desk"}, {"title": "Laptop"}], "settings": {"fields": {"title": "title"}}}
@@ -86,11 +85,6 @@ class Service:
     def open(self) -> None:
         self.student.gate.set()
         self.first_stage.gate.set()
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
 
 
 @pytest.fixture

@@ -51,18 +51,16 @@ def demo(
     from reranker.reranker import Reranker
     from reranker.service.limits import Limits
     from reranker.service.logs import log_to_stderr
-    from reranker.service.memory import MemoryBudget
     from reranker.service.server import bind, exit_cleanly_on_sigterm, run_until_stopped, url_of
 
     exit_cleanly_on_sigterm()
     log_to_stderr()
     keys = service_keys(api_key_file)
     limits = Limits(memory_bytes=bytes_of(memory_budget))
-    memory = MemoryBudget(limits.memory_bytes)
     listener = bind(host, port)
     warn_if_open(listener, keys)
-    first_stage = late_first_stage(opensearch, index, catalog, cache_bytes=memory.products)
-    student = Reranker.load(bundle, threads=threads, cache_bytes=memory.students)
+    first_stage = late_first_stage(opensearch, index, catalog, cache_bytes=limits.memory.products)
+    student = Reranker.load(bundle, threads=threads, cache_bytes=limits.memory.students)
     if vectors is not None:
         student.use_vectors(vectors)
     warn_without_vectors(student, vectors)

@@ -105,7 +105,6 @@ def serve(
     from reranker.rollout import Rollout
     from reranker.service.limits import Limits
     from reranker.service.logs import log_to_stderr
-    from reranker.service.memory import MemoryBudget
     from reranker.service.server import bind, exit_cleanly_on_sigterm, ignore_sighup, on_sighup, run_until_stopped, url_of
 
     exit_cleanly_on_sigterm()
@@ -123,11 +122,10 @@ def serve(
         max_connections_per_client,
         client_timeout_s,
     )
-    memory = MemoryBudget(limits.memory_bytes)
     listener = bind(host, port)
     warn_if_open(listener, keys)
-    first_stage = late_first_stage(opensearch, index, catalog, cache_bytes=memory.products)
-    rollout = Rollout(bundle, threads=threads, cache=cache, cache_bytes=memory.students, bundles=bundles, vectors=vectors)
+    first_stage = late_first_stage(opensearch, index, catalog, cache_bytes=limits.memory.products)
+    rollout = Rollout(bundle, threads=threads, cache=cache, cache_bytes=limits.memory.students, bundles=bundles, vectors=vectors)
     warn_without_vectors(rollout.pin(), vectors)
     app = build_app(first_stage, rollout, k=k, budget_ms=budget_ms, limits=limits, keys=keys, hosts=names_of(host, allowed_hosts))
     if shadow is not None:
